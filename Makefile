@@ -1,0 +1,58 @@
+# Everything runs in .venv, made on first use with the tested versions of constraints.txt.
+# `make help` lists the targets; PYTHON chooses the interpreter (3.11 or newer).
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INPUTS := pyproject.toml constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test faults lint types parity bench-engine bench-books clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.installed-demo  ## run the whole job on MovieLens and print the result
+	$(BIN)/l3ae-dist demo
+
+test: $(VENV)/.installed-test  ## run the test suite (real Ray, real Dask)
+	$(BIN)/pytest -m "not slow and not faults"
+
+faults: $(VENV)/.installed-test  ## kill processes, damage tiles, fill disks; each run must end in the same bits (minutes)
+	$(BIN)/pytest -m faults
+
+lint: $(VENV)/.installed-test  ## check style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.installed-test  ## check types, strictly
+	$(BIN)/mypy
+
+parity: $(VENV)/.installed-test  ## compare with the published code's figures (minutes)
+	$(BIN)/pytest -m parity
+
+bench-engine: $(VENV)/.installed-test  ## the tile engine against LAPACK, dask.array and the published formulas
+	$(BIN)/python benchmarks/engine.py
+
+bench-books: $(VENV)/.installed-test  ## fit Amazon Books out of core within 2 GiB
+	$(BIN)/python benchmarks/books_out_of_core.py
+
+clean:  ## remove caches and the demo's workspace; the environment stays
+	rm -rf demo-workspace build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find l3ae_dist tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# torch comes first and alone, so that a CPU build is taken where one is offered
+$(VENV)/.created: $(INPUTS)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Python 3.11 or newer is needed; use make PYTHON=/path/to/python3.11"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q -c constraints.txt torch
+	touch $@
+
+$(VENV)/.installed-demo: $(VENV)/.created
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[demo]'
+	touch $@
+
+$(VENV)/.installed-test: $(VENV)/.created
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[test,dev]'
+	touch $@ $(VENV)/.installed-demo

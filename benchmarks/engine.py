@@ -1,0 +1,363 @@
+"""The tile engine against its peers, each in the same run: rates, bytes read, memory, scaling, the Gram.
+
+``make bench-engine`` runs all parts; ``--only headline,gram`` some of them, keeping the figures of the
+others. Peers run in processes of their own (:mod:`engine_peers`). Rates count n^3 flops for factor + invert.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from report import RESULTS, publish, row
+from scipy import sparse
+from tile_solve import GIB, MIB, Solved, dask_solve, tile_solve
+
+from l3ae_dist.config import make_config
+from l3ae_dist.data.dataset import Dataset
+from l3ae_dist.data.ingest import IngestOptions, ingest
+from l3ae_dist.data.synthetic import zipf_log
+from l3ae_dist.graphs.context import StageContext
+from l3ae_dist.graphs.gram import GramGraph, GramTask
+from l3ae_dist.graphs.tasks import TileRef
+from l3ae_dist.linalg.tiles import TileGrid
+from l3ae_dist.pipeline import run
+from l3ae_dist.runtime.cluster import local_cluster
+from l3ae_dist.runtime.executors import DaskExecutor
+from l3ae_dist.runtime.memory import MemorySampler
+from l3ae_dist.runtime.run_graph import run_graph
+from l3ae_dist.storage.chunks import ChunkArray
+from l3ae_dist.storage.workspace import Workspace
+
+Rows = list[dict[str, Any]]
+Details = dict[str, Any]
+# 512 MiB of tiles beside what a worker's interpreter is projected to take.
+BUDGET = 832 * MIB
+REPEATS = 3
+
+
+def peer(name: str, *arguments: Any, threads: int = 2) -> dict[str, Any]:
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": str(threads), "OMP_NUM_THREADS": str(threads)}
+    command = [sys.executable, str(Path(__file__).with_name("engine_peers.py")), name, *map(str, arguments)]
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True)
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
+
+
+def rate(n: int, seconds: float) -> float:
+    return n**3 / seconds / 1e9
+
+
+def summary(solved: Solved) -> Details:
+    stages = {name: vars(stats) for name, stats in solved.stages.items()}
+    plan = solved.plan
+    return {
+        "n": plan.grid.n, "tile": plan.grid.tile, "workers": plan.workers, "stages": stages,
+        "projected": plan.peak_bytes, "peak": solved.peak["worker_max"], "residual": solved.residual,
+    }  # fmt: skip
+
+
+def reads(solved: Solved) -> float:
+    """Words the factor stage reads over compulsory reads plus the I/O lower bound."""
+    n, words = solved.plan.grid.n, solved.plan.memory_budget / 4
+    bound = n**2 / 2 + n**3 / (3 * 2**0.5 * words**0.5)
+    return solved.stages["factor"].bytes_read / 4 / bound
+
+
+def headline(details: Details) -> Rows:
+    n = 16_384
+    ours, theirs, sgemm, runs = [], [], [], []
+    for _ in range(REPEATS):
+        reference = peer("lapack", n)
+        theirs.append(rate(n, reference["seconds"]))
+        sgemm.append(reference["sgemm_gflops"])
+        runs.append(tile_solve(n, memory_budget=BUDGET))
+        ours.append(rate(n, runs[-1].seconds))
+        print(
+            f"  run: ours {ours[-1]:.1f}, LAPACK {theirs[-1]:.1f}, sgemm {sgemm[-1]:.1f} GFLOP/s", flush=True
+        )
+    budget = 2 * GIB
+    small, large = (tile_solve(size, memory_budget=budget, tile=4096, stop="factor") for size in (n, 2 * n))
+    doubled = tile_solve(2 * n, memory_budget=BUDGET, tile=runs[0].plan.grid.tile, stop="factor")
+    details["headline"] = {
+        "runs": [summary(solved) for solved in runs], "ours": ours, "lapack": theirs, "sgemm": sgemm,
+        "small": summary(small), "large": summary(large), "doubled": summary(doubled),
+    }  # fmt: skip
+    worst = max(runs, key=lambda solved: solved.peak["worker_max"])
+    rows = [
+        row(f"factor + invert, n = {n}, 512 MiB of tiles, against spotrf + spotri in core",
+            median(ours), "GFLOP/s", median(theirs), 0.85),
+        row("the same, against sgemm at n = 4096", median(ours), "GFLOP/s", median(sgemm), 0.58),
+        row("relative residual on a probe", worst.residual, ""),
+        row("its peak of the worker, over the projection", worst.peak["worker_max"] / MIB, "MiB",
+            worst.plan.peak_bytes / MIB, 1, smaller=True),
+        row("words its factor stage read, over the bound", reads(worst), ""),
+    ]  # fmt: skip
+    for solved in (small, large):
+        size = solved.plan.grid.n
+        rows += [
+            row(f"words read by the factor stage over the bound, n = {size}, budget 2 GiB", reads(solved), "",
+                target=2.5, smaller=True),
+            row("its peak of the worker, over the projection", solved.peak["worker_max"] / MIB, "MiB",
+                solved.plan.peak_bytes / MIB, 1, smaller=True),
+        ]  # fmt: skip
+    tile = doubled.plan.grid.tile
+    rows.append(row(f"peak at n = {2 * n} over that at n = {n}, tiles of {tile}",
+                    doubled.peak["worker_max"] / MIB, "MiB", worst.peak["worker_max"] / MIB, 1.05,
+                    smaller=True))  # fmt: skip
+    return rows
+
+
+def dask_array(details: Details) -> Rows:
+    n = 8192
+    ours = tile_solve(n, memory_budget=512 * MIB)
+    theirs = dask_solve(n, chunk=1024)
+    above = ours.peak["workers_sum"] - ours.idle["workers_sum"]
+    details["dask_array"] = {"ours": summary(ours), "dask": theirs, "idle": ours.idle}
+    return [
+        row(f"factor + invert, n = {n}: seconds of dask.array.linalg over ours",
+            theirs["seconds"] / ours.seconds, "", target=2),
+        row("peak memory above the idle cluster, against dask.array.linalg", above / MIB, "MiB",
+            theirs["peak_above_idle"] / MIB, 1 / 3, smaller=True),
+    ]  # fmt: skip
+
+
+def scaling(details: Details) -> Rows:
+    n, tile = 12_288, 1024
+    rows: Rows = []
+    runs: dict[int, list[Solved]] = {1: [], 2: []}
+    for _ in range(REPEATS):
+        for workers in (1, 2):
+            solved = tile_solve(
+                n, memory_budget=BUDGET, workers=workers, threads=1, tile=tile, sample_seconds=5.0
+            )
+            runs[workers].append(solved)
+            print(f"  run: {workers} x 1: {solved.seconds:.1f} s", flush=True)
+    parts: dict[str, Callable[[Solved], float]] = {
+        "factor": lambda solved: solved.stages["factor"].seconds,
+        "invert": lambda solved: solved.stages["linv"].seconds + solved.stages["invert"].seconds,
+    }
+    for name, seconds in parts.items():
+        one, two = (median(seconds(solved) for solved in runs[workers]) for workers in (1, 2))
+        rows.append(row(f"{name}, n = {n}, 12 tiles a side: 2 workers x 1 thread against 1 x 1",
+                        one / two, "times faster", target=1.6))  # fmt: skip
+    ahead = overlapping_groups(runs[2][0].events)
+    rows.append(
+        row("panel groups computed beside tiles of earlier columns", float(ahead), "groups", target=1)
+    )
+    details["scaling"] = {str(w): [summary(solved) for solved in found] for w, found in runs.items()}
+    return rows
+
+
+def overlapping_groups(events: list[dict[str, Any]]) -> int:
+    """Partial tiles whose computation overlapped that of a tile of an earlier column."""
+    tiles = [e for e in events if e["kind"] == "tile" and e["stage"] == "factor"]
+
+    def overlap(a: dict[str, Any], b: dict[str, Any]) -> bool:
+        return a["began"] < b["began"] + b["computed"] and b["began"] < a["began"] + a["computed"]
+
+    groups = [e for e in tiles if e["array"].startswith("partial")]
+    return sum(any(t["j"] < g["j"] and t["pid"] != g["pid"] and overlap(g, t) for t in tiles) for g in groups)
+
+
+def toys_folder() -> Path | None:
+    root = os.environ.get("L3AE_REFERENCE") or Path(__file__).resolve().parents[2] / "shared"
+    return Path(root) if (Path(root) / "data" / "amazon-toys-2014").exists() else None
+
+
+def whole_fit(details: Details) -> Rows:
+    root = toys_folder()
+    if root is None:
+        print("  the Amazon Toys data is not here (set L3AE_REFERENCE): the whole fit is left out")
+        return []
+    folder = root / "data" / "amazon-toys-2014"
+    parameters = {"reg_x": 0.0, "reg_f": 5.0, "reg_e": 200.0}
+    workspace = tempfile.mkdtemp(prefix="l3ae-toys-")
+    config = make_config(
+        {
+            "workspace": workspace,
+            "data": {
+                "interactions": str(folder / "interactions.parquet"),
+                "items": str(folder / "items.parquet"),
+                "embeddings": str(root / "reference" / "amazon-toys-2014-minilm.npy"),
+                "options": {"split_column": "split"},
+            },
+            "model": {"name": "l3ae", **parameters},
+            "compute": {"memory_budget": "768MiB", "dtype": "float32"},
+        }
+    )
+    try:
+        result = run(config, until="fit")
+        dataset = Dataset(Workspace.open(workspace), result["dataset"]["id"])
+        sparse.save_npz(f"{workspace}/x.npz", dataset.rows("train", 0, dataset.n_users))
+        shutil.copy(root / "reference" / "amazon-toys-2014-minilm.npy", f"{workspace}/f.npy")
+        theirs = peer("published", workspace, *parameters.values())
+    finally:
+        shutil.rmtree(workspace)
+    seconds = result["stage_seconds"]
+    took = seconds["condition estimate"] + seconds["fit"]
+    peak = result["peak_memory_bytes"]
+    details["whole_fit"] = {
+        "stage_seconds": seconds, "stages": result["stages"], "published": theirs, "peak": peak,
+        "certificate": result["certificate"],
+    }  # fmt: skip
+    n = result["dataset"]["n_items"]
+    return [
+        row(f"whole L3AE fit, Amazon Toys (n = {n}, d = 384): seconds as published in float64 over ours",
+            theirs["seconds"] / took, "", target=8),
+        row("seconds of our fit; cluster start beside it", took, f"s + {seconds['cluster start']:.1f} s"),
+        row("peak memory of the worker, against the published formulas", peak["workers_sum"] / GIB, "GiB",
+            theirs["peak_bytes"] / GIB, 1 / 8, smaller=True),
+        row("peak memory of the client beside it", peak["client"] / GIB, "GiB"),
+    ]  # fmt: skip
+
+
+def gram(details: Details) -> Rows:
+    users, per_user, n = 1_000_000, 50, 20_000
+    folder = tempfile.mkdtemp(prefix="l3ae-gram-")
+    try:
+        dataset = ingested(f"{folder}/w", users, per_user, n)
+        x = dataset.rows("train", 0, dataset.n_users)
+        sparse.save_npz(f"{folder}/x.npz", x, compressed=False)
+        theirs = peer("sparse_gram", f"{folder}/x.npz")
+        ours = gram_stage(dataset, tile=2048)
+        exact = sampled_difference(dataset.workspace, x, n)
+        del x
+        large = panels(f"{folder}/large", users, per_user, 100_000)
+    finally:
+        shutil.rmtree(folder)
+    details["gram"] = {"ours": ours, "scipy": theirs, "panels": large, "sampled_difference": exact}
+    return [
+        row(f"Gram, {users:,} users x {per_user}, n = {n}: seconds of SciPy X.T @ X in core over ours",
+            theirs["seconds"] / ours["seconds"], "", target=1),
+        row("its peak memory", ours["peak"] / GIB, "GiB", target=1, smaller=True),
+        row("largest difference from SciPy on samples", max(exact, large["difference"]), "", target=0,
+            smaller=True),
+        row("n = 100,000: three panels computed, all extrapolated", large["extrapolated"], "s"),
+    ]  # fmt: skip
+
+
+def ingested(url: str, users: int, per_user: int, n: int) -> Dataset:
+    import pandas as pd
+
+    workspace = Workspace.create(url)
+    items = pd.DataFrame({"item_id": np.arange(n)})
+    started = time.perf_counter()
+    options = IngestOptions(split="none")
+    dataset = Dataset(workspace, ingest(zipf_log(users, per_user, n), items, options, workspace))
+    print(
+        f"  ingested {dataset.nnz('train'):,} interactions in {time.perf_counter() - started:.1f} s",
+        flush=True,
+    )
+    return dataset
+
+
+class SomeRows(GramGraph):
+    """Only some rows of tiles."""
+
+    def __init__(self, grid: TileGrid, rows: tuple[int, ...]) -> None:
+        super().__init__(grid)
+        object.__setattr__(self, "rows", rows)
+
+    def __len__(self) -> int:
+        return sum(i + 1 for i in self.rows)
+
+    def tasks(self):
+        for i in self.rows:
+            for j in range(i + 1):
+                yield GramTask(TileRef("gram", i, j))
+
+
+def gram_stage(dataset: Dataset, tile: int, rows: tuple[int, ...] | None = None) -> Details:
+    grid = TileGrid(dataset.n_items, tile)
+    ChunkArray.create(dataset.workspace, "gram", shape=(grid.n, grid.n), chunks=(tile, tile), dtype="float32")
+    context = StageContext(
+        url=dataset.workspace.url, paths={"gram": "gram"}, grid=grid, dtype="float32",
+        params={"dataset": dataset.id},
+    )  # fmt: skip
+    graph = GramGraph(grid) if rows is None else SomeRows(grid, rows)
+    with (
+        local_cluster(workers=1, threads=2, memory_budget=GIB, dashboard=False) as session,
+        MemorySampler({"workers": session.pids}) as memory,
+    ):
+        stats = run_graph(graph, context, DaskExecutor(session.client), targets={"gram"})
+        memory.sample()
+    return {"seconds": stats.seconds, "tiles": len(graph), "peak": memory.result["worker_max"], "tile": tile}
+
+
+def sampled_difference(workspace: Workspace, x: sparse.csr_matrix, n: int, tiles: int = 3) -> float:
+    """Largest difference between tiles and SciPy's products of the same columns, on random tiles."""
+    array = ChunkArray.open(workspace, "gram")
+    done = sorted(array.done())
+    chosen = np.random.default_rng(0).choice(len(done), tiles, replace=False)
+    columns = x.tocsc()
+    worst = 0.0
+    for i, j in (done[k] for k in chosen):
+        left, right = columns[:, array.row_range(i)], columns[:, array.row_range(j)]
+        worst = max(worst, float(np.abs((left.T @ right).toarray() - array.read(i, j)).max()))
+    return worst
+
+
+def panels(url: str, users: int, per_user: int, n: int) -> Details:
+    """Three rows of tiles of a larger Gram, really computed; the time of all is extrapolated by tiles."""
+    dataset = ingested(url, users, per_user, n)
+    grid = TileGrid(n, 2048)
+    rows = (grid.count // 4, grid.count // 2, grid.count - 1)
+    found = gram_stage(dataset, 2048, rows)
+    x = dataset.rows("train", 0, dataset.n_users)
+    difference = sampled_difference(dataset.workspace, x, n)
+    whole = found["seconds"] * grid.lower_count / found["tiles"]
+    return {
+        **found,
+        "rows": rows,
+        "difference": difference,
+        "extrapolated": whole,
+        "all_tiles": grid.lower_count,
+    }
+
+
+PARTS: dict[str, Callable[[Details], Rows]] = {
+    "headline": headline,
+    "dask_array": dask_array,
+    "scaling": scaling,
+    "whole_fit": whole_fit,
+    "gram": gram,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", help=f"comma-separated parts of {', '.join(PARTS)}")
+    arguments = parser.parse_args()
+    chosen = arguments.only.split(",") if arguments.only else list(PARTS)
+    kept = previous_parts() if arguments.only else {}
+    for name in chosen:
+        started = time.perf_counter()
+        print(f"{name} ...", flush=True)
+        details: Details = {}
+        rows = PARTS[name](details)
+        date = datetime.now(UTC).isoformat(timespec="seconds")
+        kept[name] = {"date": date, "rows": rows, **details}
+        print(f"  {time.perf_counter() - started:.0f} s", flush=True)
+    publish("engine", [line for name in PARTS if name in kept for line in kept[name]["rows"]], parts=kept)
+
+
+def previous_parts() -> Details:
+    """What earlier runs measured, by part, each with its date; with ``--only`` the other parts are kept."""
+    path = RESULTS / "engine.json"
+    found: Details = json.loads(path.read_text())["parts"] if path.exists() else {}
+    return found
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""What the engine is compared with, each in a process of its own: ``python engine_peers.py NAME ...``.
+
+Prints one JSON object. Memory is the peak resident set of the process.
+"""
+
+import json
+import resource
+import sys
+import time
+
+import numpy as np
+
+
+def lapack(n: int) -> dict:
+    """SciPy's ``spotrf`` and ``spotri`` in core, and the rate of ``sgemm``."""
+    from scipy.linalg.lapack import spotrf, spotri
+    from tile_solve import dense_system
+
+    a = np.random.default_rng(0).standard_normal((4096, 4096), dtype=np.float32)
+    seconds = []
+    for _ in range(5):
+        started = time.perf_counter()
+        a @ a
+        seconds.append(time.perf_counter() - started)
+    matrix = np.asfortranarray(dense_system(n))
+    started = time.perf_counter()
+    factor, info = spotrf(matrix, lower=1, overwrite_a=1)
+    _, info_inverse = spotri(factor, lower=1, overwrite_c=1)
+    elapsed = time.perf_counter() - started
+    assert info == info_inverse == 0
+    return {"seconds": elapsed, "sgemm_gflops": 2 * 4096**3 / float(np.median(seconds)) / 1e9}
+
+
+def published(path: str, reg_x: float, reg_f: float, reg_e: float) -> dict:
+    """L3AE as published: float64, two dense inverses and a dense product; X and F from ``path``."""
+    from scipy import sparse
+
+    x = sparse.load_npz(f"{path}/x.npz").astype(np.float64)
+    f = np.load(f"{path}/f.npy").T.astype(np.float64)
+    n = x.shape[1]
+    started = time.perf_counter()
+    semantic = np.linalg.inv(f.T @ f + reg_f * np.eye(n))
+    c = semantic / -np.diag(semantic)
+    np.fill_diagonal(c, 0)
+    p = np.linalg.inv((x.T @ x).toarray() + (reg_x + reg_e) * np.eye(n))
+    product = p @ c
+    scale = (1 + reg_e * np.diag(product)) / np.diag(p)
+    b = reg_e * product - p * scale
+    np.fill_diagonal(b, 0)
+    elapsed = time.perf_counter() - started
+    np.save(f"{path}/b.npy", b[:256].astype(np.float32))
+    return {"seconds": elapsed}
+
+
+def sparse_gram(path: str) -> dict:
+    """One SciPy ``X.T @ X`` in core."""
+    from scipy import sparse
+
+    x = sparse.load_npz(path)
+    started = time.perf_counter()
+    product = x.T @ x
+    return {"seconds": time.perf_counter() - started, "nnz": int(product.nnz)}
+
+
+if __name__ == "__main__":
+    name, *arguments = sys.argv[1:]
+    values = [float(a) if a.replace(".", "").replace("-", "").isdigit() else a for a in arguments]
+    if name == "lapack":
+        result = lapack(int(values[0]))
+    else:
+        result = {"published": published, "sparse_gram": sparse_gram}[name](*values)
+    result["peak_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(json.dumps(result))

@@ -1,0 +1,61 @@
+"""What every benchmark prints and writes: figures, their peer, the machine and the versions."""
+
+import json
+import os
+import platform
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+PACKAGES = ("numpy", "scipy", "dask", "distributed", "zarr", "ray", "torch", "sentence-transformers")
+
+
+def machine() -> dict[str, Any]:
+    """Processor, cores, memory and Python."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    models = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {
+        "processor": models[0] if models else platform.processor(),
+        "cores": os.cpu_count(),
+        "memory_gib": round(memory / 2**30, 1),
+        "python": platform.python_version(),
+    }
+
+
+def row(name: str, ours: float, unit: str, peer: float | None = None, target: float | None = None,
+        *, smaller: bool = False) -> dict[str, Any]:  # fmt: skip
+    """One figure; ``target`` bounds the ratio to the peer, or the figure itself without a peer."""
+    ratio = None if peer is None else ours / peer
+    measured = ours if ratio is None else ratio
+    met = None if target is None else (measured <= target if smaller else measured >= target)
+    return {
+        "name": name,
+        "ours": ours,
+        "peer": peer,
+        "unit": unit,
+        "ratio": ratio,
+        "target": target,
+        "met": met,
+    }
+
+
+def publish(name: str, rows: list[dict[str, Any]], **details: Any) -> None:
+    """Print the table and write ``benchmarks/results/NAME.json``."""
+    document = {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": machine(),
+        "versions": {package: version(package) for package in PACKAGES},
+        "rows": rows,
+        **details,
+    }
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps(document, indent=1, default=str) + "\n")
+    print(f"{name}: {document['machine']}")
+    for line in rows:
+        peer = "" if line["peer"] is None else f"  peer {line['peer']:.4g}  ratio {line['ratio']:.3f}"
+        met = "" if line["met"] is None else ("  met" if line["met"] else "  NOT met")
+        goal = "" if line["target"] is None else f"  target {line['target']:g}"
+        print(f"  {line['name']}: {line['ours']:.4g} {line['unit']}{peer}{goal}{met}")

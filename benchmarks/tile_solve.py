@@ -1,0 +1,172 @@
+"""Factor and invert a synthetic system through the tile engine, on a cluster of its own.
+
+The system is ``Y Y' / r + I`` with ``Y`` n x r random: cheap to make tile by tile, and well conditioned.
+"""
+
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from l3ae_dist.graphs.cholesky import CholeskyGraph
+from l3ae_dist.graphs.context import StageContext
+from l3ae_dist.graphs.inverse import InverseGraph, TriangularInverseGraph
+from l3ae_dist.plan import Plan, make_plan
+from l3ae_dist.runtime.cluster import local_cluster
+from l3ae_dist.runtime.executors import DaskExecutor
+from l3ae_dist.runtime.memory import MemorySampler
+from l3ae_dist.runtime.run_graph import StageStats, run_graph
+from l3ae_dist.storage.chunks import ChunkArray
+from l3ae_dist.storage.workspace import Workspace
+
+RANK = 64
+MIB, GIB = 2**20, 2**30
+
+
+def rows_of_y(n: int) -> np.ndarray:
+    return np.random.default_rng(0).standard_normal((n, RANK), dtype=np.float32)
+
+
+def dense_system(n: int) -> np.ndarray:
+    y = rows_of_y(n)
+    matrix = np.asarray(y @ y.T, order="C")
+    matrix /= RANK
+    matrix[np.diag_indices(n)] += 1
+    return matrix
+
+
+@dataclass
+class Solved:
+    """What one run took."""
+
+    plan: Plan
+    stages: dict[str, StageStats]
+    peak: dict[str, int]
+    idle: dict[str, int]
+    residual: float
+    start_seconds: float
+    events: list[dict[str, Any]] = field(repr=False, default_factory=list)
+
+    @property
+    def seconds(self) -> float:
+        return sum(stage.seconds for stage in self.stages.values())
+
+
+def tile_solve(
+    n: int,
+    *,
+    memory_budget: int,
+    workers: int = 1,
+    threads: int = 2,
+    tile: int | None = None,
+    stop: str | None = None,
+    sample_seconds: float = 0.2,
+) -> Solved:
+    """Write the Gram tiles, then factor and invert (or ``stop`` after a stage); the workspace is removed.
+
+    Sampling the memory of a worker walks its page tables, which takes a core some milliseconds.
+    """
+    plan = make_plan(
+        n=n, n_users=1, nnz=1, widest_block_nnz=1, d=0, dtype="float32",
+        memory_budget=memory_budget, workers=workers, tile=tile,
+    )  # fmt: skip
+    url = tempfile.mkdtemp(prefix="l3ae-engine-")
+    try:
+        workspace = Workspace.create(url)
+        factor = CholeskyGraph(plan.grid, workers)
+        names = ("gram", "L", "Linv", "P", *factor.partials)
+        b = plan.grid.tile
+        arrays = {
+            name: ChunkArray.create(workspace, name, shape=(n, n), chunks=(b, b), dtype="float32")
+            for name in names
+        }
+        y = rows_of_y(n)
+        for i, j in plan.grid.lower():
+            block = y[plan.grid.rows(i)] @ y[plan.grid.rows(j)].T / np.float32(RANK)
+            arrays["gram"].write(i, j, block)
+        context = StageContext(
+            url=url, paths={name: name for name in names}, grid=plan.grid, dtype="float32", ridge=1.0,
+            cache_bytes=plan.cache_bytes,
+        )  # fmt: skip
+        events: list[dict[str, Any]] = []
+        stages: dict[str, StageStats] = {}
+        started = time.perf_counter()
+        with local_cluster(
+            workers=workers, threads=threads, memory_budget=memory_budget, dashboard=False
+        ) as session:
+            start_seconds = time.perf_counter() - started
+            executor = DaskExecutor(session.client)
+            groups = {"workers": session.pids}
+            with MemorySampler(groups, interval=0.2) as idle:
+                idle.sample()
+            with MemorySampler(groups, interval=sample_seconds) as memory:
+                for targets, graph in (
+                    ({"L", *factor.partials}, factor),
+                    ({"Linv"}, TriangularInverseGraph(plan.grid)),
+                    ({"P"}, InverseGraph(plan.grid)),
+                ):
+                    stages[graph.stage] = run_graph(
+                        graph, context, executor, targets=targets, on_event=events.append
+                    )
+                    if graph.stage == stop:
+                        break
+                memory.sample()
+        residual = float("nan") if stop else probe_residual(arrays["P"], y)
+        return Solved(plan, stages, memory.result, idle.result, residual, start_seconds, events)
+    finally:
+        shutil.rmtree(url)
+
+
+def probe_residual(p: ChunkArray, y: np.ndarray) -> float:
+    """``||(Y Y' / r + I) P z - z|| / ||z||`` for one random z, from the lower tiles."""
+    n = p.shape[0]
+    z = np.random.default_rng(1).standard_normal(n)
+    image = np.zeros(n)
+    for i in range(p.grid[0]):
+        for j in range(i + 1):
+            block = p.read(i, j)
+            rows, columns = p.row_range(i), p.row_range(j)
+            image[rows] += block @ z[columns]
+            if i != j:
+                image[columns] += block.T @ z[rows]
+    y = y.astype(np.float64)
+    error = y @ (y.T @ image) / RANK + image - z
+    return float(np.linalg.norm(error) / np.linalg.norm(z))
+
+
+def dask_solve(n: int, chunk: int) -> dict[str, Any]:
+    """``dask.array.linalg`` on a cluster like ours: Cholesky, two triangular solves with the identity."""
+    import dask.array as da
+    from distributed import wait
+
+    y = rows_of_y(n)
+    with (
+        local_cluster(workers=1, threads=2, memory_budget=20 * GIB, dashboard=False) as session,
+        MemorySampler({"workers": session.pids}, interval=0.1) as memory,
+    ):
+        memory.sample()
+        idle = memory.result["workers_sum"]
+        rows = da.from_array(y, chunks=(chunk, RANK))
+        system = rows @ rows.T / np.float32(RANK) + da.eye(n, chunks=chunk, dtype="float32")
+        system = system.persist()
+        wait(system)
+        started = time.perf_counter()
+        lower = da.linalg.cholesky(system, lower=True)
+        half = da.linalg.solve_triangular(lower, da.eye(n, chunks=chunk, dtype="float32"), lower=True)
+        inverse = da.linalg.solve_triangular(lower.T, half, lower=False).persist()
+        wait(inverse)
+        seconds = time.perf_counter() - started
+        memory.sample()
+        z = np.random.default_rng(1).standard_normal(n)
+        image = (inverse.astype("float64") @ z).compute()
+    y64 = y.astype(np.float64)
+    error = y64 @ (y64.T @ image) / RANK + image - z
+    return {
+        "seconds": seconds,
+        "peak_above_idle": memory.result["workers_sum"] - idle,
+        "residual": float(np.linalg.norm(error) / np.linalg.norm(z)),
+        "chunk": chunk,
+    }

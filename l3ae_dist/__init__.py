@@ -1,0 +1,54 @@
+"""L3AE and its family: exact linear recommenders on catalogs larger than one machine's memory.
+
+The public names are loaded on first use, so that importing the package costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from l3ae_dist.estimators import (
+        GFCF,
+        AdditiveEASE,
+        CollectiveEASE,
+        EASEText,
+        L3AEAdditive,
+        L3AECollective,
+        TextSimilarity,
+    )
+    from l3ae_dist.model import EASE, L3AE
+    from l3ae_dist.storage.workspace import Workspace
+
+__version__ = "0.1.0"
+__all__ = [
+    "EASE",
+    "GFCF",
+    "L3AE",
+    "AdditiveEASE",
+    "CollectiveEASE",
+    "EASEText",
+    "L3AEAdditive",
+    "L3AECollective",
+    "TextSimilarity",
+    "Workspace",
+    "__version__",
+]
+
+_HOME = {
+    "EASE": "l3ae_dist.model",
+    "EASEText": "l3ae_dist.estimators",
+    "TextSimilarity": "l3ae_dist.estimators",
+    "CollectiveEASE": "l3ae_dist.estimators",
+    "L3AECollective": "l3ae_dist.estimators",
+    "AdditiveEASE": "l3ae_dist.estimators",
+    "L3AEAdditive": "l3ae_dist.estimators",
+    "GFCF": "l3ae_dist.estimators",
+    "L3AE": "l3ae_dist.model",
+    "Workspace": "l3ae_dist.storage.workspace",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)

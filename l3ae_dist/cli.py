@@ -1,0 +1,291 @@
+"""The command line ``l3ae-dist``. Heavy packages are imported inside the commands that need them."""
+
+from typing import Annotated, Any
+
+import typer
+
+from l3ae_dist.cli_support import (
+    EXIT_CODES,
+    build_config,
+    call_with_ids,
+    guarded,
+    output_to_stderr,
+    plain,
+    print_json,
+    run_with_progress,
+    set_debug,
+)
+
+_EPILOG = "Exit codes: " + "; ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items()) + "."
+
+app = typer.Typer(
+    name="l3ae-dist",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Exact L3AE recommenders on catalogs larger than memory: "
+    "Ray embeds, Dask solves, Zarr keeps the tiles.",
+    epilog=_EPILOG,
+)
+
+Target = Annotated[
+    str, typer.Argument(metavar="CONFIG", help="YAML file, or a workspace to use with defaults.")
+]
+WorkspaceArgument = Annotated[str, typer.Argument(metavar="WORKSPACE", help="Path or URL of the workspace.")]
+Settings = Annotated[
+    list[str], typer.Option("--set", metavar="KEY=VALUE", help="Set any value, as in model.reg_x=-100.")
+]
+WorkspaceOption = Annotated[str | None, typer.Option("--workspace", help="Path or URL of the workspace.")]
+Memory = Annotated[str | None, typer.Option("--memory-budget", help="Bytes per Dask worker, such as 2GiB.")]
+Workers = Annotated[int | None, typer.Option("--workers", help="Dask worker processes.")]
+Dtype = Annotated[str | None, typer.Option("--dtype", help="auto, float32 or float64.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    """Options of every command."""
+    set_debug(debug)
+    if version:
+        from l3ae_dist import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def _show(result: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json(result)
+        return
+    from rich.console import Console
+
+    from l3ae_dist.cli_render import print_result
+
+    print_result(Console(highlight=False), result)
+
+
+def _show_records(records: list[dict[str, Any]], name: str, as_json: bool) -> None:
+    if as_json:
+        print_json({name: records})
+        return
+    from rich.console import Console
+
+    from l3ae_dist.cli_render import record_table
+
+    Console(highlight=False).print(record_table([plain(record) for record in records]))
+
+
+@app.command()
+@guarded
+def demo(
+    workspace: Annotated[str, typer.Option("--workspace", help="Where the demo keeps its results.")] = (
+        "./demo-workspace"
+    ),
+    as_json: AsJson = False,
+) -> None:
+    """Run the whole job on MovieLens: embed, solve, compare L3AE with EASE, recommend."""
+    from l3ae_dist.demo import run_demo
+
+    _show(run_with_progress(lambda on_event: run_demo(workspace, on_event=on_event)), as_json)
+
+
+def _run(
+    target: str,
+    settings: list[str] | None,
+    flags: dict[str, Any],
+    *,
+    until: str | None,
+    as_json: bool,
+) -> None:
+    config = build_config(target, settings or [], **flags)
+    from l3ae_dist.pipeline import run as run_pipeline
+
+    _show(run_with_progress(lambda on_event: run_pipeline(config, on_event=on_event, until=until)), as_json)
+
+
+def _flags(
+    workspace: str | None, memory_budget: str | None, workers: int | None, dtype: str | None
+) -> dict[str, Any]:
+    return {
+        "workspace": workspace,
+        "memory_budget": memory_budget,
+        "workers": workers,
+        "dtype": dtype,
+    }
+
+
+@app.command()
+@guarded
+def run(
+    config: Target,
+    settings: Settings = [],  # noqa: B006  (typer copies it)
+    workspace: WorkspaceOption = None,
+    memory_budget: Memory = None,
+    workers: Workers = None,
+    dtype: Dtype = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run every stage of a configuration; what is complete is reused."""
+    flags = _flags(workspace, memory_budget, workers, dtype)
+    _run(config, settings, flags, until=None, as_json=as_json)
+
+
+@app.command()
+@guarded
+def embed(
+    config: Target,
+    settings: Settings = [],  # noqa: B006
+    workspace: WorkspaceOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """Read the data and embed the item text, no further."""
+    _run(config, settings, {"workspace": workspace}, until="embed", as_json=as_json)
+
+
+@app.command()
+@guarded
+def fit(
+    config: Target,
+    settings: Settings = [],  # noqa: B006
+    workspace: WorkspaceOption = None,
+    memory_budget: Memory = None,
+    workers: Workers = None,
+    dtype: Dtype = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run every stage up to the fitted model, without evaluating it."""
+    flags = _flags(workspace, memory_budget, workers, dtype)
+    _run(config, settings, flags, until="fit", as_json=as_json)
+
+
+@app.command()
+@guarded
+def evaluate(
+    config: Target,
+    settings: Settings = [],  # noqa: B006
+    workspace: WorkspaceOption = None,
+    memory_budget: Memory = None,
+    workers: Workers = None,
+    as_json: AsJson = False,
+) -> None:
+    """Evaluate the fitted models of a workspace on its validation and test splits."""
+    flags = _flags(workspace, memory_budget, workers, None)
+    chosen = build_config(config, settings, **flags)
+    from l3ae_dist.pipeline import evaluate_workspace
+
+    _show(
+        run_with_progress(lambda on_event: evaluate_workspace(chosen, on_event=on_event)),
+        as_json,
+    )
+
+
+@app.command()
+@guarded
+def status(workspace: WorkspaceArgument, as_json: AsJson = False) -> None:
+    """Show what a workspace holds; reads storage alone."""
+    from l3ae_dist.status import workspace_status
+
+    with output_to_stderr():
+        result = workspace_status(workspace)
+    if as_json:
+        print_json(result)
+        return
+    from rich.console import Console
+
+    from l3ae_dist.cli_render import print_status
+
+    print_status(Console(highlight=False), result)
+
+
+Count = Annotated[int, typer.Option("-n", "--n", min=1, help="How many per row.")]
+
+
+@app.command()
+@guarded
+def recommend(
+    workspace: WorkspaceArgument,
+    users: Annotated[list[str], typer.Argument(metavar="USER...", help="User ids.")],
+    n: Count = 20,
+    include_liked: Annotated[bool, typer.Option(help="Also recommend what the user has.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Recommend items to users."""
+    from l3ae_dist.model import load_model
+
+    with output_to_stderr():
+        model = load_model(workspace)
+        found = call_with_ids(
+            lambda ids: model.recommend(ids, n=n, filter_already_liked=not include_liked), users
+        )
+    _show_records(found.to_dict("records"), "recommendations", as_json)
+
+
+@app.command()
+@guarded
+def similar(
+    workspace: WorkspaceArgument,
+    items: Annotated[list[str], typer.Argument(metavar="ITEM...", help="Item ids.")],
+    n: Count = 10,
+    as_json: AsJson = False,
+) -> None:
+    """Show the items that owning an item speaks most for."""
+    from l3ae_dist.model import load_model
+
+    with output_to_stderr():
+        model = load_model(workspace)
+        found = call_with_ids(lambda ids: model.similar_items(ids, n=n), items)
+    _show_records(found.to_dict("records"), "similar", as_json)
+
+
+@app.command()
+@guarded
+def explain(workspace: WorkspaceArgument, user: str, item: str, as_json: AsJson = False) -> None:
+    """Split a user's score of an item over the user's history, collaborative and semantic."""
+    from l3ae_dist.model import load_model
+
+    with output_to_stderr():
+        model = load_model(workspace)
+        found = call_with_ids(lambda users, items: model.explain(users[0], items[0]), [user], [item])
+    _show_records(found.to_dict("records"), "explanation", as_json)
+
+
+@app.command()
+@guarded
+def unlock(
+    workspace: WorkspaceArgument,
+    force: Annotated[bool, typer.Option("--force", help="Also when the run looks alive.")] = False,
+) -> None:
+    """Free a workspace whose run is dead."""
+    from l3ae_dist.storage.lock import unlock as free
+    from l3ae_dist.storage.workspace import Workspace
+
+    holder = free(Workspace.open(workspace), force)
+    typer.echo("the workspace was not locked" if holder is None else f"freed from {holder.describe()}")
+
+
+@app.command()
+@guarded
+def verify(workspace: WorkspaceArgument, as_json: AsJson = False) -> None:
+    """Read every finished chunk and compare it with its checksum; exit code 6 when any is damaged."""
+    from l3ae_dist.cli_verify import damaged_chunks
+
+    arrays, damage = run_with_progress(lambda on_event: damaged_chunks(workspace, on_event))
+    if as_json:
+        print_json({"workspace": workspace, "arrays": arrays, "damage": damage})
+    else:
+        for problem in damage:
+            typer.echo(problem["problem"])
+        typer.echo(f"{arrays} arrays read, {len(damage)} damaged chunks")
+    if damage:
+        from l3ae_dist.errors import DamagedTileError
+
+        raise typer.Exit(DamagedTileError.exit_code)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app(prog_name="l3ae-dist")

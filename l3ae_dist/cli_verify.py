@@ -1,0 +1,45 @@
+"""Reading everything that is marked as finished, for ``l3ae-dist verify``."""
+
+from collections.abc import Callable
+from typing import Any
+
+from l3ae_dist.errors import StageMissingError
+from l3ae_dist.storage.chunks import ChunkArray, note_damage
+from l3ae_dist.storage.workspace import Workspace
+
+_MARKS = "meta/done"
+
+
+def marked_arrays(workspace: Workspace) -> list[str]:
+    """Paths of the arrays that have done-marks, sorted."""
+    keys = workspace.blobs.list(_MARKS)
+    return sorted({key.removeprefix(f"{_MARKS}/").rpartition("/")[0] for key in keys})
+
+
+def damaged_chunks(url: str, on_event: Callable[[dict[str, Any]], None]) -> tuple[int, list[dict[str, Any]]]:
+    """Read every finished chunk of a workspace; costs one read of all of it.
+
+    Returns
+    -------
+    How many arrays were read, and ``{"array", "i", "j", "problem"}`` of each damaged chunk.
+    """
+    workspace = Workspace.open(url)
+    paths = marked_arrays(workspace)
+    damage = []
+    on_event({"kind": "stage_start", "stage": "verify", "done": 0, "total": len(paths)})
+    for count, path in enumerate(paths, start=1):
+        damage += [
+            {"array": path, "i": i, "j": j, "problem": text} for i, j, text in _damage(workspace, path)
+        ]
+        on_event({"kind": "chunk", "stage": "verify", "done": count, "total": len(paths)})
+    on_event({"kind": "stage_end", "stage": "verify"})
+    return len(paths), damage
+
+
+def _damage(workspace: Workspace, path: str) -> list[tuple[int, int, str]]:
+    try:
+        return ChunkArray.open(workspace, path).damage()
+    except StageMissingError as error:
+        # marks are deleted before their array: marks without an array are damage
+        note_damage(workspace, path, -1, -1, "has no array")
+        return [(-1, -1, str(error))]

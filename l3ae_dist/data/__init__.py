@@ -1,0 +1,1 @@
+"""From interaction logs and catalogs to the training matrix."""

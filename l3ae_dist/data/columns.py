@@ -1,0 +1,48 @@
+"""Columns of ids and strings as Zarr arrays: integers as they are, strings as offsets and UTF-8 bytes."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from l3ae_dist.storage.workspace import Workspace
+
+Array = npt.NDArray[Any]
+_CHUNK = 1 << 20
+
+
+def write_vector(workspace: Workspace, path: str, values: Array) -> None:
+    """Store a 1-D numeric array."""
+    # Zarr stores whole chunks: a short vector has a short one
+    chunks = (min(_CHUNK, len(values)),)
+    array = workspace.create_array(path, shape=values.shape, chunks=chunks, dtype=values.dtype)
+    for start in range(0, len(values), _CHUNK):
+        array[start : start + _CHUNK] = values[start : start + _CHUNK]
+
+
+def write_column(workspace: Workspace, path: str, values: Array) -> None:
+    """Store ids or strings: int64 at ``path``, or ``path/offsets`` and ``path/bytes``."""
+    if values.dtype.kind in "iu":
+        write_vector(workspace, path, values.astype(np.int64))
+        return
+    encoded = [str(value).encode() for value in values]
+    offsets = np.concatenate([[0], np.cumsum([len(value) for value in encoded], dtype=np.int64)])
+    write_vector(workspace, f"{path}/offsets", offsets.astype(np.int64))
+    write_vector(workspace, f"{path}/bytes", np.frombuffer(b"".join(encoded), np.uint8))
+
+
+def read_column(workspace: Workspace, path: str, start: int = 0, stop: int | None = None) -> Array:
+    """Rows ``start`` to ``stop`` of a column: int64, or an object array of ``str``."""
+    if not workspace.has(f"{path}/offsets"):
+        return np.asarray(workspace.array(path)[start:stop])
+    offsets = workspace.array(f"{path}/offsets")
+    last = offsets.shape[0] - 1 if stop is None else stop
+    bounds = np.asarray(offsets[start : last + 1])
+    if len(bounds) < 2:
+        return np.empty(0, object)
+    data = np.asarray(workspace.array(f"{path}/bytes")[int(bounds[0]) : int(bounds[-1])]).tobytes()
+    cuts = bounds - bounds[0]
+    out = np.empty(len(cuts) - 1, object)
+    for i in range(len(out)):
+        out[i] = data[cuts[i] : cuts[i + 1]].decode()
+    return out

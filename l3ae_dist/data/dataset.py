@@ -1,0 +1,136 @@
+"""An ingested dataset: lazy, by ranges, never the whole log."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from l3ae_dist.data.columns import read_column
+from l3ae_dist.errors import UnknownIdError
+from l3ae_dist.storage.workspace import Workspace
+
+Array = npt.NDArray[Any]
+
+
+class Dataset:
+    """Ids, texts, the training matrix by columns and every split by rows.
+
+    Parameters
+    ----------
+    workspace
+        Where it was ingested.
+    identifier
+        The dataset's id.
+
+    Raises
+    ------
+    StageMissingError
+        When the dataset is not (completely) there.
+    """
+
+    def __init__(self, workspace: Workspace, identifier: str) -> None:
+        self.workspace = workspace
+        self.id = identifier
+        self.stats: dict[str, Any] = workspace.require_stage("ingest", identifier)["stats"]
+        self.n_users = int(self.stats["n_users"])
+        self.n_items = int(self.stats["n_items"])
+        self.has_text = bool(self.stats["has_text"])
+        self.weighted = bool(self.stats["weighted"])
+
+    def item_ids(self, start: int = 0, stop: int | None = None) -> Array:
+        """Item ids in catalog order."""
+        return read_column(self.workspace, f"items/{self.id}/ids", start, stop)
+
+    def user_ids(self, start: int = 0, stop: int | None = None) -> Array:
+        """User ids in row order (sorted)."""
+        return read_column(self.workspace, f"users/{self.id}/ids", start, stop)
+
+    def titles(self, start: int = 0, stop: int | None = None) -> list[str]:
+        """What to call the items."""
+        return list(read_column(self.workspace, f"items/{self.id}/title", start, stop))
+
+    def texts(self, start: int = 0, stop: int | None = None) -> list[str]:
+        """What is embedded."""
+        return list(read_column(self.workspace, f"items/{self.id}/text", start, stop))
+
+    def item_index(self, ids: Sequence[Any]) -> npt.NDArray[np.int64]:
+        """Rows of item ids; raises :class:`UnknownIdError` naming the first unknown ones."""
+        return _lookup(self._item_lookup, ids, "item", self.n_items)
+
+    def user_index(self, ids: Sequence[Any]) -> npt.NDArray[np.int64]:
+        """Rows of user ids; raises :class:`UnknownIdError` naming the first unknown ones."""
+        return _lookup(self._user_lookup, ids, "user", self.n_users)
+
+    @cached_property
+    def _item_lookup(self) -> Any:
+        import pandas as pd
+
+        ids = self.item_ids()
+        return pd.Index(ids, dtype=ids.dtype)
+
+    @cached_property
+    def _user_lookup(self) -> Any:
+        import pandas as pd
+
+        ids = self.user_ids()
+        return pd.Index(ids, dtype=ids.dtype)
+
+    def popularity(self) -> npt.NDArray[np.int64]:
+        """Training interactions of each item, (n_items,)."""
+        indptr = self.workspace.array(f"interactions/{self.id}/train_csc/indptr")
+        return np.diff(np.asarray(indptr[:])).astype(np.int64)
+
+    def max_count(self) -> int:
+        """The largest popularity."""
+        return int(self.stats["max_popularity"])
+
+    def nnz(self, split: str) -> int:
+        """Interactions of a split."""
+        return int(self.stats["nnz"][split])
+
+    def columns(self, start: int, stop: int) -> sparse.csc_matrix:
+        """Columns of the training matrix, (n_users, stop - start), float32; one contiguous read."""
+        base = f"interactions/{self.id}/train_csc"
+        return sparse.csc_matrix(self._compressed(base, start, stop), shape=(self.n_users, stop - start))
+
+    def rows(self, split: str, start: int, stop: int) -> sparse.csr_matrix:
+        """Rows of a split (``train``, ``input``, ``valid``, ``test``), (stop - start, n_items), float32.
+
+        ``input`` is what is known of a user at prediction time: the training rows, and the fold-in
+        rows of users that the strong split holds out.
+        """
+        if split == "input" and not self.stats["foldin"]:
+            split = "train"
+        base = f"interactions/{self.id}/{split}_csr"
+        return sparse.csr_matrix(self._compressed(base, start, stop), shape=(stop - start, self.n_items))
+
+    def _compressed(self, base: str, start: int, stop: int) -> tuple[Array, Array, Array]:
+        indptr = np.asarray(self.workspace.array(f"{base}/indptr")[start : stop + 1])
+        first, last = int(indptr[0]), int(indptr[-1])
+        indices = np.asarray(self.workspace.array(f"{base}/indices")[first:last])
+        if self.weighted:
+            data = np.asarray(self.workspace.array(f"{base}/data")[first:last])
+        else:
+            data = np.ones(last - first, np.float32)
+        return data, indices, indptr - first
+
+
+def _lookup(index: Any, ids: Sequence[Any], kind: str, count: int) -> npt.NDArray[np.int64]:
+    wanted = np.asarray(ids)
+    if wanted.dtype.kind in "US":
+        wanted = wanted.astype(object)
+    if index.dtype == object and wanted.dtype.kind in "iu":
+        wanted = wanted.astype(str).astype(object)
+    elif index.dtype != object and wanted.dtype == object:
+        wanted = np.array([int(v) if str(v).lstrip("-").isdigit() else -(2**62) for v in wanted], np.int64)
+    found = np.asarray(index.get_indexer(wanted), np.int64)
+    unknown = np.flatnonzero(found < 0)
+    if len(unknown):
+        shown = ", ".join(repr(np.asarray(ids)[i].item()) for i in unknown[:5])
+        raise UnknownIdError(
+            f"{len(unknown)} {kind} id(s) are not among the {count} known {kind}s: {shown}; check the ids."
+        )
+    return found

@@ -1,0 +1,97 @@
+"""Item features by rows, whatever they are: dense embeddings or sparse multi-hot words."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from l3ae_dist.storage.chunks import ChunkArray
+from l3ae_dist.storage.rows import read_rows
+from l3ae_dist.storage.workspace import Workspace
+
+Array = npt.NDArray[Any]
+WORDS = "words"
+_STEP = 4096
+
+
+def feature_path(identifier: str) -> str:
+    """Where features lie in the workspace; ids of words say that they are."""
+    return f"{WORDS}/{identifier}" if identifier.startswith(f"{WORDS}-") else f"embeddings/{identifier}"
+
+
+class SparseRows:
+    """An n x d binary matrix as compressed rows: ``indptr`` and ``indices`` below ``path``."""
+
+    def __init__(self, workspace: Workspace, path: str) -> None:
+        self._indptr = workspace.array(f"{path}/indptr")
+        self._indices = workspace.array(f"{path}/indices")
+        stats = workspace.require_stage(WORDS, path.rpartition("/")[2])["stats"]
+        self.path = path
+        self.shape = (int(stats["rows"]), int(stats["dim"]))
+        self.nnz = int(stats["nnz"])
+
+    def rows(self, start: int, stop: int) -> sparse.csr_matrix:
+        """Rows ``start`` to ``stop``, float64; two contiguous reads."""
+        indptr = np.asarray(self._indptr[start : stop + 1])
+        indices = np.asarray(self._indices[int(indptr[0]) : int(indptr[-1])])
+        shape = (stop - start, self.shape[1])
+        return sparse.csr_matrix((np.ones(len(indices)), indices, indptr - indptr[0]), shape=shape)
+
+
+class DenseRows:
+    """An n x d array in row chunks."""
+
+    def __init__(self, workspace: Workspace, path: str) -> None:
+        self._array = ChunkArray.open(workspace, path)
+        self.path = path
+        self.shape = self._array.shape
+        self.nnz = self.shape[0] * self.shape[1]
+
+    def rows(self, start: int, stop: int) -> Array:
+        """Rows ``start`` to ``stop`` as they are stored, checksums verified."""
+        return read_rows(self._array, start, stop)
+
+
+Rows = SparseRows | DenseRows
+
+
+def open_rows(workspace: Workspace, path: str) -> Rows:
+    """Features, or any n x d array of the workspace, by item rows."""
+    return SparseRows(workspace, path) if path.startswith(f"{WORDS}/") else DenseRows(workspace, path)
+
+
+def dense(rows: Any, dtype: npt.DTypeLike = np.float64) -> Array:
+    """Rows as a dense, contiguous array."""
+    found = rows.toarray() if sparse.issparse(rows) else rows
+    return np.ascontiguousarray(found, dtype=dtype)
+
+
+def features_times(features: Rows, vectors: Array, *, middle: Array | None = None) -> Array:
+    """``F' (F v)``, or ``F' (M (F v))`` for a d x d ``middle``; (n, m) float64, O(n d m), rows streamed."""
+    n, d = features.shape
+    inner: Array = np.zeros((d, vectors.shape[1]))
+    parts = [(start, min(start + _STEP, n)) for start in range(0, n, _STEP)]
+    for start, stop in parts:
+        inner += _float(features.rows(start, stop)).T @ vectors[start:stop]
+    if middle is not None:
+        inner = middle @ inner
+    out: Array = np.empty((n, vectors.shape[1]))
+    for start, stop in parts:
+        out[start:stop] = _float(features.rows(start, stop)) @ inner
+    return out
+
+
+def squared_norms(features: Rows) -> Array:
+    """``|f_j|^2`` of every item, (n,) float64."""
+    n = features.shape[0]
+    out: Array = np.empty(n)
+    for start in range(0, n, _STEP):
+        rows = _float(features.rows(start, min(start + _STEP, n)))
+        squares = rows.multiply(rows) if sparse.issparse(rows) else rows * rows
+        out[start : start + _STEP] = np.asarray(squares.sum(axis=1)).ravel()
+    return out
+
+
+def _float(rows: Any) -> Any:
+    return rows.astype(np.float64)

@@ -1,0 +1,328 @@
+"""From a log of any size to the stored training matrix: three passes over blocks on local disk.
+
+1. read partitions, map ids to rows, spill by user block;
+2. per user block: merge duplicates, filter (k-core), split, append the CSR rows;
+3. per item block: sort the training records by item and append the CSC columns.
+
+Memory: the id maps, one partition, and one block.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from l3ae_dist.data import splits
+from l3ae_dist.data.authors import is_authors_layout, read_authors
+from l3ae_dist.data.buckets import RECORD, Buckets, merge_duplicates
+from l3ae_dist.data.catalog import concatenate_ids, ids_of, read_catalog, same_kind
+from l3ae_dist.data.columns import write_column
+from l3ae_dist.data.options import IngestOptions
+from l3ae_dist.data.readers import describe, partitions
+from l3ae_dist.data.row_writer import RowWriter
+from l3ae_dist.errors import DataError
+from l3ae_dist.storage.fingerprint import fingerprint
+from l3ae_dist.storage.workspace import Workspace
+
+__all__ = ["IngestOptions", "dataset_id", "ingest"]
+
+Array = npt.NDArray[Any]
+USERS_PER_BLOCK = 1 << 16
+RECORDS_PER_BLOCK = 1 << 23
+_CODES = {"train": splits.TRAIN, "valid": splits.VALID, "test": splits.TEST}
+
+
+def dataset_id(interactions: Any, items: Any, options: IngestOptions) -> str:
+    """Name of the dataset that these sources and options give; files are not read, only their metadata."""
+    if is_authors_layout(interactions, items):
+        return fingerprint(["authors", describe_authors(interactions), options.model_dump()])
+    return fingerprint([describe(interactions), describe(items), options.model_dump()])
+
+
+def describe_authors(folder: Any) -> Any:
+    """Names, sizes and times of the files of the authors' layout."""
+    from pathlib import Path
+
+    return [
+        [path.name, path.stat().st_size, path.stat().st_mtime] for path in sorted(Path(folder).glob("*.pkl"))
+    ]
+
+
+def ingest(
+    interactions: Any,
+    items: Any,
+    options: IngestOptions,
+    workspace: Workspace,
+    *,
+    users_per_block: int = USERS_PER_BLOCK,
+    records_per_block: int = RECORDS_PER_BLOCK,
+) -> str:
+    """Read, check, split and store a dataset; returns its id, at once when it is already there.
+
+    Parameters
+    ----------
+    interactions, items
+        DataFrame (pandas or Dask), path, glob, directory or fsspec URL of Parquet, CSV or JSON Lines;
+        or the published code's folder of pickles as ``interactions`` with ``items=None``.
+    options
+        Column names, filters and split.
+    workspace
+        Receives ``items/``, ``users/`` and ``interactions/`` under the dataset's id.
+    users_per_block, records_per_block
+        Size of the blocks that are sorted in memory.
+
+    Raises
+    ------
+    DataError
+        For missing columns, empty tables, null or duplicate ids, unknown items, bad weights.
+    """
+    identifier = dataset_id(interactions, items, options)
+    if workspace.stage_done("ingest", identifier) is not None:
+        return identifier
+    if is_authors_layout(interactions, items):
+        interactions, items, changes = read_authors(interactions)
+        options = options.model_copy(update=changes)
+    catalog = read_catalog(items, options)
+    for path in ("items", "users", "interactions"):
+        workspace.delete(f"{path}/{identifier}")
+    with workspace.scratch_dir() as scratch:
+        buckets = Buckets(scratch, "users")
+        users, dropped = _spill(interactions, catalog["ids"], options, buckets, users_per_block)
+        blocks = -(-len(users) // users_per_block)
+        weighted = options.weight_column is not None
+        for block in range(blocks):
+            buckets.replace(block, merge_duplicates(buckets.read(block), weighted))
+        n_items = len(catalog["ids"])
+        _k_core(buckets, blocks, n_items, options)
+        kept = _kept_users(buckets, blocks, len(users))
+        rows = np.cumsum(kept) - 1
+        base = f"interactions/{identifier}"
+        stats = _write_rows(
+            workspace, base, buckets, blocks, rows, int(kept.sum()), n_items, options, users_per_block
+        )
+        popularity = stats.pop("popularity")
+        _write_columns(workspace, base, buckets, blocks, popularity, weighted, records_per_block, scratch)
+    write_column(workspace, f"users/{identifier}/ids", users[kept])
+    for name in ("ids", "title", "text"):
+        write_column(workspace, f"items/{identifier}/{name}", catalog[name])
+    stats |= {
+        "n_users": int(kept.sum()),
+        "n_items": n_items,
+        "weighted": weighted,
+        "has_text": catalog["has_text"],
+        "max_popularity": int(popularity.max(initial=0)),
+        "items_without_interactions": int((popularity == 0).sum()),
+        "dropped": dropped | {"users": int((~kept).sum())},
+    }
+    workspace.mark_stage("ingest", identifier, options.model_dump(), stats)
+    return identifier
+
+
+def _wanted_columns(options: IngestOptions) -> list[str]:
+    extra = (options.weight_column, options.timestamp_column, options.split_column, options.rating_column)
+    if options.rating_threshold is not None and options.rating_column is None:
+        raise DataError("rating_threshold is set without rating_column; name the rating column.")
+    if options.split == "leave_last_out" and not (options.timestamp_column or options.split_column):
+        raise DataError("the leave_last_out split needs timestamp_column; name the column with the time.")
+    return [options.user_column, options.item_column, *(name for name in extra if name)]
+
+
+def _filtered(source: Any, options: IngestOptions) -> Iterator[Any]:
+    for part in partitions(source, _wanted_columns(options), "interactions"):
+        if options.rating_threshold is not None:
+            yield part[part[options.rating_column] >= options.rating_threshold]
+        else:
+            yield part
+
+
+def _spill(
+    source: Any, item_ids: Array, options: IngestOptions, buckets: Buckets, users_per_block: int
+) -> tuple[Array, dict[str, int]]:
+    """Both reading passes: user ids, then encoded records into user blocks; returns the sorted users."""
+    import pandas as pd
+
+    seen: list[Array] = []
+    for part in _filtered(source, options):
+        seen = [_unique_ids([*seen, ids_of(part[options.user_column], "user id")])]
+    users = seen[0] if seen else np.empty(0, np.int64)
+    if not len(users):
+        raise DataError("no interaction is left after filtering; lower rating_threshold or check the file.")
+    user_lookup, item_lookup = pd.Index(users), pd.Index(item_ids)
+    unknown: dict[Any, int] = {}
+    for part in _filtered(source, options):
+        items = same_kind(ids_of(part[options.item_column], "item id"), item_ids)
+        item = item_lookup.get_indexer(items)
+        for value, count in zip(*np.unique(items[item < 0], return_counts=True), strict=True):
+            unknown[value] = unknown.get(value, 0) + int(count)
+        records = np.empty(len(part), RECORD)
+        records["user"] = user_lookup.get_indexer(
+            same_kind(ids_of(part[options.user_column], "user id"), users)
+        )
+        records["item"] = item
+        records["weight"] = _weights(part, options)
+        records["time"] = _times(part, options)
+        records["split"] = _split_codes(part, options)
+        records = records[item >= 0]
+        buckets.append(records["user"] // users_per_block, records)
+    if unknown and options.unknown_items == "error":
+        shown = ", ".join(repr(getattr(value, "item", lambda v=value: v)()) for value in list(unknown)[:5])
+        raise DataError(
+            f"{sum(unknown.values())} interaction(s) name {len(unknown)} item(s) that are not in the "
+            f"catalog: {shown}; add them to the items or set unknown_items: drop."
+        )
+    return users, {"unknown_item_interactions": sum(unknown.values()), "unknown_items": len(unknown)}
+
+
+def _unique_ids(parts: list[Array]) -> Array:
+    return np.unique(concatenate_ids(parts))
+
+
+def _weights(part: Any, options: IngestOptions) -> Any:
+    if options.weight_column is None:
+        return 1.0
+    values = part[options.weight_column].to_numpy(dtype=np.float64)
+    bad = ~(np.isfinite(values) & (values >= 0))
+    if bad.any():
+        raise DataError(
+            f"{int(bad.sum())} interaction(s) have a weight that is negative, NaN or infinite "
+            f"(first: {values[bad][0]}); weights must be finite and not negative."
+        )
+    return values
+
+
+def _times(part: Any, options: IngestOptions) -> Any:
+    if options.timestamp_column is None:
+        return 0.0
+    column = part[options.timestamp_column]
+    if column.dtype.kind == "M":
+        return column.to_numpy().astype("datetime64[ns]").astype(np.int64).astype(np.float64)
+    return column.to_numpy(dtype=np.float64)
+
+
+def _split_codes(part: Any, options: IngestOptions) -> Any:
+    if options.split_column is None:
+        return 0
+    names = part[options.split_column].astype(str).str.lower()
+    codes = names.map(splits.NAMES)
+    if codes.isna().any():
+        bad = sorted(set(names[codes.isna()]))[:5]
+        raise DataError(f"the split column holds {', '.join(map(repr, bad))}; use train, val and test.")
+    return codes.to_numpy(dtype=np.int8)
+
+
+def _k_core(buckets: Buckets, blocks: int, n_items: int, options: IngestOptions) -> None:
+    """Remove rare users and rare items until none is left (Seidman 1983)."""
+    fewest_user, fewest_item = options.min_user_interactions, options.min_item_interactions
+    while fewest_user > 1 or fewest_item > 1:
+        degree = np.zeros(n_items, np.int64)
+        for records in buckets.iterate(blocks):
+            degree += np.bincount(records["item"], minlength=n_items)
+        removed = 0
+        for block, records in enumerate(buckets.iterate(blocks)):
+            keep = degree[records["item"]] >= fewest_item
+            _, inverse, counts = np.unique(records["user"][keep], return_inverse=True, return_counts=True)
+            kept = records[keep][counts[inverse] >= fewest_user] if keep.any() else records[:0]
+            removed += len(records) - len(kept)
+            buckets.replace(block, kept)
+        if not removed:
+            return
+
+
+def _kept_users(buckets: Buckets, blocks: int, count: int) -> Array:
+    kept = np.zeros(count, bool)
+    for records in buckets.iterate(blocks):
+        kept[records["user"]] = True
+    if not kept.any():
+        raise DataError("no interaction is left after the k-core filter; lower the minimum counts.")
+    return kept
+
+
+def _assign(records: Array, options: IngestOptions) -> Array:
+    if options.split_column is not None or options.split == "none":
+        return records["split"]
+    users, items = records["user"], records["item"]
+    if options.split == "random":
+        return splits.random_split(
+            users, items, valid=options.valid_ratio, test=options.test_ratio, seed=options.seed
+        )
+    if options.split == "leave_last_out":
+        return splits.leave_last_out(users, items, records["time"])
+    return splits.strong_split(
+        users, items, heldout=options.heldout_users, foldin=options.foldin_ratio, seed=options.seed
+    )
+
+
+def _write_rows(
+    workspace: Workspace,
+    base: str,
+    buckets: Buckets,
+    blocks: int,
+    rows: Array,
+    n_users: int,
+    n_items: int,
+    options: IngestOptions,
+    users_per_block: int,
+) -> dict[str, Any]:
+    """Split every user block, store the CSR of each split, leave the training records in the buckets."""
+    weighted = options.weight_column is not None
+    popularity = np.zeros(n_items, np.int64)
+    foldin = options.split == "strong" and options.split_column is None
+    chosen: dict[str, tuple[int, ...]] = {name: (code,) for name, code in _CODES.items()}
+    if foldin:
+        chosen["input"] = (splits.TRAIN, splits.FOLDIN)
+    with workspace.scratch_dir() as scratch:
+        writers = {name: RowWriter(scratch, name, weighted) for name in chosen}
+        first = 0
+        for block in range(blocks):
+            records = buckets.read(block)
+            codes = _assign(records, options)
+            last_user = min((block + 1) * users_per_block, len(rows)) - 1
+            stop = int(rows[last_user]) + 1
+            local = rows[records["user"]] - first
+            for name, wanted in chosen.items():
+                part = np.isin(codes, wanted)
+                order = np.lexsort((records["item"][part], local[part]))
+                writers[name].append(
+                    np.bincount(local[part], minlength=stop - first),
+                    records["item"][part][order],
+                    records["weight"][part][order],
+                )
+            training = records[codes == splits.TRAIN].copy()
+            training["user"] = rows[training["user"]]
+            popularity += np.bincount(training["item"], minlength=n_items)
+            buckets.replace(block, training)
+            first = stop
+        for name, writer in writers.items():
+            writer.store(workspace, f"{base}/{name}_csr")
+        if not popularity.sum():
+            raise DataError("the training split is empty; check the split column or the ratios.")
+        return {
+            "nnz": {name: writer.nnz for name, writer in writers.items()},
+            "foldin": foldin,
+            "popularity": popularity,
+        }
+
+
+def _write_columns(
+    workspace: Workspace,
+    base: str,
+    buckets: Buckets,
+    blocks: int,
+    popularity: Array,
+    weighted: bool,
+    records_per_block: int,
+    scratch: Any,
+) -> None:
+    """Regroup the training records by item block and store the CSC."""
+    block_of = (np.cumsum(popularity) - 1).clip(0) // records_per_block
+    by_item = Buckets(scratch, "items")
+    for records in buckets.iterate(blocks):
+        by_item.append(block_of[records["item"]], records)
+    writer = RowWriter(scratch, "train_csc", weighted)
+    for block in range(int(block_of.max(initial=0)) + 1):
+        records = by_item.read(block)
+        order = np.lexsort((records["user"], records["item"]))
+        writer.append(np.empty(0, np.int64), records["user"][order], records["weight"][order])
+    writer.counts = [popularity]
+    writer.store(workspace, f"{base}/train_csc")

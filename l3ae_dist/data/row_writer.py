@@ -1,0 +1,45 @@
+"""Compressed sparse rows of any length: appended to local files, then stored as Zarr arrays."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from l3ae_dist.data.columns import write_vector
+from l3ae_dist.storage.workspace import Workspace
+
+Array = npt.NDArray[Any]
+
+
+class RowWriter:
+    """Appends CSR rows to local files, then stores them as arrays."""
+
+    def __init__(self, scratch: Any, name: str, weighted: bool) -> None:
+        self.counts: list[Array] = []
+        self.nnz = 0
+        self._weighted = weighted
+        self._indices = scratch / f"{name}.indices"
+        self._data = scratch / f"{name}.data"
+
+    def append(self, counts: Array, indices: Array, data: Array) -> None:
+        """Append rows: interactions of each, their column indices, their weights."""
+        self.counts.append(counts)
+        self.nnz += len(indices)
+        with self._indices.open("ab") as file:
+            indices.astype(np.int32).tofile(file)
+        if self._weighted:
+            with self._data.open("ab") as file:
+                data.astype(np.float32).tofile(file)
+
+    def store(self, workspace: Workspace, base: str) -> None:
+        """Store ``indptr``, ``indices`` and, when weighted, ``data`` below ``base``."""
+        counts = np.concatenate(self.counts) if self.counts else np.empty(0, np.int64)
+        write_vector(workspace, f"{base}/indptr", np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))
+        _store_file(workspace, f"{base}/indices", self._indices, self.nnz, "int32")
+        if self._weighted:
+            _store_file(workspace, f"{base}/data", self._data, self.nnz, "float32")
+
+
+def _store_file(workspace: Workspace, path: str, file: Any, count: int, dtype: str) -> None:
+    source = np.memmap(file, dtype, "r", shape=(count,)) if count else np.empty(0, dtype)
+    write_vector(workspace, path, source)

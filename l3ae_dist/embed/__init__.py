@@ -1,0 +1,1 @@
+"""Item text to embeddings, by Ray actors."""

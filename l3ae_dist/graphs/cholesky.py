@@ -1,0 +1,135 @@
+"""Left-looking blocked Cholesky: ``G + ridge I = L L'``, lower tiles, each written once.
+
+Tile form of LAPACK's ``?potrf``: column k of L is the column k of the Gram minus the products of the
+finished columns to its left, solved with the diagonal tile. n^3 / 3 flops; T^3 / 6 tile pairs.
+
+One task per tile caps the speed-up at about T / 6, because towards the end a column has fewer tiles than
+there are workers, and each of them waits for the column before. There the updates of a tile are split into
+groups of panels: a group's sum is a partial tile, written once, which runs ahead as soon as its panels
+are done and is deleted when the tile it feeds is there. The order of the sums, and so every bit, stays.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from l3ae_dist.graphs.tasks import Step, TileRef, TileTask
+from l3ae_dist.linalg.tiles import TileGrid
+
+# Panels in a group: a partial tile is written and read once for every 8 tiles its sum reads.
+GROUP = 4
+
+
+def partial_name(link: int) -> str:
+    """Name of the array of the partial tiles that end group ``link``."""
+    return f"partial{link}"
+
+
+def factor_task(i: int, k: int, *, links: int = 0, link: int | None = None) -> TileTask:
+    """The task of tile (i, k) of L, or of one partial sum of it.
+
+    ``L_kk = chol(G_kk + ridge I - sum_j L_kj L_kj')`` and
+    ``L_ik = (G_ik - sum_j L_ij L_kj') L_kk^-T`` for i > k.
+
+    Parameters
+    ----------
+    i, k
+        Row and column of the tile, ``i >= k``.
+    links
+        How many partial tiles precede the tile.
+    link
+        Which partial tile this task writes; None for the tile itself.
+    """
+    step = links if link is None else link
+    first, last = step * GROUP, (k if link is None else (link + 1) * GROUP)
+    columns = range(first, last)
+    diagonal = TileRef("L", k, k)
+    if i == k:
+        pairs: tuple[tuple[TileRef, ...], ...] = tuple((TileRef("L", k, j),) for j in columns)
+        finish = Step("potrf")
+    else:
+        pairs = tuple((TileRef("L", i, j), TileRef("L", k, j)) for j in columns)
+        finish = Step("trsm_rt", diagonal)
+    before = TileRef(partial_name(step - 1), i, k) if step else None
+    deps = [ref for pair in pairs for ref in pair]
+    deps += [] if before is None else [before]
+    deps += [diagonal] if link is None and i > k else []
+    return TileTask(
+        target=TileRef("L", i, k) if link is None else TileRef(partial_name(link), i, k),
+        start=before or TileRef("gram", i, k),
+        begin=(Step("add_ridge"),) if i == k and before is None else (),
+        update="syrk_n" if i == k else "gemm_nt",
+        operands=pairs,
+        finish=(finish,) if link is None else (),
+        # the row of a diagonal tile is not the panel of the column that is being computed meanwhile
+        panel=("L", "i", k if i > k else -1),
+        deps=tuple(deps),
+        feeds=None if link is None else TileRef("L", i, k),
+        reread=link is None,
+    )
+
+
+@dataclass(frozen=True)
+class CholeskyGraph:
+    """The factor stage, column by column.
+
+    Parameters
+    ----------
+    grid
+        The tile grid.
+    workers
+        Worker processes that the graph is for; with one there are no partial tiles.
+    """
+
+    grid: TileGrid
+    workers: int = 1
+    stage: str = "factor"
+
+    def __len__(self) -> int:
+        return self.grid.lower_count + sum(self.links(k) * (self.grid.count - k) for k in self._columns())
+
+    @property
+    def partials(self) -> tuple[str, ...]:
+        """Names of the partial arrays that the tasks use."""
+        return tuple(partial_name(link) for link in range(self.links(self.grid.count - 1)))
+
+    def links(self, k: int) -> int:
+        """How many partial tiles precede each tile of column ``k``: none while columns are long."""
+        if self.workers == 1 or self.grid.count - k > 2 * self.workers + 2:
+            return 0
+        return max(0, (k - 1) // GROUP)
+
+    def tasks(self) -> Iterator[TileTask]:
+        """All tasks; column k needs only columns to its left.
+
+        The diagonal tile of the next column comes as soon as its row is done, so that the rest of the
+        column is computed while that tile, for which all of the next column waits, is written.
+        """
+        yield from self._chain(0, 0)
+        for k in self._columns():
+            links, below = self.links(k), range(k + 1, self.grid.count)
+            for link in range(links):
+                for i in below:
+                    yield factor_task(i, k, links=links, link=link)
+            for i in below:
+                yield factor_task(i, k, links=links)
+                if i == k + 1:
+                    yield from self._chain(i, i)
+
+    def _chain(self, i: int, k: int) -> Iterator[TileTask]:
+        """The partial sums of a tile, then the tile."""
+        links = self.links(k)
+        for link in range(links):
+            yield factor_task(i, k, links=links, link=link)
+        yield factor_task(i, k, links=links)
+
+    def task_for(self, ref: TileRef) -> TileTask | None:
+        """The task that writes ``ref``."""
+        links = self.links(ref.j)
+        if ref.array == "L":
+            return factor_task(ref.i, ref.j, links=links)
+        if ref.array in self.partials:
+            return factor_task(ref.i, ref.j, links=links, link=self.partials.index(ref.array))
+        return None
+
+    def _columns(self) -> range:
+        return range(self.grid.count)

@@ -1,0 +1,254 @@
+"""What a model scores with: a short sum of terms, the same for every member of the family.
+
+``scores(x) = sum (x A) diag(scale) + sum weight (x L) R' + x diag(e)`` with tiled n x n matrices A (an
+inverse, a product, a Gram), n x d arrays L and R, and n-vectors. Column j of the sum predicts item j.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from l3ae_dist.data.features import DenseRows, Rows, dense, open_rows
+from l3ae_dist.linalg.tiles import TileGrid
+from l3ae_dist.storage.chunks import ChunkArray
+from l3ae_dist.storage.tile_reader import ReadCount, TileReader, TileRequest
+from l3ae_dist.storage.workspace import Workspace
+
+Array = npt.NDArray[Any]
+Part = Literal["collaborative", "semantic"]
+
+
+@dataclass(frozen=True, slots=True)
+class MatrixTerm:
+    """``(x A) diag(scale)``.
+
+    Parameters
+    ----------
+    path
+        A, n x n in tiles.
+    scale
+        n x 1 array, one factor for each column, or one number for all.
+    part
+        What the term counts as in an explanation.
+    symmetric
+        Whether only the lower tiles of A are stored.
+    """
+
+    path: str
+    scale: str | float
+    part: Part = "collaborative"
+    symmetric: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ProductTerm:
+    """``weight (x L) R'``.
+
+    Parameters
+    ----------
+    left, right
+        L and R, n x d by item rows; features (also sparse ones) or arrays of the model.
+    weight
+        One factor for all.
+    part
+        What the term counts as in an explanation.
+    """
+
+    left: str
+    right: str
+    weight: float = 1.0
+    part: Part = "semantic"
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """One model: its name and its terms; ``diagonal`` is e: one number, or an n x 1 array."""
+
+    name: str
+    matrices: tuple[MatrixTerm, ...] = ()
+    products: tuple[ProductTerm, ...] = ()
+    diagonal: str | float = 1.0
+
+    @property
+    def diagonal_part(self) -> Part:
+        """What the diagonal counts as: with a collaborative matrix it cancels that one's diagonal."""
+        return "collaborative" if any(m.part == "collaborative" for m in self.matrices) else "semantic"
+
+    def paths(self) -> list[str]:
+        """Every array that the terms name, each once."""
+        found = [value for m in self.matrices for value in (m.path, m.scale)]
+        found += [value for p in self.products for value in (p.left, p.right)]
+        return list(dict.fromkeys(path for path in [*found, self.diagonal] if isinstance(path, str)))
+
+    def document(self) -> dict[str, Any]:
+        """The head as JSON-like values."""
+        return asdict(self)
+
+    @classmethod
+    def from_document(cls, document: dict[str, Any]) -> "Head":
+        """The inverse of :meth:`document`."""
+        return cls(
+            document["name"],
+            tuple(MatrixTerm(**term) for term in document["matrices"]),
+            tuple(ProductTerm(**term) for term in document["products"]),
+            document["diagonal"],
+        )
+
+
+class Parts:
+    """The arrays of heads, opened once; each is known by its path."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._matrices: dict[str, ChunkArray] = {}
+        self._rows: dict[str, Rows] = {}
+
+    def matrix(self, path: str) -> ChunkArray:
+        """An n x n matrix in tiles."""
+        if path not in self._matrices:
+            self._matrices[path] = ChunkArray.open(self._workspace, path)
+        return self._matrices[path]
+
+    def rows(self, path: str) -> Rows:
+        """An n x d array by item rows."""
+        if path not in self._rows:
+            self._rows[path] = open_rows(self._workspace, path)
+        return self._rows[path]
+
+    def vector(self, path: str | float, rows: slice) -> Array:
+        """Entries of an n x 1 array, or a number for all of them; float64."""
+        if isinstance(path, str):
+            found = self.rows(path)
+            assert isinstance(found, DenseRows)
+            return found.rows(rows.start, rows.stop)[:, 0].astype(np.float64)
+        return np.full(rows.stop - rows.start, float(path))
+
+
+class History:
+    """Item histories of a user block, cut by item tile."""
+
+    def __init__(self, rows: sparse.csr_matrix, grid: TileGrid, dtype: npt.DTypeLike) -> None:
+        self.grid = grid
+        by_column = rows.astype(dtype).tocsc()
+        self._parts = [by_column[:, grid.rows(i)].tocsr() for i in range(grid.count)]
+        self.users = rows.shape[0]
+        self.dtype = np.dtype(dtype)
+
+    def part(self, i: int) -> sparse.csr_matrix:
+        """Histories restricted to item tile i."""
+        return self._parts[i]
+
+    def times_matrix(
+        self, a: ChunkArray, j: int, reader: TileReader, count: ReadCount, *, symmetric: bool = True
+    ) -> Array:
+        """``x A[:, tile j]`` as users x tile; tiles without any history are not read."""
+        out = np.zeros((self.users, self.grid.size(j)), self.dtype)
+        used = [i for i in range(self.grid.count) if self._parts[i].nnz]
+        where = [(max(i, j), min(i, j)) if symmetric else (i, j) for i in used]
+        requests = [(TileRequest(a, *tile),) for tile in where]
+        for i, tile, (block,) in zip(used, where, reader.stream(requests, count), strict=True):
+            out += self._parts[i] @ (block if tile == (i, j) else np.ascontiguousarray(block.T))
+        return out
+
+    def times_rows(self, array: Rows) -> Array:
+        """``x L`` for an array with item rows, as users x columns; dense."""
+        out = np.zeros((self.users, array.shape[1]), self.dtype)
+        for i in range(self.grid.count):
+            if self._parts[i].nnz:
+                rows = self.grid.rows(i)
+                product = self._parts[i] @ array.rows(rows.start, rows.stop).astype(self.dtype)
+                out += product.toarray() if sparse.issparse(product) else product
+        return out
+
+
+class Scorer:
+    """Scores of one user block on item tiles, for heads that share matrices and products.
+
+    ``x L`` is kept for the whole user block, ``x A`` for the last item tile.
+    """
+
+    def __init__(self, history: History, parts: Parts, reader: TileReader, count: ReadCount) -> None:
+        self.history = history
+        self._parts = parts
+        self._reader = reader
+        self.count = count
+        self._left: dict[str, Array] = {}
+        self._tile: tuple[int, dict[str, Array]] = (-1, {})
+
+    def scores(self, head: Head, j: int) -> Array:
+        """Scores of one model on item tile j, users x tile, in the history's dtype."""
+        history = self.history
+        rows = history.grid.rows(j)
+        scores = np.zeros((history.users, history.grid.size(j)), history.dtype)
+        for matrix in head.matrices:
+            scores += self._times(matrix, j) * self._parts.vector(matrix.scale, rows).astype(history.dtype)
+        for product in head.products:
+            right = self._parts.rows(product.right).rows(rows.start, rows.stop).astype(history.dtype)
+            left = self._times_left(product.left)
+            # a sparse right side comes first in the product, which is dense then
+            term = (right @ left.T).T if sparse.issparse(right) else left @ right.T
+            term *= product.weight
+            scores += term
+        part = history.part(j).tocoo()
+        diagonal = self._parts.vector(head.diagonal, rows).astype(history.dtype)
+        scores[part.row, part.col] += part.data * diagonal[part.col]
+        return scores
+
+    def _times(self, term: MatrixTerm, j: int) -> Array:
+        if self._tile[0] != j:
+            self._tile = (j, {})
+        found = self._tile[1]
+        if term.path not in found:
+            matrix = self._parts.matrix(term.path)
+            found[term.path] = self.history.times_matrix(
+                matrix, j, self._reader, self.count, symmetric=term.symmetric
+            )
+        return found[term.path]
+
+    def _times_left(self, path: str) -> Array:
+        if path not in self._left:
+            self._left[path] = self.history.times_rows(self._parts.rows(path))
+        return self._left[path]
+
+
+def head_entries(head: Head, parts: Parts, grid: TileGrid, rows: Array, j: int) -> dict[str, Array]:
+    """``B[rows, j]`` by part, float64; each tile is read once."""
+    out: dict[str, Array] = {"collaborative": np.zeros(len(rows)), "semantic": np.zeros(len(rows))}
+    column = slice(j, j + 1)
+    for matrix in head.matrices:
+        entries = matrix_entries(parts.matrix(matrix.path), grid, rows, j, symmetric=matrix.symmetric)
+        out[matrix.part] += entries * parts.vector(matrix.scale, column)
+    for product in head.products:
+        right = dense(parts.rows(product.right).rows(j, j + 1))[0]
+        left = rows_times(parts.rows(product.left), grid, rows, right)
+        out[product.part] += product.weight * left
+    out[head.diagonal_part] += (rows == j) * parts.vector(head.diagonal, column)
+    return out
+
+
+def matrix_entries(a: ChunkArray, grid: TileGrid, rows: Array, j: int, *, symmetric: bool = True) -> Array:
+    """``A[rows, j]`` in float64, reading each tile once."""
+    out = np.empty(len(rows))
+    tile_j, local_j = divmod(j, grid.tile)
+    for i in np.unique(rows // grid.tile):
+        inside = rows // grid.tile == i
+        local = rows[inside] % grid.tile
+        if symmetric and i < tile_j:
+            out[inside] = a.read(tile_j, int(i))[local_j, local]
+        else:
+            out[inside] = a.read(int(i), tile_j)[local, local_j]
+    return out
+
+
+def rows_times(left: Rows, grid: TileGrid, rows: Array, vector: Array) -> Array:
+    """``L[rows] v`` in float64, reading each item tile once."""
+    out = np.empty(len(rows))
+    for i in np.unique(rows // grid.tile):
+        inside = rows // grid.tile == i
+        tile = grid.rows(int(i))
+        product = left.rows(tile.start, tile.stop).astype(np.float64) @ vector
+        out[inside] = product[rows[inside] % grid.tile]
+    return out

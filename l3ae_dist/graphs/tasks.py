@@ -1,0 +1,160 @@
+"""What a tile task is: data only. Which chunk it writes, from what, by which kernels.
+
+A task never holds numbers of the matrix; :mod:`l3ae_dist.graphs.execute` runs it on a worker, the
+plan and the simulator read its flops and bytes from here.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from l3ae_dist.linalg.tiles import TileGrid
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class TileRef:
+    """Chunk (i, j) of the array that the stage calls ``array`` (``gram``, ``L``, ``Linv``, ``P`` ...)."""
+
+    array: str
+    i: int
+    j: int
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One kernel applied in place to the accumulator, with an optional tile operand."""
+
+    kernel: str
+    operand: TileRef | None = None
+
+
+class Task(Protocol):
+    """One write-once chunk and what it waits for."""
+
+    @property
+    def target(self) -> TileRef:
+        """The chunk that the task writes last, and whose done-mark makes it complete."""
+
+    @property
+    def deps(self) -> tuple[TileRef, ...]:
+        """Chunks of the same graph that must be done first."""
+
+    @property
+    def feeds(self) -> TileRef | None:
+        """The chunk that makes this one superfluous once it is done, if any."""
+
+    def flops(self, grid: TileGrid) -> float:
+        """Useful floating-point operations."""
+
+
+@dataclass(frozen=True, slots=True)
+class TileTask:
+    """A left-looking tile: load, begin, accumulate operand pairs, finish, write once.
+
+    Parameters
+    ----------
+    target
+        The tile written.
+    start
+        Tile copied into the accumulator first.
+    begin, finish
+        Kernels before and after the updates.
+    update
+        Kernel applied for each entry of ``operands``.
+    operands
+        Tile operands of each update, in the order they are streamed.
+    panel
+        Which operands the neighbouring tasks read too: those of array ``panel[0]`` whose index
+        ``panel[1]`` (``"i"`` or ``"j"``) is ``panel[2]``.
+    deps
+        Tiles of the same graph that must be done first.
+    feeds
+        For a partial sum: the tile it is a part of, which makes it superfluous once it is done.
+    reread
+        Whether later tasks of the stage read the target.
+    """
+
+    target: TileRef
+    start: TileRef
+    begin: tuple[Step, ...]
+    update: str
+    operands: tuple[tuple[TileRef, ...], ...]
+    finish: tuple[Step, ...]
+    panel: tuple[str, str, int]
+    deps: tuple[TileRef, ...]
+    feeds: TileRef | None = None
+    reread: bool = True
+
+    @property
+    def stage(self) -> str:
+        """What the tasks of one stage have in common: the array they make in the end."""
+        return (self.feeds or self.target).array
+
+    @property
+    def spent(self) -> TileRef | None:
+        """The partial sum that this task starts from and nobody else reads."""
+        return self.start if self.start in self.deps else None
+
+    def actions(self) -> Iterator[tuple[str, tuple[TileRef, ...]]]:
+        """Every kernel in order, with its tile operands."""
+        for step in self.begin:
+            yield step.kernel, () if step.operand is None else (step.operand,)
+        for operands in self.operands:
+            yield self.update, operands
+        for step in self.finish:
+            yield step.kernel, () if step.operand is None else (step.operand,)
+
+    def in_panel(self, ref: TileRef) -> bool:
+        """Whether the neighbouring tasks read ``ref`` too."""
+        array, axis, index = self.panel
+        return ref.array == array and (ref.i if axis == "i" else ref.j) == index
+
+    def flops(self, grid: TileGrid) -> float:
+        """Flops of all kernels of this task."""
+        m, n = grid.shape(self.target.i, self.target.j)
+        total = sum(_step_flops(step.kernel, m, n) for step in (*self.begin, *self.finish))
+        for operands in self.operands:
+            inner = _inner_size(self.update, operands[0], grid)
+            total += (1.0 if self.update.startswith("syrk") else 2.0) * m * n * inner
+        return total
+
+    def reads(self) -> Iterator[TileRef]:
+        """Every tile read, in order, without regard to caching."""
+        yield self.start
+        for _, operands in self.actions():
+            yield from operands
+
+
+def _inner_size(update: str, first: TileRef, grid: TileGrid) -> int:
+    return grid.size(first.i if update.endswith(("_tn", "_t")) else first.j)
+
+
+def _step_flops(kernel: str, m: int, n: int) -> float:
+    if kernel in ("potrf", "trtri", "lauum"):
+        return m**3 / 3
+    if kernel in ("trsm_rt", "trmm_rn"):
+        return float(m) * n * n
+    if kernel in ("trsm_ll", "trmm_lt"):
+        return float(m) * m * n
+    return 0.0
+
+
+class Graph(Protocol):
+    """The tasks of one stage, generated in an order that respects their dependencies."""
+
+    @property
+    def stage(self) -> str:
+        """Name of the stage."""
+
+    @property
+    def grid(self) -> TileGrid:
+        """The tile grid."""
+
+    def __len__(self) -> int:
+        """Number of tasks."""
+
+    def tasks(self) -> Iterator[Task]:
+        """All tasks, dependencies before dependants."""
+
+    def task_for(self, ref: TileRef) -> Task | None:
+        """The task that writes ``ref``, or None when this graph does not."""

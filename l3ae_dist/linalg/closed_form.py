@@ -1,0 +1,164 @@
+"""The equations of the model on in-memory arrays: readable, float64, and the oracle of the tests.
+
+``x`` is users x n, ``f`` is d x n (column j embeds item j). Source: Moon, Park, Lee, "LLM-enhanced
+linear autoencoders for recommendation", CIKM 2025 (arXiv 2508.13500); EASE: Steck, WWW 2019. The
+factored form is the Woodbury identity applied to the paper's two closed forms.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from l3ae_dist.errors import ConfigError
+
+Array = npt.NDArray[Any]
+
+
+def check_regularisers(reg_x: float, reg_f: float | None, reg_e: float) -> float:
+    """Return ``ridge = reg_x + reg_e``.
+
+    Raises
+    ------
+    ConfigError
+        Unless ``ridge > 0``, ``reg_e >= 0`` and, with text, ``reg_f > 0``; ``reg_x`` may be negative.
+    """
+    ridge = reg_x + reg_e
+    if not ridge > 0 or not np.isfinite(ridge):
+        raise ConfigError(
+            f"reg_x + reg_e is {ridge:g} (reg_x = {reg_x:g}, reg_e = {reg_e:g}) and must be positive; "
+            "raise one of them."
+        )
+    if reg_e < 0:
+        raise ConfigError(f"reg_e is {reg_e:g} and must not be negative; 0 gives EASE.")
+    if reg_f is not None and not reg_f > 0:
+        raise ConfigError(f"reg_f is {reg_f:g} and must be positive; the paper uses 0.1 to 10.")
+    return float(ridge)
+
+
+def gram_inverse(x: Array, ridge: float) -> Array:
+    """``P = (X'X + ridge I)^-1``, n x n."""
+    return np.asarray(np.linalg.inv(x.T @ x + ridge * np.eye(x.shape[1])))
+
+
+def semantic_dense(f: Array, reg_f: float) -> Array:
+    """``C``: ``C_ij = -P1_ij / P1_jj``, zero diagonal, with ``P1 = (F'F + reg_f I)^-1`` (EASE on text)."""
+    return _zero_diagonal_ratio(gram_inverse(f, reg_f))
+
+
+def ease_dense(x: Array, ridge: float) -> Array:
+    """EASE: ``B_ij = -P_ij / P_jj``, zero diagonal."""
+    return _zero_diagonal_ratio(gram_inverse(x, ridge))
+
+
+def text_similarity(f: Array) -> Array:
+    """``F'F`` with zero diagonal."""
+    similarity = f.T @ f
+    np.fill_diagonal(similarity, 0)
+    return similarity
+
+
+def l3ae_dense(x: Array, c: Array, reg_x: float, reg_e: float) -> Array:
+    """``B = reg_e P C - P diag((1 + reg_e diag(PC)) / diag(P))``, zero diagonal."""
+    p = gram_inverse(x, reg_x + reg_e)
+    pc = p @ c
+    b = reg_e * pc - p * ((1 + reg_e * np.diag(pc)) / np.diag(p))
+    np.fill_diagonal(b, 0)
+    return np.asarray(b)
+
+
+def stacked(x: Array, f: Array, alpha: float) -> Array:
+    """``[X; alpha F]``: the collective members take every feature for one more user of weight alpha."""
+    return np.vstack([x, alpha * f])
+
+
+def collective_dense(x: Array, f: Array, ridge: float, alpha: float) -> Array:
+    """EASE on ``[X; alpha F]``: ``P = (X'X + alpha^2 F'F + ridge I)^-1``, ``B_ij = -P_ij / P_jj``."""
+    return ease_dense(stacked(x, f, alpha), ridge)
+
+
+def additive(b_ease: Array, c: Array, alpha: float) -> Array:
+    """``(1 - alpha) B_ease + alpha C``."""
+    return np.asarray((1 - alpha) * b_ease + alpha * c)
+
+
+def inverse_root(sums: Array) -> Array:
+    """``sums^-1/2``, zero where the sum is zero: a user or an item without interactions stays zero."""
+    positive = sums > 0
+    return np.where(positive, 1.0 / np.sqrt(np.where(positive, sums, 1.0)), 0.0)
+
+
+def gfcf_dense(x: Array, rank: int, alpha: float) -> Array:
+    """GF-CF: ``N'N + alpha D^-1/2 V V' D^1/2``, ``N = D_u^-1/2 X D^-1/2`` and V its first right vectors.
+
+    Shen et al., "How powerful is graph convolution for recommendation?", CIKM 2021: a linear filter and
+    an ideal low-pass filter of ``rank``. The diagonal stays. Items that nobody has are zero.
+    """
+    degrees = x.sum(axis=0)
+    normalised = inverse_root(x.sum(axis=1))[:, None] * x * inverse_root(degrees)
+    _, values, v = np.linalg.svd(normalised, full_matrices=False)
+    v = v[:rank][values[:rank] > 1e-9 * values[0]]
+    low_pass = (inverse_root(degrees)[:, None] * v.T) @ (v * np.sqrt(degrees))
+    return np.asarray(normalised.T @ normalised + alpha * low_pass)
+
+
+def _zero_diagonal_ratio(p: Array) -> Array:
+    b = -p / np.diag(p)
+    np.fill_diagonal(b, 0)
+    return np.asarray(b)
+
+
+@dataclass(frozen=True)
+class SemanticFactor:
+    """``C = diag(a) + F' V``, from the d x d inverse ``m``; ``p1`` is the diagonal of P1."""
+
+    m: Array
+    p1: Array
+    a: Array
+    v: Array
+
+
+def semantic_factor(f: Array, reg_f: float) -> SemanticFactor:
+    """The semantic phase by Woodbury: no n x n matrix. 2 d^2 n + d^3 flops."""
+    f = np.asarray(f, dtype=np.float64)
+    m = np.linalg.inv(f @ f.T + reg_f * np.eye(f.shape[0]))
+    w = m @ f
+    p1 = (1 - np.einsum("ij,ij->j", f, w)) / reg_f
+    a = 1 - 1 / (reg_f * p1)
+    return SemanticFactor(np.asarray(m), p1, a, w / (reg_f * p1))
+
+
+def cross(p: Array, f: Array) -> Array:
+    """``Q = P F'``, n x d: the only place P meets the text."""
+    return np.asarray(p @ f.T)
+
+
+def product_diagonal(p_diagonal: Array, a: Array, q: Array, v: Array) -> Array:
+    """``pc = diag(P C) = diag(P) a + rowsum(Q * V')``."""
+    return np.asarray(p_diagonal * a + np.einsum("ij,ji->i", q, v))
+
+
+def column_scale(p_diagonal: Array, pc: Array, a: Array, reg_e: float) -> Array:
+    """``c = reg_e a - (1 + reg_e pc) / diag(P)``, n."""
+    return np.asarray(reg_e * a - (1 + reg_e * pc) / p_diagonal)
+
+
+def weights(p: Array, q: Array, v: Array, c: Array, reg_e: float) -> Array:
+    """``B = P diag(c) + reg_e Q V + I``; its diagonal is zero to rounding."""
+    return np.asarray(p * c + reg_e * (q @ v) + np.eye(len(c)))
+
+
+def scores(x: Array, p: Array, q: Array, v: Array, c: Array, reg_e: float) -> Array:
+    """``(x P) diag(c) + reg_e (x Q) V + x``: column j predicts item j."""
+    return np.asarray((x @ p) * c + reg_e * ((x @ q) @ v) + x)
+
+
+def cold_start_column(q: Array, m: Array, f_new: Array, reg_e: float) -> Array:
+    """``B_:,new = reg_e Q M f_new``: the column of an item known by its text alone."""
+    return np.asarray(reg_e * (q @ (m @ f_new)))
+
+
+def product_column_scale(p_diagonal: Array, pc: Array, reg_e: float) -> Array:
+    """``-(1 + reg_e pc) / diag(P)``: c of the direct route, where ``B = P diag(c) + reg_e (P C) + I``."""
+    return np.asarray(-(1 + reg_e * pc) / p_diagonal)

@@ -1,0 +1,88 @@
+"""The members of the family and their parameters: names and numbers only."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Features = Literal["embeddings", "words"]
+
+
+@dataclass(frozen=True)
+class Member:
+    """What a model is called, which parameters it has, and which item features it takes by itself."""
+
+    title: str
+    params: tuple[str, ...]
+    features: Features | None = None
+    alpha: float = 0.0
+
+
+MEMBERS = {
+    "l3ae": Member("L3AE", ("reg_x", "reg_f", "reg_e"), "embeddings"),
+    "ease": Member("EASE", ("reg_x",)),
+    "ease_text": Member("EASEText", ("reg_f",), "embeddings"),
+    "text_similarity": Member("TextSimilarity", (), "embeddings"),
+    "collective_ease": Member("CollectiveEASE", ("reg_x", "alpha"), "words", 0.5),
+    "additive_ease": Member("AdditiveEASE", ("reg_x", "reg_f", "alpha"), "words", 0.5),
+    "l3ae_collective": Member("L3AECollective", ("reg_x", "alpha"), "embeddings", 5.0),
+    "l3ae_additive": Member("L3AEAdditive", ("reg_x", "reg_f", "alpha"), "embeddings", 0.5),
+    "gfcf": Member("GFCF", ("rank", "alpha"), None, 0.3),
+}
+"""By name in the configuration."""
+BY_TITLE = {member.title: member for member in MEMBERS.values()}
+COLLECTIVE = ("CollectiveEASE", "L3AECollective")
+ADDITIVE = ("AdditiveEASE", "L3AEAdditive")
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A model and its parameters.
+
+    Parameters
+    ----------
+    name
+        Title of a member.
+    reg_x, reg_f, reg_e
+        Ridge weights; ``reg_f`` is None and ``reg_e`` 0 for EASE.
+    alpha
+        Weight of the features (collective), of the semantic model (additive) or of the low-pass filter.
+    rank
+        Singular vectors of GF-CF.
+    """
+
+    name: str
+    reg_x: float = 0.0
+    reg_f: float | None = None
+    reg_e: float = 0.0
+    alpha: float = 0.0
+    rank: int = 0
+
+    @property
+    def ridge(self) -> float:
+        """``reg_x + reg_e``; 0 for a model without interactions in its system."""
+        return self.reg_x + self.reg_e
+
+    @property
+    def with_interactions(self) -> bool:
+        """Whether the model needs ``P = (X'X + ridge I)^-1``."""
+        return self.name in ("L3AE", "EASE", *ADDITIVE)
+
+    @property
+    def with_semantics(self) -> bool:
+        """Whether the model needs the semantic phase ``C``."""
+        return self.name in ("EASEText", *ADDITIVE) or (self.name == "L3AE" and self.reg_e > 0)
+
+    @property
+    def with_features(self) -> bool:
+        """Whether the model reads item features."""
+        return BY_TITLE[self.name].features is not None
+
+    @property
+    def group(self) -> tuple[object, ...]:
+        """Models of equal group share their large matrices and are scored together."""
+        if self.with_interactions:
+            return ("interactions", self.ridge)
+        return (self.name, self.ridge, self.alpha, self.rank)
+
+    def params(self) -> dict[str, float]:
+        """The parameters that the model has."""
+        return {name: getattr(self, name) for name in BY_TITLE[self.name].params}

@@ -1,0 +1,144 @@
+"""Ranking metrics of top lists against held-out items, by the conventions of the L3AE code.
+
+A *top list* is an int array (users, K) of item indices, best first, -1 for none. The *truth* is a CSR
+matrix (users, n) whose stored positions are the held-out items. Users without truth count nowhere.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+Array = npt.NDArray[Any]
+METRICS = ("recall", "truncated_recall", "ndcg", "hit_rate", "mrr")
+
+
+def hits(top: Array, truth: sparse.csr_matrix) -> Array:
+    """Which entries of the top lists are held-out items, (users, K) bool."""
+    users, n = truth.shape
+    rows = np.repeat(np.arange(users, dtype=np.int64), np.diff(truth.indptr))
+    wanted = rows * n + truth.indices
+    asked = np.arange(users, dtype=np.int64)[:, None] * n + top
+    return np.isin(asked, wanted) & (top >= 0)
+
+
+def _discounts(k: int) -> Array:
+    return 1 / np.log2(np.arange(2, k + 2))
+
+
+def _ideal(counts: Array, k: int) -> Array:
+    """Ideal DCG over ``min(k, |test|)`` positions."""
+    return np.concatenate([[0.0], np.cumsum(_discounts(k))])[np.minimum(counts, k)]
+
+
+def per_user(top: Array, truth: sparse.csr_matrix, name: str) -> Array:
+    """One metric for every user, NaN without truth.
+
+    Parameters
+    ----------
+    top, truth
+        Top lists (users, K) and held-out items (users, n).
+    name
+        ``recall@k`` (hits / |test|), ``truncated_recall@k`` (hits / min(k, |test|)), ``ndcg@k``
+        (binary gains, ideal over min(k, |test|); Jarvelin, Kekalainen 2002), ``hit_rate@k``, ``mrr@k``.
+
+    Returns
+    -------
+    (users,) float64.
+    """
+    return _from_hits(hits(top, truth), np.diff(truth.indptr), name)
+
+
+def _from_hits(hit: Array, counts: Array, name: str) -> Array:
+    metric, cut = name.split("@")
+    k = int(cut)
+    first = hit[:, :k].astype(np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        if metric == "recall":
+            value = first.sum(axis=1) / counts
+        elif metric == "truncated_recall":
+            value = first.sum(axis=1) / np.minimum(counts, k)
+        elif metric == "ndcg":
+            value = first @ _discounts(first.shape[1]) / _ideal(counts, k)
+        elif metric == "hit_rate":
+            value = (first.sum(axis=1) > 0).astype(np.float64)
+        elif metric == "mrr":
+            value = np.where(first.any(axis=1), 1.0 / (first.argmax(axis=1) + 1), 0.0)
+        else:
+            raise ValueError(f"unknown metric {metric!r}; one of {', '.join(METRICS)}")
+    return np.asarray(np.where(counts > 0, value, np.nan))
+
+
+def propensities(popularity: Array) -> Array:
+    """``p = max((pop / max pop)^0.5, 1e-3)`` of every item."""
+    return np.asarray(np.maximum((popularity / max(popularity.max(), 1)) ** 0.5, 1e-3))
+
+
+def unbiased_per_user(top: Array, truth: sparse.csr_matrix, popularity: Array, k: int) -> tuple[Array, Array]:
+    """Propensity-weighted Recall@k and NDCG@k of every user, NaN without truth.
+
+    Recall = sum over hits of 1/p / sum over test items of 1/p; NDCG = (sum over hits of disc/p) /
+    ideal DCG / (sum over test items of 1/p).
+    """
+    inverse = 1 / propensities(popularity)
+    counts = np.diff(truth.indptr)
+    weighted = sparse.csr_matrix((inverse[truth.indices], truth.indices, truth.indptr), shape=truth.shape)
+    mass = np.asarray(weighted.sum(axis=1))[:, 0]
+    gain = np.where(hits(top[:, :k], truth), inverse[np.maximum(top[:, :k], 0)], 0.0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        recall = gain.sum(axis=1) / mass
+        ndcg = gain @ _discounts(gain.shape[1]) / _ideal(counts, k) / mass
+    return np.where(counts > 0, recall, np.nan), np.where(counts > 0, ndcg, np.nan)
+
+
+def head_items(popularity: Array) -> Array:
+    """The 20 % most popular training items; ties as NumPy's default sort leaves them."""
+    return np.asarray(np.argsort(popularity)[::-1][: int(0.2 * len(popularity))])
+
+
+def restrict(truth: sparse.csr_matrix, items: Array) -> sparse.csr_matrix:
+    """Held-out items that are among ``items``; rankings stay over the full catalog."""
+    kept = np.zeros(truth.shape[1], bool)
+    kept[items] = True
+    mask = kept[truth.indices]
+    indptr = np.concatenate([[0], np.cumsum(mask)])[truth.indptr]
+    return sparse.csr_matrix((truth.data[mask], truth.indices[mask], indptr), shape=truth.shape)
+
+
+def _mean(values: Array) -> float:
+    return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
+
+
+def evaluate_top(
+    top: Array, truth: sparse.csr_matrix, popularity: Array, ks: tuple[int, ...] = (5, 10, 20, 50)
+) -> dict[str, Any]:
+    """Means over users of every metric at every cut-off, with head, tail and unbiased forms.
+
+    Returns
+    -------
+    ``{"recall@20": ..., "ndcg@20": ..., ..., "coverage@20": share of the catalog recommended,
+    "users": users with truth, "head": {...}, "tail": {...}, "unbiased": {...}}``.
+    """
+    result: dict[str, Any] = _means(top, truth, ks, METRICS)
+    for k in ks:
+        shown = top[:, :k]
+        result[f"coverage@{k}"] = len(np.unique(shown[shown >= 0])) / truth.shape[1]
+    result["users"] = int((np.diff(truth.indptr) > 0).sum())
+    head = head_items(popularity)
+    tail = np.setdiff1d(np.arange(truth.shape[1]), head)
+    result["head"] = _means(top, restrict(truth, head), ks, ("recall", "ndcg"))
+    result["tail"] = _means(top, restrict(truth, tail), ks, ("recall", "ndcg"))
+    unbiased = {}
+    for k in ks:
+        recall, ndcg = unbiased_per_user(top, truth, popularity, k)
+        unbiased[f"recall@{k}"], unbiased[f"ndcg@{k}"] = _mean(recall), _mean(ndcg)
+    result["unbiased"] = unbiased
+    return result
+
+
+def _means(
+    top: Array, truth: sparse.csr_matrix, ks: tuple[int, ...], names: tuple[str, ...]
+) -> dict[str, Any]:
+    hit, counts = hits(top, truth), np.diff(truth.indptr)
+    return {f"{name}@{k}": _mean(_from_hits(hit, counts, f"{name}@{k}")) for name in names for k in ks}

@@ -1,0 +1,80 @@
+"""The best k of many scores: exact, ties to the lower index, seen items left out."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+Array = npt.NDArray[Any]
+# Scores looked at together: bounds the index arrays of the partition.
+_BLOCK_SCORES = 1 << 22
+
+
+def top_k(scores: Array, k: int, seen: sparse.csr_matrix | None = None) -> tuple[Array, Array]:
+    """The ``k`` best columns of each row, best first; equal scores by lower column.
+
+    Parameters
+    ----------
+    scores
+        (users, items); overwritten at the seen positions.
+    k
+        Items wanted.
+    seen
+        (users, items) matrix whose stored positions are left out.
+
+    Returns
+    -------
+    items (users, k) int64, -1 where fewer candidates; values (users, k), -inf there.
+    """
+    users, count = scores.shape
+    if seen is not None:
+        positions = seen.tocoo()
+        scores[positions.row, positions.col] = -np.inf
+    items = np.full((users, k), -1, np.int64)
+    values = np.full((users, k), -np.inf, scores.dtype)
+    kept = min(k, count)
+    step = max(1, _BLOCK_SCORES // max(count, 1))
+    for start in range(0, users, step):
+        block = scores[start : start + step]
+        chosen, best = _best(block, kept)
+        items[start : start + step, :kept] = np.where(np.isfinite(best), chosen, -1)
+        values[start : start + step, :kept] = best
+    return items, values
+
+
+def _best(block: Array, k: int) -> tuple[Array, Array]:
+    count = block.shape[1]
+    if k < count:
+        threshold = np.partition(block, count - k, axis=1)[:, count - k, None]
+        above = block > threshold
+        # of the scores equal to the threshold, the lowest columns fill what is left
+        equal = block == threshold
+        room = k - above.sum(axis=1, keepdims=True)
+        crowded = np.flatnonzero(equal.sum(axis=1) > room[:, 0])
+        equal[crowded] &= np.cumsum(equal[crowded], axis=1) <= room[crowded]
+        chosen = np.nonzero(above | equal)[1].reshape(len(block), k)
+    else:
+        chosen = np.broadcast_to(np.arange(count), block.shape)
+    found = np.take_along_axis(block, chosen, axis=1)
+    order = np.argsort(-found, axis=1, kind="stable")  # columns ascend, so ties keep the lower one
+    return np.take_along_axis(chosen, order, axis=1), np.take_along_axis(found, order, axis=1)
+
+
+def merge_top_k(items: Array, values: Array, k: int) -> tuple[Array, Array]:
+    """Merge candidate lists: the ``k`` best of each row, ties to the lower item.
+
+    Parameters
+    ----------
+    items, values
+        (users, candidates); item -1 with value -inf means none.
+
+    Returns
+    -------
+    items (users, k) and values (users, k), best first.
+    """
+    by_item = np.argsort(items, axis=1, kind="stable")
+    items = np.take_along_axis(items, by_item, axis=1)
+    values = np.take_along_axis(values, by_item, axis=1)
+    order = np.argsort(-values, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(items, order, axis=1), np.take_along_axis(values, order, axis=1)

@@ -1,0 +1,1 @@
+"""Clusters, the submission window, events, memory."""

@@ -1,0 +1,169 @@
+"""Ways to a Dask cluster: ``local`` (processes on this machine) and ``address`` (an existing scheduler)."""
+
+import contextlib
+import logging
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from l3ae_dist.errors import ClusterError, ConfigError
+from l3ae_dist.graphs.execute import STAGED
+from l3ae_dist.runtime.executors import task_targets
+
+# Tiles never travel as task results, so spilling would only ever write small records.
+_WORKER_CONFIG = {
+    "distributed.worker.memory.target": False,
+    "distributed.worker.memory.spill": False,
+    "distributed.worker.memory.pause": False,
+    "distributed.worker.memory.terminate": 0.98,
+    "distributed.scheduler.allowed-failures": 10,
+    "distributed.scheduler.no-workers-timeout": "120s",
+    # a nanny restarts its worker itself; by default it is closed for good when its worker happens to be
+    # away 15 s after an earlier loss
+    "distributed.deploy.lost-worker-timeout": "1000 hours",
+    "distributed.admin.system-monitor.gil.enabled": False,
+}
+# How OpenBLAS, MKL and OpenMP are told their number of threads before they are loaded.
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+@dataclass
+class DaskSession:
+    """A connected client and what is known about its cluster."""
+
+    client: Any
+    dashboard_url: str | None
+    worker_pids: dict[str, int] = field(default_factory=dict)
+    _joined: bool = False
+
+    def pids(self) -> list[int]:
+        """Process ids of the workers on this machine; asked for again after one has joined."""
+        if self._joined:
+            self._joined = False
+            self.refresh_pids()
+        return list(self.worker_pids.values())
+
+    def refresh_pids(self) -> None:
+        """Ask the workers for their process ids again (after one was restarted)."""
+        self.worker_pids = dict(self.client.run(os.getpid))
+
+    def memory_limit(self) -> int | None:
+        """The smallest memory limit of a worker in bytes; None when none of them has one."""
+        workers = self.client.scheduler_info(n_workers=-1)["workers"].values()
+        return min(
+            (int(worker["memory_limit"]) for worker in workers if worker["memory_limit"]), default=None
+        )
+
+    @contextlib.contextmanager
+    def watched(self, report: Callable[[dict[str, Any]], None]) -> Iterator[None]:
+        """Report every worker that is lost, with the chunks it was to make, as a ``worker_lost`` event.
+
+        ``report`` is called from the client's own thread.
+        """
+
+        def on_scheduler_event(event: tuple[float, dict[str, Any]]) -> None:
+            message = event[1]
+            if message["action"] == "add-worker":
+                self._joined = True
+            if message["action"] == "remove-worker" and not message["expected"]:
+                tasks = task_targets(message["processing-tasks"])
+                report({"kind": "worker_lost", "worker": message["worker"], "tasks": tasks})
+
+        def on_restart(event: tuple[float, dict[str, Any]]) -> None:
+            message = event[1]
+            size = f"{message['rss'] / 2**20:,.0f} MiB"
+            text = f"worker {message['worker']} was ended at {size}, over its memory limit"
+            report({"kind": "log", "message": text})
+
+        handlers = {"all": on_scheduler_event, "worker-restart-memory": on_restart}
+        for topic, handler in handlers.items():
+            self.client.subscribe_topic(topic, handler)
+        try:
+            yield
+        finally:
+            for topic in handlers:
+                self.client.unsubscribe_topic(topic)
+
+
+@contextlib.contextmanager
+def local_cluster(
+    *, workers: int, threads: int, memory_budget: int, dashboard: bool = True
+) -> Iterator[DaskSession]:
+    """Worker processes on this machine, bound to the loopback.
+
+    Parameters
+    ----------
+    workers
+        Worker processes; each computes one task at a time, and reads or writes for another.
+    threads
+        BLAS threads of each worker.
+    memory_budget
+        Bytes per worker process; a worker that exceeds it is restarted by its nanny.
+    dashboard
+        Whether to serve the Dask dashboard (on a free port of 127.0.0.1).
+    """
+    import dask
+    from distributed import Client, LocalCluster
+
+    config = {**_WORKER_CONFIG, "distributed.nanny.pre-spawn-environ": dict.fromkeys(_THREADS, str(threads))}
+    with (
+        _without(_THREADS),
+        dask.config.set(config),
+        LocalCluster(
+            n_workers=workers,
+            threads_per_worker=STAGED,
+            processes=True,
+            memory_limit=memory_budget,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",  # the scheduler's HTTP server listens even without pages
+            scheduler_kwargs={"dashboard": dashboard},
+            silence_logs=logging.CRITICAL,  # a failing task and a lost worker are told by this package
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        session = DaskSession(client, cluster.dashboard_link if dashboard else None)
+        session.refresh_pids()
+        yield session
+
+
+@contextlib.contextmanager
+def _without(names: tuple[str, ...]) -> Iterator[None]:
+    """Hide environment variables: a nanny lets them win over its configuration, and changes them itself."""
+    kept = {name: os.environ.pop(name) for name in names if name in os.environ}
+    try:
+        yield
+    finally:
+        for name in names:
+            os.environ.pop(name, None)
+        os.environ.update(kept)
+
+
+@contextlib.contextmanager
+def existing_cluster(address: str, *, insecure: bool = False) -> Iterator[DaskSession]:
+    """Connect to a scheduler that runs already; it is left running.
+
+    Raises
+    ------
+    ConfigError
+        For an unencrypted address off this machine, unless ``insecure``.
+    ClusterError
+        When nothing answers there.
+    """
+    from distributed import Client
+
+    parts = urlsplit(address)
+    if parts.scheme == "tcp" and parts.hostname not in ("127.0.0.1", "localhost", "::1") and not insecure:
+        raise ConfigError(
+            f"the scheduler {address} is neither on this machine nor encrypted; use a tls:// address "
+            "or allow it with compute.insecure = true."
+        )
+    try:
+        client = Client(address, timeout="20s")
+    except OSError as error:
+        raise ClusterError(f"no Dask scheduler answers at {address}; check that it runs.") from error
+    with client:
+        session = DaskSession(client, client.dashboard_link)
+        session.refresh_pids()
+        yield session

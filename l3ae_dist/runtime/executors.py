@@ -1,0 +1,116 @@
+"""Executors: where tasks run. The serial one is the readable specification of the other."""
+
+import re
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+from l3ae_dist.graphs.execute import STAGED
+from l3ae_dist.graphs.tasks import Task
+
+RunTask = Callable[[Any, Any], Any]
+Outcome = tuple[Task, Any, BaseException | None]
+
+
+class Executor(Protocol):
+    """Runs ``function(task, context)`` for submitted tasks; ``slots`` may be in flight at once."""
+
+    slots: int
+
+    def submit(self, function: RunTask, task: Task, context: Any) -> None:
+        """Start a task."""
+
+    def wait(self) -> Outcome:
+        """Wait for any submitted task; returns it with its result or its error."""
+
+    def cancel(self) -> None:
+        """Forget tasks that have not finished."""
+
+
+class SerialExecutor:
+    """Runs each task in this process when it is waited for."""
+
+    slots = 1
+
+    def __init__(self) -> None:
+        self._queue: deque[tuple[RunTask, Task, Any]] = deque()
+
+    def submit(self, function: RunTask, task: Task, context: Any) -> None:
+        """See :meth:`Executor.submit`."""
+        self._queue.append((function, task, context))
+
+    def wait(self) -> Outcome:
+        """See :meth:`Executor.wait`."""
+        function, task, context = self._queue.popleft()
+        try:
+            return task, function(task, context), None
+        except Exception as error:  # handed to the caller, which decides
+            return task, None, error
+
+    def cancel(self) -> None:
+        """See :meth:`Executor.cancel`."""
+        self._queue.clear()
+
+
+_TASK_KEY = re.compile(r"(\w+)-(\d+)-(\d+)-[0-9a-f]+-\d+")
+
+
+def task_targets(keys: Iterable[object]) -> list[tuple[str, int, int]]:
+    """Array, row and column of the chunks that tasks of a :class:`DaskExecutor` make; others are left out."""
+    found = (_TASK_KEY.fullmatch(str(key)) for key in keys)
+    return sorted((match[1], int(match[2]), int(match[3])) for match in found if match)
+
+
+class DaskExecutor:
+    """Runs tasks on a Dask cluster; results are small records, dependencies stay with the window.
+
+    Parameters
+    ----------
+    client
+        A ``distributed.Client``.
+    per_worker
+        Tasks in flight for each worker: those it holds tiles of, and one that waits beside them.
+    """
+
+    def __init__(self, client: Any, *, per_worker: int = STAGED + 1) -> None:
+        from distributed import as_completed
+
+        self.client = client
+        workers = max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
+        self.slots = workers * per_worker
+        self._as_completed = as_completed
+        self._completed = as_completed([])
+        self._tasks: dict[str, tuple[Task, Any]] = {}
+        self._serial = 0
+
+    def submit(self, function: RunTask, task: Task, context: Any) -> None:
+        """See :meth:`Executor.submit`."""
+        self._serial += 1
+        ref = task.target
+        key = f"{ref.array}-{ref.i}-{ref.j}-{id(self):x}-{self._serial}"
+        future = self.client.submit(function, task, context, key=key, pure=False, priority=-self._serial)
+        self._tasks[key] = (task, future)
+        self._completed.add(future)
+
+    def wait(self) -> Outcome:
+        """See :meth:`Executor.wait`."""
+        future = next(self._completed)
+        while future.status in ("lost", "pending"):
+            # its result went down with its worker before it was fetched: Dask runs it again, which finds
+            # the finished tile
+            self._completed.add(future)
+            future = next(self._completed)
+        task, _ = self._tasks.pop(future.key)
+        error = future.exception() if future.status == "error" else None
+        if future.status == "cancelled":
+            error = RuntimeError(f"task {future.key} was cancelled")
+        result = None if error is not None else future.result()
+        future.release()
+        return task, result, error
+
+    def cancel(self) -> None:
+        """See :meth:`Executor.cancel`."""
+        futures = [future for _, future in self._tasks.values()]
+        self.client.cancel(futures, force=True)
+        self._tasks.clear()
+        self._completed = self._as_completed([])  # the old one would still give the cancelled futures

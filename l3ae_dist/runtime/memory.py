@@ -1,0 +1,110 @@
+"""Measured memory: the peak of the processes of a run, by group.
+
+A process counts with its proportional set size (PSS): private pages plus its share of shared ones, so
+that the sum over processes is what the machine really holds.
+"""
+
+import logging
+import re
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+GROUPS = ("workers", "scheduler", "client", "ray")
+_PSS = re.compile(rb"^Pss:\s+(\d+) kB", re.MULTILINE)
+_log = logging.getLogger(__name__)
+
+
+def process_bytes(pid: int) -> int:
+    """PSS of a process in bytes (resident set where the system has no PSS); 0 when it is gone."""
+    try:
+        found = _PSS.search(Path(f"/proc/{pid}/smaps_rollup").read_bytes())
+        if found is not None:
+            return int(found.group(1)) * 1024
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        _log.debug("no smaps_rollup of process %d", pid)
+    import psutil
+
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.Error:
+        return 0
+
+
+class MemorySampler:
+    """Samples groups of processes in a thread while the ``with`` block runs.
+
+    Parameters
+    ----------
+    pids
+        For each of ``workers``, ``scheduler``, ``client``, ``ray`` (any subset): a function that
+        returns the group's current process ids. It is called from the sampling thread.
+    interval
+        Seconds between samples. One sample costs about a millisecond per process and GiB.
+    """
+
+    def __init__(self, pids: Mapping[str, Callable[[], list[int]]], *, interval: float = 0.2) -> None:
+        unknown = sorted(set(pids) - set(GROUPS))
+        if unknown:
+            raise ValueError(f"unknown process groups {unknown}; known are {list(GROUPS)}")
+        self._pids = dict(pids)
+        self._interval = interval
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._peak = {"worker_max": 0, "workers_sum": 0, "scheduler": 0, "client": 0, "ray": 0}
+        self._warned: set[str] = set()
+
+    @property
+    def result(self) -> dict[str, int]:
+        """Peaks in bytes so far.
+
+        ``worker_max``: over time and single workers; ``workers_sum``, ``scheduler``, ``client`` and
+        ``ray``: over time, of the sum of the group. A group that was not given is 0.
+        """
+        return dict(self._peak)
+
+    def __enter__(self) -> Self:
+        self._stop.clear()
+        self.sample()
+        self._thread = threading.Thread(target=self._run, name="l3ae-memory", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def sample(self) -> None:
+        """Take one sample now."""
+        for group in self._pids:
+            sizes = [process_bytes(pid) for pid in self._group_pids(group)]
+            if group == "workers":
+                self._raise_peak("worker_max", max(sizes, default=0))
+                self._raise_peak("workers_sum", sum(sizes))
+            else:
+                self._raise_peak(group, sum(sizes))
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._interval):
+            self.sample()
+
+    def _group_pids(self, group: str) -> list[int]:
+        try:
+            return self._pids[group]()
+        except Exception as error:  # a cluster that is closing must not end the measurement of the others
+            if group not in self._warned:
+                self._warned.add(group)
+                _log.warning("memory of group %s is not measured for now: %s", group, error)
+            return []
+
+    def _raise_peak(self, name: str, value: int) -> None:
+        self._peak[name] = max(self._peak[name], value)

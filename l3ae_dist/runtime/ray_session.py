@@ -1,0 +1,147 @@
+"""A Ray cluster for the embedding stage: the one that is there, or a private one on the loopback."""
+
+import contextlib
+import functools
+import logging
+import os
+import re
+import secrets
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+_OBJECT_STORE_BYTES = 128 * 2**20
+_RAY_PROCESS = re.compile(r"(^|\s)ray::|[/\\]ray[/\\](core|_private|dashboard|autoscaler)[/\\]")
+# Ray puts a socket some 65 characters below its folder, and a socket's path has at most 107
+_LONGEST_FOLDER = 40
+
+
+@dataclass(frozen=True)
+class RaySession:
+    """A connected Ray and what belongs to it."""
+
+    dashboard_url: str | None
+    """Where its dashboard is, None when it has none."""
+    pids: Callable[[], list[int]]
+    """Ray's processes below this one; empty when Ray was started elsewhere."""
+
+
+@contextlib.contextmanager
+def ray_session(
+    *, num_cpus: int | None = None, num_gpus: int | None = None, dashboard: bool = False
+) -> Iterator[RaySession]:
+    """Connect to Ray for the ``with`` block.
+
+    An initialised Ray, or a cluster named by ``RAY_ADDRESS`` (as inside a Ray job), is used and left
+    running. Otherwise a private one is started on 127.0.0.1 with a random token, and ended.
+
+    Parameters
+    ----------
+    num_cpus, num_gpus
+        Logical resources of a private Ray; detected when None.
+    dashboard
+        Whether a private Ray serves its dashboard (0.9 GB of memory more).
+    """
+    address = os.environ.get("RAY_ADDRESS", "")
+    if address not in ("", "local"):
+        with _connected(address) as session:
+            yield session
+        return
+    with _environment(_private_settings()):
+        import ray
+
+        if ray.is_initialized():
+            yield RaySession(_current_url(), ray_pids)
+            return
+        folder = _short_folder()
+        try:
+            context = ray.init(
+                address="local",
+                num_cpus=num_cpus,
+                num_gpus=num_gpus,
+                include_dashboard=dashboard,
+                object_store_memory=_OBJECT_STORE_BYTES,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                _temp_dir=folder,
+            )
+            yield RaySession(_url(context.dashboard_url), ray_pids)
+        finally:
+            ray.shutdown()
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _connected(address: str) -> Iterator[RaySession]:
+    """Use a running cluster; disconnect from it only if this call connected."""
+    import ray
+
+    if ray.is_initialized():
+        yield RaySession(_current_url(), ray_pids)
+        return
+    context = ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    try:
+        yield RaySession(_url(context.dashboard_url), ray_pids)
+    finally:
+        ray.shutdown()
+
+
+def ray_pids() -> list[int]:
+    """Processes below this one that are Ray's: its servers, agents and workers."""
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):  # it ended meanwhile
+            if _RAY_PROCESS.search(" ".join(child.cmdline())):
+                found.append(child.pid)
+    return sorted(found)
+
+
+def _private_settings() -> dict[str, str]:
+    return {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # stays on 127.0.0.1
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": _token(),
+    }
+
+
+@functools.cache
+def _token() -> str:
+    """One token for the life of the process: Ray's native part reads it once and keeps it."""
+    return secrets.token_hex(24)
+
+
+@contextlib.contextmanager
+def _environment(settings: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables that are not set yet, for the ``with`` block."""
+    added = [name for name in settings if name not in os.environ]
+    os.environ.update({name: settings[name] for name in added})
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
+
+
+def _short_folder() -> str:
+    parent = tempfile.gettempdir()
+    if len(parent) > _LONGEST_FOLDER - len("/l3ae-ray-12345678") and Path("/tmp").is_dir():  # noqa: S108
+        parent = "/tmp"  # noqa: S108
+    return tempfile.mkdtemp(prefix="l3ae-ray-", dir=parent)
+
+
+def _current_url() -> str | None:
+    from ray._private import worker  # the public interface tells the address to ray.init's caller only
+
+    node: Any = getattr(worker, "_global_node", None)
+    return _url(getattr(node, "webui_url", None))
+
+
+def _url(address: object) -> str | None:
+    return f"http://{address}" if address else None

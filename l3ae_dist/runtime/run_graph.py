@@ -1,0 +1,171 @@
+"""Running the tasks of a stage: done-marks first, then the window through an executor."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from l3ae_dist.errors import ClusterError, DamagedTileError, L3AEError
+from l3ae_dist.graphs.context import StageContext
+from l3ae_dist.graphs.execute import TaskRecord, run_task
+from l3ae_dist.graphs.tasks import Graph, Task, TileRef
+from l3ae_dist.runtime.events import OnEvent
+from l3ae_dist.runtime.executors import Executor
+from l3ae_dist.runtime.window import SubmissionWindow
+
+
+@dataclass
+class StageStats:
+    """Totals of one stage run."""
+
+    tasks: int = 0
+    written: int = 0
+    reused: int = 0
+    flops: float = 0.0
+    bytes_read: int = 0
+    bytes_written: int = 0
+    seconds: float = 0.0
+
+    def add(self, record: TaskRecord) -> None:
+        """Count one finished task."""
+        self.written += not record.skipped
+        self.reused += record.skipped
+        self.flops += record.flops
+        self.bytes_read += record.bytes_read
+        self.bytes_written += record.bytes_written
+
+
+def finished_chunks(context: StageContext, names: set[str]) -> set[TileRef]:
+    """Done chunks of the named arrays, from one listing each."""
+    return {TileRef(name, i, j) for name in names for i, j in context.array(name).done()}
+
+
+def run_graph(
+    graph: Graph,
+    context: StageContext,
+    executor: Executor,
+    *,
+    targets: set[str],
+    on_event: OnEvent = lambda event: None,
+) -> StageStats:
+    """Run every task of ``graph`` that is not done.
+
+    Parameters
+    ----------
+    graph, context, executor
+        What to run, with which numbers, where.
+    targets
+        Names of the arrays that the graph writes.
+    on_event
+        Called with a ``stage_start``, ``tile`` and ``stage_end`` events.
+
+    Raises
+    ------
+    DamagedTileError
+        When an input that this graph does not make is damaged.
+    L3AEError
+        Whatever a task raised.
+    """
+    started = time.perf_counter()
+    done = finished_chunks(context, targets)
+    reused = sum(task.target in done or task.feeds in done for task in graph.tasks()) if done else 0
+    stats = StageStats(tasks=len(graph), reused=reused)
+    window = SubmissionWindow(graph.tasks(), done)
+    on_event({"kind": "stage_start", "stage": graph.stage, "done": reused, "total": len(graph)})
+    in_flight = 0
+    try:
+        while not window.finished:
+            while in_flight < executor.slots and (task := window.pop()) is not None:
+                executor.submit(run_task, task, context)
+                in_flight += 1
+            task, record, error = executor.wait()
+            in_flight -= 1
+            if error is not None:
+                _recover(error, task, graph, context, window, on_event)
+                continue
+            stats.add(record)
+            window.complete(task)
+            on_event(_tile_event(graph, record, stats))
+    except BaseException:
+        executor.cancel()
+        raise
+    stats.seconds = time.perf_counter() - started
+    on_event({"kind": "stage_end", "stage": graph.stage, **vars(stats)})
+    return stats
+
+
+def _tile_event(graph: Graph, record: TaskRecord, stats: StageStats) -> dict[str, Any]:
+    return {
+        "kind": "tile",
+        "stage": graph.stage,
+        "array": record.target.array,
+        "i": record.target.i,
+        "j": record.target.j,
+        "done": stats.written + stats.reused,
+        "total": stats.tasks,
+        "skipped": record.skipped,
+        "flops": record.flops,
+        "bytes": record.bytes_read + record.bytes_written,
+        "started": record.started,
+        "seconds": record.seconds,
+        "began": record.began,
+        "computed": record.computed,
+        "pid": record.pid,
+    }
+
+
+def _recover(
+    error: BaseException,
+    task: Task,
+    graph: Graph,
+    context: StageContext,
+    window: SubmissionWindow,
+    on_event: OnEvent,
+) -> None:
+    """A damaged input of this graph is made again, then its consumer; everything else is raised."""
+    if not isinstance(error, DamagedTileError):
+        if isinstance(error, L3AEError):
+            raise error
+        if isinstance(error, _killed_worker()):
+            raise ClusterError(_died(error, task, graph)) from error
+        raise ClusterError(
+            f"stage {graph.stage} failed at {task.target} ({type(error).__name__}: {error}); what was "
+            "written is kept, run the same command again."
+        ) from error
+    names = {path: name for name, path in context.paths.items()}
+    ref = TileRef(names[error.path], error.i, error.j)
+    repair = graph.task_for(ref)
+    if repair is not None and _is_sound(context, ref):  # made again since this reader saw it
+        window.retry(task)
+        return
+    context.array(ref.array).discard(ref.i, ref.j)
+    if repair is None:
+        raise error
+    on_event({"kind": "bad_tile", "stage": graph.stage, "array": ref.array, "i": ref.i, "j": ref.j})
+    window.retry(task, after=repair)
+
+
+def _is_sound(context: StageContext, ref: TileRef) -> bool:
+    array = context.array(ref.array)
+    try:
+        array.read(ref.i, ref.j)
+    except DamagedTileError:
+        return False
+    return array.find_mark(ref.i, ref.j) is not None
+
+
+def _killed_worker() -> type[BaseException]:
+    from distributed.scheduler import KilledWorker
+
+    return KilledWorker  # type: ignore[no-any-return]
+
+
+def _died(error: Any, task: Task, graph: Graph) -> str:
+    """What to change when every worker that took a task was killed."""
+    limit = error.last_worker.memory_limit
+    bound = f" (their memory limit is {limit / 2**20:,.0f} MiB)" if limit else ""
+    return (
+        f"stage {graph.stage} failed: {error.allowed_failures + 1} worker processes in a row were killed "
+        f"while they made tile ({task.target.i}, {task.target.j}) of {task.target.array}{bound}; raise "
+        "compute.memory_budget or lower compute.tile_size or compute.workers, and run the same command "
+        "again: what was finished is kept."
+    )

@@ -1,0 +1,42 @@
+"""What a workspace holds, read from storage alone: no engine is started."""
+
+from typing import Any
+
+from l3ae_dist.storage.chunks import ChunkArray
+from l3ae_dist.storage.workspace import Workspace
+
+
+def workspace_status(url: str) -> dict[str, Any]:
+    """What a workspace holds, read from storage alone."""
+    workspace = Workspace.open(url)
+    stages: dict[str, list[dict[str, Any]]] = {}
+    for key in workspace.list_docs("stages"):
+        record = workspace.read_doc(key)
+        if record is not None:
+            stages.setdefault(record["stage"], []).append(
+                {"id": record["id"], "finished": record["finished"], "params": record["params"]}
+            )
+    results = [workspace.read_doc(key) for key in workspace.list_docs("results")]
+    return {
+        "workspace": workspace.url,
+        "stages": stages,
+        "arrays": _array_progress(workspace),
+        "model": workspace.read_doc("model"),
+        "results": [r for r in results if r is not None],
+    }
+
+
+def _array_progress(workspace: Workspace) -> dict[str, dict[str, int]]:
+    counts: dict[str, int] = {}
+    for key in workspace.blobs.list("meta/done"):
+        path = key.removeprefix("meta/done/").rsplit("/", 1)[0]
+        counts[path] = counts.get(path, 0) + 1
+    progress = {}
+    for path, done in sorted(counts.items()):
+        grid = ChunkArray.open(workspace, path).grid
+        square = grid[0] == grid[1] and path.split("/")[0] in ("grams", "factors")
+        progress[path] = {
+            "done": done,
+            "total": grid[0] * (grid[0] + 1) // 2 if square else grid[0] * grid[1],
+        }
+    return progress

@@ -1,0 +1,1 @@
+"""The workspace: Zarr arrays, done-marks, fingerprints, lock."""

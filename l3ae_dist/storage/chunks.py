@@ -1,0 +1,299 @@
+"""Two-dimensional arrays whose chunks are written once, checksummed and marked done.
+
+A chunk on disk is exactly what Zarr's ``bytes`` + ``crc32c`` codecs write: little-endian rows of the
+full chunk shape (zero beyond the array's edge) followed by a four-byte CRC32C. Any Zarr reader opens
+the array. The done-mark of chunk (i, j) is an object whose *name* holds the checksum, so one listing
+gives all of them, and a chunk's trailing four bytes lead to its mark without any listing.
+"""
+
+import contextlib
+import json
+import struct
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import google_crc32c
+import numpy as np
+import numpy.typing as npt
+
+from l3ae_dist.errors import DamagedTileError, StageMissingError, WorkspaceError
+from l3ae_dist.storage.direct_io import aligned_buffer
+from l3ae_dist.storage.workspace import Workspace
+
+Array = npt.NDArray[Any]
+# Bytes of the CRC32C after a chunk's rows.
+TRAILER = 4
+BAD = "meta/bad"
+"""Below it, an object for every chunk that some read has found damaged."""
+
+
+@dataclass(frozen=True)
+class ChunkMark:
+    """A done-mark: which chunk and the CRC32C of its bytes."""
+
+    i: int
+    j: int
+    crc: int
+
+
+class ChunkArray:
+    """A 2-D Zarr array addressed by chunk, with one done-mark per chunk.
+
+    Parameters
+    ----------
+    workspace, path
+        Where the array lives. Use :meth:`create` or :meth:`open`.
+    shape, chunks, dtype
+        As stored; edge chunks may be ragged.
+    """
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        path: str,
+        shape: tuple[int, int],
+        chunks: tuple[int, int],
+        dtype: npt.DTypeLike,
+    ) -> None:
+        self.workspace = workspace
+        self.path = path
+        self.shape = shape
+        self.chunks = chunks
+        self.dtype = np.dtype(dtype)
+        self.grid = (-(-shape[0] // chunks[0]), -(-shape[1] // chunks[1]))
+        self.chunk_nbytes = chunks[0] * chunks[1] * self.dtype.itemsize
+
+    @classmethod
+    def create(
+        cls,
+        workspace: Workspace,
+        path: str,
+        *,
+        shape: tuple[int, int],
+        chunks: tuple[int, int],
+        dtype: npt.DTypeLike,
+    ) -> "ChunkArray":
+        """Create the array, or reopen one of the same shape, chunks and dtype with its finished chunks."""
+        wanted = cls(workspace, path, shape, chunks, dtype)
+        if workspace.has(path):
+            found = cls.open(workspace, path)
+            if (found.shape, found.chunks, found.dtype) == (shape, chunks, wanted.dtype):
+                return found
+        workspace.delete(path)
+        workspace.create_array(path, shape=shape, chunks=chunks, dtype=dtype)
+        return wanted
+
+    @classmethod
+    def open(cls, workspace: Workspace, path: str) -> "ChunkArray":
+        """Open an existing array; raises :class:`StageMissingError` when there is none."""
+        data = workspace.blobs.get(f"{path}/zarr.json")
+        meta = json.loads(data) if data is not None else {}
+        if meta.get("node_type") != "array":
+            raise StageMissingError(f"{workspace.url} holds no array {path!r}; run the stage that makes it.")
+        rows, columns = meta["shape"]
+        chunk_rows, chunk_columns = meta["chunk_grid"]["configuration"]["chunk_shape"]
+        return cls(workspace, path, (rows, columns), (chunk_rows, chunk_columns), meta["data_type"])
+
+    def valid_shape(self, i: int, j: int) -> tuple[int, int]:
+        """Rows and columns of chunk (i, j) that lie inside the array."""
+        rows = min(self.chunks[0], self.shape[0] - i * self.chunks[0])
+        columns = min(self.chunks[1], self.shape[1] - j * self.chunks[1])
+        return rows, columns
+
+    def row_range(self, i: int) -> slice:
+        """The rows that chunk row ``i`` covers."""
+        start = i * self.chunks[0]
+        return slice(start, start + self.valid_shape(i, 0)[0])
+
+    def buffer(self) -> npt.NDArray[np.uint8]:
+        """A buffer that :meth:`read` can reuse; it may be longer than the chunk."""
+        return aligned_buffer(self.chunk_nbytes + TRAILER)
+
+    def read(self, i: int, j: int, buffer: npt.NDArray[np.uint8] | None = None) -> Array:
+        """Read chunk (i, j) and verify its checksum.
+
+        Parameters
+        ----------
+        i, j
+            Chunk coordinates.
+        buffer
+            Optional result of :meth:`buffer`; the returned array is a view of it.
+
+        Returns
+        -------
+        Array of the chunk's valid shape (a view with the row stride of the full chunk).
+
+        Raises
+        ------
+        DamagedTileError
+            When the chunk is missing, has another length, or fails its CRC32C.
+        """
+        raw = self.buffer() if buffer is None else buffer
+        length = self.workspace.blobs.get_into(self._key(i, j), raw.data)
+        expected = self.chunk_nbytes + TRAILER
+        if length != expected:
+            what = "is missing" if length < 0 else f"has {length} bytes instead of {expected}"
+            raise self._damaged(i, j, what)
+        payload = raw[: self.chunk_nbytes]
+        stored = struct.unpack("<I", raw[self.chunk_nbytes : expected].tobytes())[0]
+        if google_crc32c.value(payload) != stored:
+            raise self._damaged(i, j, "fails its CRC32C checksum")
+        rows, columns = self.valid_shape(i, j)
+        tile: Array = payload.view(self.dtype).reshape(self.chunks)
+        return tile[:rows, :columns]
+
+    def write(
+        self, i: int, j: int, block: Array, *, epoch: int = 0, extra: dict[str, Any] | None = None
+    ) -> ChunkMark:
+        """Write chunk (i, j) atomically, then its done-mark.
+
+        Parameters
+        ----------
+        block
+            Array of the chunk's valid shape; converted to the array's dtype.
+        epoch
+            The lock's epoch, kept in the done-mark.
+        extra
+            Recorded inside the done-mark.
+        """
+        payload = self._full_chunk(i, j, block)
+        crc = int(google_crc32c.value(payload))
+        self.workspace.blobs.put(self._key(i, j), [payload.data, struct.pack("<I", crc)])
+        mark = ChunkMark(i, j, crc)
+        record = {
+            "bytes": self.chunk_nbytes + TRAILER,
+            "written": time.time(),
+            "epoch": epoch,
+            **(extra or {}),
+        }
+        self.workspace.blobs.put(self._mark_key(mark), [json.dumps(record).encode()])
+        return mark
+
+    def marks(self) -> dict[tuple[int, int], list[ChunkMark]]:
+        """Every done-mark by chunk, from one listing."""
+        found: dict[tuple[int, int], list[ChunkMark]] = {}
+        for key in self.workspace.blobs.list(self._mark_prefix):
+            i, j, crc = key.rsplit("/", 1)[1].split(".")
+            mark = ChunkMark(int(i), int(j), int(crc, 16))
+            found.setdefault((mark.i, mark.j), []).append(mark)
+        return found
+
+    def find_mark(self, i: int, j: int) -> ChunkMark | None:
+        """The done-mark that agrees with the chunk on disk (three small reads), or None."""
+        if self.workspace.blobs.size(self._key(i, j)) != self.chunk_nbytes + TRAILER:
+            return None
+        trailer = self.workspace.blobs.get_suffix(self._key(i, j), TRAILER)
+        if trailer is None:
+            return None
+        mark = ChunkMark(i, j, struct.unpack("<I", trailer)[0])
+        return mark if self.workspace.blobs.size(self._mark_key(mark)) is not None else None
+
+    def is_done(self, i: int, j: int, marks: list[ChunkMark]) -> bool:
+        """Whether the chunk's size and trailing CRC32C agree with one of its done-marks (two small reads)."""
+        if not marks or self.workspace.blobs.size(self._key(i, j)) != self.chunk_nbytes + TRAILER:
+            return False
+        trailer = self.workspace.blobs.get_suffix(self._key(i, j), TRAILER)
+        return trailer is not None and any(trailer == struct.pack("<I", mark.crc) for mark in marks)
+
+    def done(self) -> set[tuple[int, int]]:
+        """Chunks that are done: a mark exists and agrees with the chunk's size and trailing checksum."""
+        return {chunk for chunk, marks in self.marks().items() if self.is_done(*chunk, marks)}
+
+    def discard(self, i: int, j: int) -> None:
+        """Remove the done-marks of a damaged chunk, then the chunk, so that it is made again."""
+        for mark in self.marks().get((i, j), []):
+            self.workspace.blobs.delete(self._mark_key(mark))
+        self.workspace.blobs.delete(self._key(i, j))
+        self.workspace.blobs.delete(bad_key(self.path, i, j))
+
+    def delete(self, i: int, j: int) -> None:
+        """Remove a finished chunk that is no longer needed: its done-mark, then the chunk (no listing)."""
+        mark = self.find_mark(i, j)
+        if mark is not None:
+            self.workspace.blobs.delete(self._mark_key(mark))
+        self.workspace.blobs.delete(self._key(i, j))
+
+    def damage(self) -> list[tuple[int, int, str]]:
+        """Read every marked chunk in full; returns (i, j, sentence) for each that is damaged."""
+        found = []
+        for (i, j), marks in sorted(self.marks().items()):
+            try:
+                self.read(i, j)
+                if not self.is_done(i, j, marks):
+                    found.append((i, j, str(self._damaged(i, j, "differs from its done-mark"))))
+            except DamagedTileError as error:
+                found.append((i, j, str(error)))
+        return found
+
+    def as_dask(self, *, symmetric: bool | None = None) -> Any:
+        """The array as a lazy Dask array with the chunks as its chunks.
+
+        Parameters
+        ----------
+        symmetric
+            Whether only the lower triangle is stored and the upper is its mirror; a Gram matrix and an
+            inverse are, and that is the default for them.
+        """
+        import dask.array as da
+
+        if symmetric is None:
+            symmetric = self.path.startswith("grams/") or self.path.endswith("/P")
+        rows, columns = (
+            tuple(min(size, total - start) for start in range(0, total, size))
+            for size, total in zip(self.chunks, self.shape, strict=True)
+        )
+        name = f"chunks-{self.path}-{id(self)}"
+        graph = {
+            (name, i, j): (_read_chunk, self.workspace.url, self.path, i, j, symmetric)
+            for i in range(self.grid[0])
+            for j in range(self.grid[1])
+        }
+        return da.Array(graph, name, (rows, columns), dtype=self.dtype)
+
+    def _full_chunk(self, i: int, j: int, block: Array) -> Array:
+        if block.shape != self.valid_shape(i, j):
+            raise ValueError(f"chunk ({i}, {j}) has shape {self.valid_shape(i, j)}, not {block.shape}")
+        if block.shape == self.chunks:
+            return np.ascontiguousarray(block, dtype=self.dtype)
+        full: Array = np.zeros(self.chunks, self.dtype)
+        full[: block.shape[0], : block.shape[1]] = block
+        return full
+
+    @property
+    def _mark_prefix(self) -> str:
+        return f"meta/done/{self.path}"
+
+    def _mark_key(self, mark: ChunkMark) -> str:
+        return f"{self._mark_prefix}/{mark.i}.{mark.j}.{mark.crc:08x}"
+
+    def _key(self, i: int, j: int) -> str:
+        return f"{self.path}/c/{i}/{j}"
+
+    def _damaged(self, i: int, j: int, what: str) -> DamagedTileError:
+        note_damage(self.workspace, self.path, i, j, what)
+        return DamagedTileError(
+            f"chunk ({i}, {j}) of {self.path} in {self.workspace.url} {what}; "
+            "`l3ae-dist run` repairs it when its inputs are kept.",
+            path=self.path,
+            i=i,
+            j=j,
+        )
+
+
+def bad_key(path: str, i: int, j: int) -> str:
+    """Where it is noted that a chunk is damaged."""
+    return f"{BAD}/{path}/{i}.{j}"
+
+
+def note_damage(workspace: Workspace, path: str, i: int, j: int, what: str) -> None:
+    """Note for the next run that a chunk is damaged; -1, -1 for a whole array."""
+    with contextlib.suppress(WorkspaceError):  # a reader may have no right to write
+        workspace.blobs.put(bad_key(path, i, j), [what.encode()])
+
+
+def _read_chunk(url: str, path: str, i: int, j: int, symmetric: bool) -> Array:
+    array = ChunkArray.open(Workspace.open(url), path)
+    if symmetric and j > i:
+        return array.read(j, i).T
+    return array.read(i, j)

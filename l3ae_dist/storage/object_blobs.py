@@ -1,0 +1,147 @@
+"""Objects on S3, Google Cloud Storage or Azure, through obstore; credentials come from the environment."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from l3ae_dist.errors import WorkspaceError
+from l3ae_dist.storage.blobs import Buffer
+
+if TYPE_CHECKING:
+    from zarr.abc.store import Store
+
+
+class ObjectBlobs:
+    """The :class:`~l3ae_dist.storage.blobs.Blobs` operations on a bucket; a write is a single PUT."""
+
+    def __init__(self, url: str) -> None:
+        from obstore.store import from_url
+
+        self.url = url.rstrip("/")
+        try:
+            self._store: Any = from_url(self.url)
+        except Exception as error:
+            raise _object_error(error, self.url) from error
+
+    def get(self, key: str) -> bytes | None:
+        """See :meth:`Blobs.get`."""
+        import obstore
+
+        try:
+            return bytes(obstore.get(self._store, key).bytes())
+        except FileNotFoundError:
+            return None
+        except Exception as error:
+            raise _object_error(error, self.url) from error
+
+    def get_into(self, key: str, buffer: memoryview) -> int:
+        """See :meth:`Blobs.get_into`."""
+        data = self.get(key)
+        if data is None:
+            return -1
+        count = min(len(data), len(buffer))
+        buffer[:count] = data[:count]
+        return count + (len(data) > count)
+
+    def get_suffix(self, key: str, length: int) -> bytes | None:
+        """See :meth:`Blobs.get_suffix`."""
+        import obstore
+
+        size = self.size(key)
+        if size is None:
+            return None
+        start = max(0, size - length)
+        return bytes(obstore.get_range(self._store, key, start=start, end=size)) if size else b""
+
+    def size(self, key: str) -> int | None:
+        """See :meth:`Blobs.size`."""
+        import obstore
+
+        try:
+            return int(obstore.head(self._store, key)["size"])
+        except FileNotFoundError:
+            return None
+        except Exception as error:
+            raise _object_error(error, self.url) from error
+
+    def put(self, key: str, parts: Sequence[Buffer]) -> None:
+        """See :meth:`Blobs.put`."""
+        import obstore
+
+        try:
+            obstore.put(self._store, key, b"".join(bytes(part) for part in parts))
+        except Exception as error:
+            raise _object_error(error, self.url) from error
+
+    def put_if_absent(self, key: str, data: bytes) -> bool:
+        """See :meth:`Blobs.put_if_absent`."""
+        import obstore
+        from obstore.exceptions import AlreadyExistsError
+
+        try:
+            obstore.put(self._store, key, data, mode="create")
+        except AlreadyExistsError:
+            return False
+        except Exception as error:
+            raise _object_error(error, self.url) from error
+        return True
+
+    def replace_if(self, key: str, old: bytes, new: bytes) -> bool:
+        """See :meth:`Blobs.replace_if`."""
+        import obstore
+        from obstore.exceptions import AlreadyExistsError, PreconditionError
+
+        try:
+            current = obstore.get(self._store, key)
+            if bytes(current.bytes()) != old:
+                return False
+            obstore.put(self._store, key, new, mode={"e_tag": current.meta["e_tag"]})
+        except (FileNotFoundError, PreconditionError, AlreadyExistsError):
+            return False
+        except Exception as error:
+            raise _object_error(error, self.url) from error
+        return True
+
+    def delete(self, key: str) -> None:
+        """See :meth:`Blobs.delete`."""
+        import obstore
+
+        try:
+            obstore.delete(self._store, key)
+        except FileNotFoundError:
+            return
+        except Exception as error:
+            raise _object_error(error, self.url) from error
+
+    def delete_prefix(self, prefix: str) -> None:
+        """See :meth:`Blobs.delete_prefix`."""
+        import obstore
+
+        keys = list(self.list(prefix))
+        if keys:
+            obstore.delete(self._store, keys)
+
+    def list(self, prefix: str) -> Iterator[str]:
+        """See :meth:`Blobs.list`."""
+        import obstore
+
+        try:
+            for page in obstore.list(self._store, prefix=prefix):
+                yield from (str(entry["path"]) for entry in page)
+        except Exception as error:
+            raise _object_error(error, self.url) from error
+
+    def zarr_store(self, *, read_only: bool = False) -> "Store":
+        """See :meth:`Blobs.zarr_store`."""
+        from zarr.storage import ObjectStore
+
+        return ObjectStore(self._store, read_only=read_only)
+
+
+def _object_error(error: Exception, url: str) -> WorkspaceError:
+    if isinstance(error, WorkspaceError):
+        return error
+    kind = type(error).__name__
+    return WorkspaceError(
+        f"the store {url} refused a request ({kind}): check that the bucket exists and that the "
+        "credentials in the environment may read and write it."
+    )

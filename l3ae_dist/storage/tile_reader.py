@@ -1,0 +1,229 @@
+"""Reading tiles ahead of the arithmetic, into reused buffers, with a bounded cache.
+
+One reader serves a worker process. While a kernel runs with the interpreter lock released, two
+threads read and verify the next operands. What memory the budget leaves is a cache, in two classes:
+tiles of the *panel* that the next tasks all read, and tiles that later tasks of the stage read again.
+Access is cyclic, so a full cache takes in no tile of the second class: evicting one for another would
+turn cyclic access into no hits at all. A panel displaces tiles of other stages, then older panels, then
+the second class.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from l3ae_dist.storage.chunks import TRAILER, ChunkArray
+from l3ae_dist.storage.direct_io import aligned_buffer, aligned_size
+
+Array = npt.NDArray[Any]
+Key = tuple[str, str, int, int]
+
+READ_THREADS = 2
+# Entries read beyond the one in use; one hides a disk that reads a tile faster than a kernel runs.
+READ_AHEAD = 1
+
+
+@dataclass
+class HeldTile:
+    """A tile in memory: the buffer it lies in, how many use it now, and why it is kept."""
+
+    tile: Array
+    buffer: npt.NDArray[np.uint8]
+    stage: str = ""
+    panel: object = None
+    users: int = 1
+    cached: bool = False
+
+
+@dataclass(frozen=True)
+class TileRequest:
+    """One tile to read.
+
+    ``stage`` names the tasks that may read it again, None to read it once; ``panel`` the group of
+    neighbouring tasks that all read it, None when they do not.
+    """
+
+    array: ChunkArray
+    i: int
+    j: int
+    stage: str | None = None
+    panel: object = None
+
+    @property
+    def key(self) -> Key:
+        """Identity of the tile across arrays and workspaces."""
+        return (self.array.workspace.url, self.array.path, self.i, self.j)
+
+
+@dataclass
+class ReadCount:
+    """Bytes that one task really read."""
+
+    bytes: int = 0
+
+
+class TileReader:
+    """Prefetching reader with a cache of at most ``cache_bytes``; safe for several tasks at once."""
+
+    def __init__(self, cache_bytes: int = 0) -> None:
+        self._limit = cache_bytes
+        self._used = 0
+        self._cache: dict[Key, HeldTile] = {}
+        self._free: dict[int, list[npt.NDArray[np.uint8]]] = {}
+        self._lock = threading.Lock()
+        self._pool = ThreadPoolExecutor(READ_THREADS, thread_name_prefix="tile-read")
+
+    def resize(self, cache_bytes: int) -> None:
+        """Set the cache's limit; what is over it is forgotten."""
+        with self._lock:
+            self._limit = cache_bytes
+            if self._used > cache_bytes:
+                for key in list(self._cache):
+                    self._forget(key)
+                self._free.clear()
+
+    def stream(self, requests: Sequence[tuple[TileRequest, ...]], count: ReadCount) -> "TileStream":
+        """The tiles of each entry in turn, while the next entry is being read; reading starts now."""
+        return TileStream(self, requests, count)
+
+    def take(self, request: TileRequest, dtype: np.dtype[Any], count: ReadCount) -> HeldTile:
+        """A copy to overwrite, in ``dtype``; given back by :meth:`keep` or :meth:`release`."""
+        nbytes = request.array.chunk_nbytes // request.array.dtype.itemsize * dtype.itemsize
+        if dtype == request.array.dtype and request.key not in self._cache:
+            buffer = self._buffer(nbytes)
+            tile = request.array.read(request.i, request.j, buffer)
+            self._count(request, count)
+            return HeldTile(tile, buffer)
+        source = self.load(replace(request, stage=None, panel=None), count)
+        buffer = self._buffer(nbytes)
+        tile = buffer[:nbytes].view(dtype).reshape(request.array.chunks)
+        rows, columns = source.tile.shape
+        tile = tile[:rows, :columns]
+        tile[...] = source.tile
+        self.release(source)
+        return HeldTile(tile, buffer)
+
+    def keep(self, request: TileRequest, held: HeldTile) -> None:
+        """Cache a tile that was just written, if there is room; the caller must not change it again."""
+        held.tile.flags.writeable = False
+        held.stage, held.panel = request.stage or "", request.panel
+        self._remember(request, held)
+        self.release(held)
+
+    def load(self, request: TileRequest, count: ReadCount) -> HeldTile:
+        """The tile from the cache or from the store; see :meth:`stream`."""
+        with self._lock:
+            cached = self._cache.get(request.key)
+            if cached is not None:
+                cached.stage = request.stage or cached.stage
+                cached.panel = request.panel or cached.panel
+                cached.users += 1
+                return cached
+        buffer = self._buffer(request.array.chunk_nbytes)
+        tile = request.array.read(request.i, request.j, buffer)
+        tile.flags.writeable = False
+        self._count(request, count)
+        held = HeldTile(tile, buffer, request.stage or "", request.panel)
+        if request.stage is not None:
+            self._remember(request, held)
+        return held
+
+    def release(self, item: HeldTile) -> None:
+        """One user less; the buffer of a tile that nobody uses and the cache does not hold is used again."""
+        with self._lock:
+            item.users -= 1
+            self._recycle(item)
+
+    def submit(self, request: TileRequest, count: ReadCount) -> "Future[HeldTile]":
+        """Start :meth:`load` in a reading thread."""
+        return self._pool.submit(self.load, request, count)
+
+    def _buffer(self, nbytes: int) -> npt.NDArray[np.uint8]:
+        needed = aligned_size(nbytes + TRAILER)
+        with self._lock:
+            free = self._free.get(needed)
+            if free:
+                return free.pop()
+        return aligned_buffer(needed)
+
+    def _recycle(self, item: HeldTile) -> None:
+        if item.users == 0 and not item.cached:
+            item.users = -1  # never twice
+            self._free.setdefault(item.buffer.nbytes, []).append(item.buffer)
+
+    def _remember(self, request: TileRequest, held: HeldTile) -> None:
+        size = held.buffer.nbytes
+        with self._lock:
+            for key in self._victims(held):
+                if self._used + size <= self._limit:
+                    break
+                self._forget(key)
+            if self._used + size > self._limit:
+                return
+            if request.key in self._cache:
+                self._forget(request.key)
+            self._used += size
+            held.cached = True
+            self._cache[request.key] = held
+
+    def _forget(self, key: Key) -> None:
+        old = self._cache.pop(key)
+        self._used -= old.buffer.nbytes
+        old.cached = False
+        self._recycle(old)
+
+    def _victims(self, newcomer: HeldTile) -> list[Key]:
+        """Cached tiles that ``newcomer`` may displace, the least useful first."""
+        items = self._cache.items()
+        found = [key for key, item in items if item.stage != newcomer.stage]
+        same = [(key, item) for key, item in items if item.stage == newcomer.stage]
+        if newcomer.panel is not None:
+            found += [key for key, item in same if item.panel not in (None, newcomer.panel)]
+            found += [key for key, item in same if item.panel is None]
+        return found
+
+    def _count(self, request: TileRequest, count: ReadCount) -> None:
+        with self._lock:
+            count.bytes += request.array.chunk_nbytes + 4
+
+
+class TileStream:
+    """Iterator over the tiles of each entry; a tile is read-only and valid until the next is asked for."""
+
+    def __init__(
+        self, reader: TileReader, requests: Sequence[tuple[TileRequest, ...]], count: ReadCount
+    ) -> None:
+        self._reader = reader
+        self._count = count
+        self._upcoming = iter(requests)
+        self._waiting: deque[list[Future[HeldTile]]] = deque()
+        self._submit()
+
+    def __iter__(self) -> Iterator[tuple[Array, ...]]:
+        """Yield the tiles of one entry after the other; ends all reading when left early."""
+        try:
+            while self._waiting:
+                held = [future.result() for future in self._waiting.popleft()]
+                self._submit()
+                yield tuple(item.tile for item in held)
+                for item in held:
+                    self._reader.release(item)
+        finally:
+            for futures in self._waiting:
+                for future in futures:
+                    if not future.cancel() and future.exception() is None:
+                        self._reader.release(future.result())
+
+    def _submit(self) -> None:
+        """Keep ``READ_AHEAD`` entries that have tiles on the way."""
+        while sum(1 for futures in self._waiting if futures) < READ_AHEAD:
+            entry = next(self._upcoming, None)
+            if entry is None:
+                return
+            self._waiting.append([self._reader.submit(request, self._count) for request in entry])

@@ -1,0 +1,249 @@
+"""Tile kernels against NumPy's own arithmetic, at 8 n eps of the result's scale."""
+
+import contextlib
+
+import numpy as np
+import pytest
+
+from l3ae_dist.errors import BudgetError, ConfigError, NotPositiveDefiniteError
+from l3ae_dist.linalg.kernels import CpuKernels, get_kernels
+from l3ae_dist.linalg.staging import Staging, tensor_view
+from l3ae_dist.linalg.torch_kernels import TorchKernels, gpu_visible, resolve_device
+
+SIZES = [(1, 1, 1), (3, 5, 2), (64, 64, 64), (700, 300, 513), (1100, 1100, 1100)]
+
+
+needs_gpu = pytest.mark.skipif(resolve_device("auto") != "cuda", reason="torch sees no GPU")
+
+
+class Stub:
+    """Stands for a CUDA stream or event where there is no GPU: everything is done at once."""
+
+    def __init__(self, *arguments):
+        pass
+
+    def __getattr__(self, name):
+        return lambda *arguments: None
+
+
+def staged_kernels(monkeypatch):
+    """Torch on the CPU by the path of a GPU: handles are copies, operands go through the buffers."""
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "Stream", Stub)
+    monkeypatch.setattr(torch.cuda, "Event", Stub)
+    monkeypatch.setattr(torch.cuda, "current_stream", Stub)
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: contextlib.nullcontext())
+    monkeypatch.setattr(torch.Tensor, "record_stream", lambda self, stream: None)
+    kernels = TorchKernels("cpu")
+    kernels._staging = Staging(kernels.device)
+    return kernels
+
+
+@pytest.fixture(params=["cpu", "torch:cpu", "staged", pytest.param("cuda", marks=needs_gpu)])
+def kernels(request, monkeypatch):
+    """Each back end in turn."""
+    return staged_kernels(monkeypatch) if request.param == "staged" else get_kernels(request.param)
+
+
+@pytest.fixture
+def run(kernels):
+    """Load, one kernel, store; operands are read-only, as the reader hands them out."""
+
+    def call(name, acc, *operands):
+        for operand in operands:
+            if isinstance(operand, np.ndarray):
+                operand.flags.writeable = False
+        handle = kernels.load(acc)
+        getattr(kernels, name)(handle, *operands)
+        kernels.store(handle, acc)
+
+    return call
+
+
+def random(rng, dtype, *shape, padded=False):
+    if padded:  # a ragged tile is a view with the row stride of the full chunk
+        return rng.standard_normal((shape[0] + 3, shape[1] + 5)).astype(dtype)[: shape[0], : shape[1]]
+    return rng.standard_normal(shape).astype(dtype)
+
+
+def lower_factor(rng, dtype, n):
+    return (np.tril(rng.standard_normal((n, n)) / np.sqrt(n)) + 2 * np.eye(n)).astype(dtype)
+
+
+def assert_close(got, want, dtype, n):
+    np.testing.assert_allclose(got, want, atol=8 * n * np.finfo(dtype).eps * np.abs(want).max(), rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize(("m", "n", "k"), SIZES)
+def test_products_equal_numpy(run, dtype, padded, m, n, k):
+    rng = np.random.default_rng(0)
+    acc = random(rng, dtype, m, n, padded=padded)
+    for kernel, a, b, want in [
+        ("gemm_nt", (m, k), (n, k), lambda c, a, b: c - a @ b.T),
+        ("gemm_nn", (m, k), (k, n), lambda c, a, b: c + a @ b),
+        ("gemm_tn", (k, m), (k, n), lambda c, a, b: c + a.T @ b),
+    ]:
+        x, y = random(rng, dtype, *a, padded=padded), random(rng, dtype, *b, padded=padded)
+        expected = want(acc.astype(float), x.astype(float), y.astype(float))
+        run(kernel, acc, x, y)
+        assert_close(acc, expected, dtype, k + 1)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("n", "k"), [(1, 1), (5, 3), (300, 700), (1100, 60)])
+def test_symmetric_updates_touch_the_lower_triangle_only(run, dtype, n, k):
+    rng = np.random.default_rng(1)
+    for kernel, shape, want in [
+        ("syrk_n", (n, k), lambda c, a: c - a @ a.T),
+        ("syrk_t", (k, n), lambda c, a: c + a.T @ a),
+    ]:
+        acc, a = random(rng, dtype, n, n), random(rng, dtype, *shape)
+        expected = np.tril(want(acc.astype(float), a.astype(float))) + np.triu(acc, 1)
+        run(kernel, acc, a)
+        assert_close(acc, expected, dtype, k + 1)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n", [1, 2, 130, 513, 1500])
+def test_triangular_kernels_equal_numpy(run, dtype, n):
+    rng = np.random.default_rng(2)
+    lower = lower_factor(rng, dtype, n)
+    exact = lower.astype(float)
+    inverse = np.linalg.inv(exact)
+    read = lower + np.triu(random(rng, dtype, n, n), 1)  # what is above the diagonal must not count
+    m = 70
+    for kernel, shape, want in [
+        ("trsm_rt", (m, n), lambda x: x @ inverse.T),
+        ("trsm_ll", (n, m), lambda x: -inverse @ x),
+        ("trmm_rn", (m, n), lambda x: x @ exact),
+        ("trmm_lt", (n, m), lambda x: exact.T @ x),
+    ]:
+        x = random(rng, dtype, *shape)
+        expected = want(x.astype(float))
+        run(kernel, x, read)
+        assert_close(x, expected, dtype, 4 * n)
+    factor = np.tril(exact @ exact.T).astype(dtype) + np.triu(read, 1)
+    run("potrf", factor)
+    assert_close(factor, exact, dtype, 16 * n)
+    w = read.copy()
+    run("trtri", w)
+    assert_close(w, inverse, dtype, 4 * n)
+    for strict in (factor, w):
+        assert not np.triu(strict, 1).any()
+    p = w.copy()
+    run("lauum", p)
+    run("symmetrize", p)
+    assert_close(p, inverse.T @ inverse, dtype, 16 * n)
+    np.testing.assert_array_equal(p, p.T)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_kernels_work_in_place_on_ragged_tiles(run, dtype):
+    rng = np.random.default_rng(4)
+    lower = lower_factor(rng, dtype, 130)
+    exact = lower.astype(float)
+    chunk = np.full((140, 200), 7, dtype)
+    tile = chunk[:130, :130]
+    tile[:] = exact @ exact.T
+    run("add_diagonal", tile, 0.5)
+    expected = np.linalg.cholesky(exact @ exact.T + 0.5 * np.eye(130))
+    run("potrf", tile)
+    assert_close(tile, expected, dtype, 16 * 130)
+    assert (chunk[130:] == 7).all()
+    assert (chunk[:, 130:] == 7).all()
+
+
+@pytest.mark.parametrize("bad", [-1.0, 0.0])
+def test_a_bad_pivot_is_named(run, bad):
+    a = np.eye(1300)
+    a[1207, 1207] = bad
+    with pytest.raises(NotPositiveDefiniteError) as error:
+        run("potrf", a)
+    assert error.value.item == 1207
+
+
+@pytest.mark.parametrize("device", ["torch:cpu", pytest.param("cuda", marks=needs_gpu)])
+def test_a_pivot_that_is_not_a_number_is_named(device):
+    kernels = get_kernels(device)
+    a = np.eye(300)
+    a[207, 207] = np.nan
+    handle = kernels.load(a)
+    with pytest.raises(NotPositiveDefiniteError) as error:
+        kernels.potrf(handle)
+    assert error.value.item == 207
+
+
+def test_an_accumulator_stays_loaded_over_many_updates_of_changing_operands(kernels):
+    rng = np.random.default_rng(5)
+    acc = np.zeros((40, 30))
+    expected = np.zeros_like(acc)
+    a, b = np.empty((40, 20)), np.empty((20, 30))  # buffers that the reader fills again and again
+    handle = kernels.load(acc)
+    for _ in range(9):
+        a[:], b[:] = rng.standard_normal(a.shape), rng.standard_normal(b.shape)
+        expected += a @ b
+        kernels.gemm_nn(handle, a, b)
+    kernels.store(handle, acc)
+    assert_close(acc, expected, np.float64, 200)
+
+
+def test_a_tensor_on_a_read_only_tile_shares_its_memory():
+    tile = np.arange(12.0).reshape(3, 4)[:, :3]
+    tile.flags.writeable = False
+    view = tensor_view(tile)
+    assert view.data_ptr() == tile.ctypes.data
+    np.testing.assert_array_equal(view.numpy(), tile)
+
+
+@pytest.mark.parametrize("message", [None, "CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"])
+def test_a_full_device_is_an_error_with_bytes_and_the_next_step(monkeypatch, message):
+    import torch
+
+    def full(*arguments):
+        raise torch.OutOfMemoryError("no room") if message is None else RuntimeError(message)
+
+    kernels = TorchKernels("cpu")
+    handle = kernels.load(np.eye(10))
+    monkeypatch.setattr("l3ae_dist.linalg.torch_kernels._lower_product", full)
+    with pytest.raises(BudgetError, match=r"tile of 800 bytes .* smaller compute.tile_size"):
+        kernels.lauum(handle)
+
+
+def test_other_errors_of_torch_keep_their_kind():
+    kernels = TorchKernels("cpu")
+    handle = kernels.load(np.eye(3))
+    with pytest.raises(RuntimeError, match="size"):
+        kernels.gemm_nn(handle, np.eye(2), np.eye(2))
+
+
+def test_auto_takes_a_gpu_only_where_one_is_seen(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert not gpu_visible()
+    assert resolve_device("auto") == "cpu"
+    assert isinstance(get_kernels("auto"), CpuKernels)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    assert gpu_visible()  # torch has the last word
+    assert resolve_device("auto") in ("cuda", "cpu")
+
+
+@pytest.mark.parametrize("device", ["tpu", "cuda:x", "cuda:99", "torch:tpu"])
+def test_a_device_that_is_not_there_is_refused(device):
+    with pytest.raises(ConfigError, match="cpu"):
+        get_kernels(device)
+
+
+def test_tf32_is_off_even_after_it_was_asked_for():
+    """In a process of its own, since the setting is global."""
+    import subprocess
+    import sys
+
+    script = (
+        "import torch; from l3ae_dist.linalg.torch_kernels import require_exact_float32 as off;"
+        "torch.set_float32_matmul_precision('high'); off();"
+        "assert torch.backends.cuda.matmul.allow_tf32 is False;"
+        "assert getattr(torch.backends.cuda.matmul, 'fp32_precision', 'ieee') == 'ieee'"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", script], check=True)
