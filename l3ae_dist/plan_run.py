@@ -84,7 +84,8 @@ def semantic_route(config: RunConfig, dataset: Dataset, features: Rows | None) -
     l3ae = config.model.name == "l3ae"
     woodbury = 2.0 * n * d * d + float(d) ** 3 + (2.0 * n * n * d if l3ae else 0.0)
     direct = float(n) ** 3 * (3 if l3ae else 1)
-    fits = INTERPRETER_BYTES + 24 * d * d < budget / 2
+    # half of what the interpreter leaves: the other half is for the item rows beside the d x d arrays
+    fits = 24 * d * d < (budget - INTERPRETER_BYTES) / 2
     return "woodbury" if fits and woodbury < direct else "direct"
 
 

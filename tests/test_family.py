@@ -143,9 +143,10 @@ def test_both_routes_of_the_semantic_phase_agree(tmp_path, small_tables, dask_se
 
 def test_the_cheaper_route_is_taken_by_itself(tmp_path, small_tables, dask_session):
     log, items = small_tables
-    for d, route in ((8, "woodbury"), (400, "direct")):
-        model = EASEText(2.0, compute=compute(dask_session))
-        model.fit(log, items, workspace=str(tmp_path / route), embeddings=text(40, d))
+    for d, budget, route in ((8, "2GiB", "woodbury"), (8, "450MiB", "woodbury"), (400, "2GiB", "direct")):
+        options = {**compute(dask_session), "memory_budget": budget}
+        model = EASEText(2.0, compute=options)
+        model.fit(log, items, workspace=str(tmp_path / f"{route}-{budget}"), embeddings=text(40, d))
         assert model.result_["semantic_route"] == route
         check_weights(model, cf.semantic_dense(text(40, d).T.astype(float), 2.0), "float64")
 
