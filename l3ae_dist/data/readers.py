@@ -8,6 +8,7 @@ from typing import Any
 import fsspec
 
 from l3ae_dist.errors import DataError
+from l3ae_dist.storage.blobs import refuse_secrets
 from l3ae_dist.storage.fingerprint import fingerprint
 
 _SUFFIXES = {
@@ -23,8 +24,12 @@ def is_frame(source: Any) -> bool:
 
 
 def expand(source: Any) -> list[str]:
-    """Files behind a path, glob, directory or fsspec URL, sorted; :class:`DataError` when none."""
+    """Files behind a path, glob, directory or fsspec URL, sorted; :class:`DataError` when none.
+
+    A URL that carries credentials or a signature is a :class:`ConfigError`.
+    """
     text = str(source)
+    refuse_secrets(text, "data")
     fs, path = fsspec.core.url_to_fs(text)
     if any(mark in text for mark in "*?["):
         found = (
