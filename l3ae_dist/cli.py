@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
+from l3ae_dist.cli_append import append
 from l3ae_dist.cli_support import (
     EXIT_CODES,
     build_config,
@@ -284,6 +285,9 @@ def verify(workspace: WorkspaceArgument, as_json: AsJson = False) -> None:
         from l3ae_dist.errors import DamagedTileError
 
         raise typer.Exit(DamagedTileError.exit_code)
+
+
+app.command()(append)
 
 
 def main() -> None:
