@@ -171,11 +171,15 @@ def evaluate(
     workspace: WorkspaceOption = None,
     memory_budget: Memory = None,
     workers: Workers = None,
+    by: Annotated[
+        list[str], typer.Option("--by", help="popularity (of items), activity (of users); repeatable.")
+    ] = [],  # noqa: B006
     as_json: AsJson = False,
 ) -> None:
     """Evaluate the fitted models of a workspace on its validation and test splits."""
     flags = _flags(workspace, memory_budget, workers, None)
-    chosen = build_config(config, settings, **flags)
+    groups = [f"evaluate.by=[{', '.join(by)}]"] if by else []
+    chosen = build_config(config, [*settings, *groups], **flags)
     from l3ae_dist.pipeline import evaluate_workspace
 
     _show(

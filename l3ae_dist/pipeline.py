@@ -343,7 +343,7 @@ class _Run:
                 name: {
                     "params": best[name][1].params(),
                     **{
-                        split: measure(best[name][2], best[name][1], split, options.cutoffs)
+                        split: measure(best[name][2], best[name][1], split, options.cutoffs, options.by)
                         for split in ("valid", "test")
                     },
                 }
