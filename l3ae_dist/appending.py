@@ -164,7 +164,7 @@ def _extend(
     workspace = dataset.workspace
     record = workspace.require_stage("embed", before)
     known = ChunkArray.open(workspace, f"embeddings/{before}")
-    catalog = _new_items(dataset, known.shape[0])
+    catalog, rows = _new_items(dataset, known.shape[0]), None
     try:
         if not record["params"].get("imported"):
             identifier = embedding_id(dataset.id, encoder)
@@ -178,24 +178,25 @@ def _extend(
             identifier = import_id(embeddings, dataset.id)
             rows = import_embeddings(embeddings, catalog, workspace)
         _join(known, ChunkArray.open(workspace, f"embeddings/{rows}"), f"embeddings/{identifier}")
+        stats = {**record["stats"], "rows": dataset.n_items, "embedded": catalog.n_items, "parent": before}
+        workspace.mark_stage("embed", identifier, record["params"], stats)
     except DataError:
-        _forget(dataset)
+        for kind in ("ingest", "items", "users", "interactions"):
+            _delete(workspace, kind, dataset.id)
         raise
     finally:
-        workspace.delete_doc(f"stages/ingest/{catalog.id}")
-        workspace.delete(f"items/{catalog.id}")
-    stats = {**record["stats"], "rows": dataset.n_items, "embedded": catalog.n_items, "parent": before}
-    workspace.mark_stage("embed", identifier, record["params"], stats)
-    workspace.delete_doc(f"stages/embed/{rows}")
-    workspace.delete(f"embeddings/{rows}")
+        _delete(workspace, "ingest", catalog.id)
+        _delete(workspace, "items", catalog.id)
+        if rows is not None:
+            _delete(workspace, "embed", rows)
+            _delete(workspace, "embeddings", rows)
     return identifier
 
 
-def _forget(dataset: Dataset) -> None:
-    """Remove a dataset that cannot be used: its items cannot be embedded."""
-    dataset.workspace.delete_doc(f"stages/ingest/{dataset.id}")
-    for kind in ("items", "users", "interactions"):
-        dataset.workspace.delete(f"{kind}/{dataset.id}")
+def _delete(workspace: Workspace, kind: str, name: str) -> None:
+    """Delete a completion record (of a stage) or what lies under that name."""
+    workspace.delete_doc(f"stages/{kind}/{name}")
+    workspace.delete(f"{kind}/{name}")
 
 
 def _new_items(dataset: Dataset, first: int) -> Dataset:
