@@ -14,6 +14,7 @@ from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.ingest import IngestOptions, ingest
 from l3ae_dist.errors import DataError
 from l3ae_dist.linalg.tiles import TileGrid
+from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.workspace import Workspace
 
 SPLITS = ("train", "input", "valid", "test")
@@ -228,3 +229,30 @@ def test_unknown_items_are_dropped_on_request_and_files_are_read_in_parts(tmp_pa
     child = append(parent, str(folder), unknown_items="drop")
     same(child, store(tmp_path / "b", log, items, split="none"))
     assert child.stats["dropped"]["unknown_item_interactions"] == 1
+
+
+@pytest.mark.parametrize("url", ["disk", "memory:///adopted"])
+def test_a_chunk_is_taken_over_with_its_checksum_unless_it_is_damaged(tmp_path, url):
+    ws = Workspace.create(tmp_path / "w" if url == "disk" else url)
+    rng = np.random.default_rng(0)
+    source, target = (
+        ChunkArray.create(ws, path, shape=(n, n), chunks=(4, 4), dtype="float32")
+        for path, n in (("grams/a", 6), ("grams/b", 10))
+    )
+    for i, j in ((0, 0), (1, 0), (1, 1)):
+        source.write(i, j, rng.random(source.valid_shape(i, j)))
+    assert target.adopt(source, 0, 0, target.buffer())
+    assert target.adopt(source, 1, 1, target.buffer())
+    assert not target.adopt(source, 0, 1, target.buffer())  # never written
+    np.testing.assert_array_equal(target.read(0, 0), source.read(0, 0))
+    # the edge chunk, now of full size, is zero beyond what it was
+    np.testing.assert_array_equal(target.read(1, 1)[:2, :2], source.read(1, 1))
+    assert not target.read(1, 1)[2:].any()
+    assert target.done() == {(0, 0), (1, 1)}
+    spoilt = bytearray(ws.blobs.get("grams/a/c/1/0"))
+    spoilt[5] ^= 1
+    ws.blobs.put("grams/a/c/1/0", [bytes(spoilt)])
+    assert not target.adopt(source, 1, 0, target.buffer())
+    assert target.done() == {(0, 0), (1, 1)}
+    target.write(0, 0, np.ones((4, 4)))  # a new object: what it was linked to stays
+    assert source.read(0, 0).max() < 1
