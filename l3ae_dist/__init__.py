@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from l3ae_dist.appending import append
     from l3ae_dist.estimators import (
         GFCF,
         AdditiveEASE,
@@ -32,6 +33,7 @@ __all__ = [
     "TextSimilarity",
     "Workspace",
     "__version__",
+    "append",
 ]
 
 _HOME = {
@@ -45,6 +47,7 @@ _HOME = {
     "GFCF": "l3ae_dist.estimators",
     "L3AE": "l3ae_dist.model",
     "Workspace": "l3ae_dist.storage.workspace",
+    "append": "l3ae_dist.appending",
 }
 
 

@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
+from l3ae_dist.cli_append import append
 from l3ae_dist.cli_support import (
     EXIT_CODES,
     build_config,
@@ -170,11 +171,15 @@ def evaluate(
     workspace: WorkspaceOption = None,
     memory_budget: Memory = None,
     workers: Workers = None,
+    by: Annotated[
+        list[str], typer.Option("--by", help="popularity (of items), activity (of users); repeatable.")
+    ] = [],  # noqa: B006
     as_json: AsJson = False,
 ) -> None:
     """Evaluate the fitted models of a workspace on its validation and test splits."""
     flags = _flags(workspace, memory_budget, workers, None)
-    chosen = build_config(config, settings, **flags)
+    groups = [f"evaluate.by=[{', '.join(by)}]"] if by else []
+    chosen = build_config(config, [*settings, *groups], **flags)
     from l3ae_dist.pipeline import evaluate_workspace
 
     _show(
@@ -284,6 +289,9 @@ def verify(workspace: WorkspaceArgument, as_json: AsJson = False) -> None:
         from l3ae_dist.errors import DamagedTileError
 
         raise typer.Exit(DamagedTileError.exit_code)
+
+
+app.command()(append)
 
 
 def main() -> None:

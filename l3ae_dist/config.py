@@ -159,6 +159,8 @@ class EvaluateConfig(Section):
     """Picks the regularisers and is compared between models."""
     ks: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(5, 10, 20, 50), min_length=1)
     """Cut-offs of the metrics; that of ``metric`` is added."""
+    by: tuple[Literal["popularity", "activity"], ...] = ()
+    """Also measure by item popularity and by user activity, in fifths."""
     bootstrap: int = Field(default=1000, ge=0)
     """Resamples of the paired bootstrap interval; 0 leaves it out."""
     seed: int = Field(default=0, ge=0)

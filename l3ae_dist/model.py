@@ -154,6 +154,18 @@ class FittedModel:
             out[:, position] = entries["collaborative"] + entries["semantic"]
         return out
 
+    def append(self, interactions: Any, items: Any = None, **options: Any) -> "FittedModel":
+        """Add interactions and fit again; see :func:`l3ae_dist.append`, which takes the same options.
+
+        Returns
+        -------
+        The model of all interactions; this one stays as it is.
+        """
+        from l3ae_dist.appending import append
+
+        append(self.workspace.url, interactions, items, **options)
+        return FittedModel(self.workspace)
+
     def examples(self, users: int = 3, n: int = 5, seed: int = 0) -> list[dict[str, Any]]:
         """A few readable recommendations: what users liked, what they get, and because of which items."""
         degrees = np.diff(self.dataset.rows("input", 0, min(self.dataset.n_users, 100_000)).indptr)
@@ -260,7 +272,10 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         self.result_ = run(
             make_config(values), interactions=interactions, items=items, embeddings=embeddings, until="fit"
         )
-        self.model_ = load_model(str(workspace))
+        return self._open(str(workspace))
+
+    def _open(self, workspace: str) -> "_Estimator":
+        self.model_ = load_model(workspace)
         self.certificate_ = self.model_.certificate
         self.n_items_ = self.model_.grid.n
         return self
@@ -282,6 +297,19 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
     def explain(self, user_id: Any, item_id: Any) -> Any:
         """See :meth:`FittedModel.explain`."""
         return self._fitted().explain(user_id, item_id)
+
+    def append(self, interactions: Any, items: Any = None, *, embeddings: Any = None) -> "_Estimator":
+        """Add interactions to those of the fit and fit again, as :func:`l3ae_dist.append` does.
+
+        Returns
+        -------
+        self, with the fitted attributes renewed; ``result_["append"]`` says what was new.
+        """
+        from l3ae_dist.appending import append
+
+        where = self._fitted().workspace.url
+        self.result_ = append(where, interactions, items, embeddings=embeddings, compute=self.compute)
+        return self._open(where)
 
 
 class L3AE(_Estimator):

@@ -48,6 +48,7 @@ def run(
     interactions: Any = None,
     items: Any = None,
     embeddings: Any = None,
+    source: dict[str, Any] | None = None,
     on_event: OnEvent | None = None,
     until: str | None = None,
 ) -> dict[str, Any]:
@@ -59,6 +60,8 @@ def run(
         What to run; its sources are used where the arguments are None.
     interactions, items, embeddings
         DataFrames, arrays, paths or URLs.
+    source
+        Ids of a ``dataset`` and its ``embedding`` in the workspace, instead of these.
     on_event
         Called with every event.
     until
@@ -75,7 +78,7 @@ def run(
     items = config.data.items if items is None else items
     embeddings = config.data.embeddings if embeddings is None else embeddings
     workspace = Workspace.create(config.workspace, durable=config.compute.durable)
-    last = workspace.read_doc(LAST_RUN_DOC) if interactions is None else None
+    last = source or (workspace.read_doc(LAST_RUN_DOC) if interactions is None else None)
     if interactions is None and last is None:
         raise ConfigError("no interactions are given; set data.interactions to a path or URL.")
     if last is not None:  # what the workspace was made from last
@@ -340,7 +343,7 @@ class _Run:
                 name: {
                     "params": best[name][1].params(),
                     **{
-                        split: measure(best[name][2], best[name][1], split, options.cutoffs)
+                        split: measure(best[name][2], best[name][1], split, options.cutoffs, options.by)
                         for split in ("valid", "test")
                     },
                 }

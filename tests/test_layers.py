@@ -21,6 +21,7 @@ LAYERS = {
     "runtime": 3,
     "embed": 3,
     "cli": 5,
+    "cli_append": 5,
     "cli_support": 5,
     "cli_render": 5,
     "cli_verify": 5,

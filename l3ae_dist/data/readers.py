@@ -103,6 +103,11 @@ def partitions(source: Any, columns: Sequence[str] | None, what: str) -> Iterato
         raise DataError(f"the {what} are empty; give a table with at least one row.")
 
 
+def column_names(source: Any, what: str) -> list[str]:
+    """The columns of a table; rows are not read."""
+    return [str(name) for name in _open(source, what).columns]
+
+
 def _open(source: Any, what: str) -> Any:
     if is_frame(source):
         return source

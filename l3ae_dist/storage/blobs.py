@@ -51,6 +51,9 @@ class Blobs(Protocol):
     def put(self, key: str, parts: Sequence[Buffer]) -> None:
         """Write the concatenated parts as one object, replacing any."""
 
+    def copy(self, source: str, target: str) -> None:
+        """Give the object at ``source`` a second key, without moving its bytes where the store can."""
+
     def put_if_absent(self, key: str, data: bytes) -> bool:
         """Write the object unless there is one; returns whether it was written."""
 
@@ -142,6 +145,26 @@ class LocalBlobs:
             os.replace(temporary, self._path(key))
         self._sync_directory(key)
 
+    def copy(self, source: str, target: str) -> None:
+        """See :meth:`Blobs.copy`: a hard link, or a copy on file systems that have none."""
+        path = self._path(target)
+        temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.link(self._path(source), temporary)
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise
+                shutil.copyfile(self._path(source), temporary)
+            os.replace(temporary, path)
+        except OSError as error:
+            raise _os_error(error, path, "write") from error
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+        self._sync_directory(target)
+
     def put_if_absent(self, key: str, data: bytes) -> bool:
         """See :meth:`Blobs.put_if_absent`."""
         with self._temporary(key, [data]) as temporary:
@@ -225,6 +248,7 @@ class LocalBlobs:
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+_NO_LINKS = (errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EXDEV, errno.ENOSYS)
 
 
 @contextlib.contextmanager

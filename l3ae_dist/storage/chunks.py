@@ -161,13 +161,42 @@ class ChunkArray:
         payload = self._full_chunk(i, j, block)
         crc = int(google_crc32c.value(payload))
         self.workspace.blobs.put(self._key(i, j), [payload.data, struct.pack("<I", crc)])
-        mark = ChunkMark(i, j, crc)
-        record = {
-            "bytes": self.chunk_nbytes + TRAILER,
-            "written": time.time(),
-            "epoch": epoch,
-            **(extra or {}),
-        }
+        return self._mark(ChunkMark(i, j, crc), epoch, extra or {})
+
+    def adopt(
+        self, source: "ChunkArray", i: int, j: int, buffer: npt.NDArray[np.uint8], *, epoch: int = 0
+    ) -> bool:
+        """Take over the finished chunk (i, j) of an array with equal chunks and dtype.
+
+        The chunk is read and verified, then gets a second key (a hard link, or the store's own copy) and
+        a done-mark here.
+
+        Parameters
+        ----------
+        source
+            Where the chunk is.
+        buffer
+            Result of :meth:`buffer`.
+        epoch
+            The lock's epoch, kept in the done-mark.
+
+        Returns
+        -------
+        Whether it was there and sound; damage is noted for ``source``.
+        """
+        mark = source.find_mark(i, j)
+        if mark is None or (source.chunks, source.dtype) != (self.chunks, self.dtype):
+            return False
+        try:
+            source.read(i, j, buffer)
+        except DamagedTileError:
+            return False
+        self.workspace.blobs.copy(source._key(i, j), self._key(i, j))
+        self._mark(mark, epoch, {"from": source.path})
+        return True
+
+    def _mark(self, mark: ChunkMark, epoch: int, extra: dict[str, Any]) -> ChunkMark:
+        record = {"bytes": self.chunk_nbytes + TRAILER, "written": time.time(), "epoch": epoch, **extra}
         self.workspace.blobs.put(self._mark_key(mark), [json.dumps(record).encode()])
         return mark
 

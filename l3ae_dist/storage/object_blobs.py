@@ -89,6 +89,15 @@ class ObjectBlobs:
         except Exception as error:
             raise _object_error(error, self.url) from error
 
+    def copy(self, source: str, target: str) -> None:
+        """See :meth:`Blobs.copy`: the store copies."""
+        import obstore
+
+        try:
+            obstore.copy(self._store, source, target)
+        except Exception as error:
+            raise _object_error(error, self.url) from error
+
     def put_if_absent(self, key: str, data: bytes) -> bool:
         """See :meth:`Blobs.put_if_absent`."""
         import obstore
