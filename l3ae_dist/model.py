@@ -57,6 +57,11 @@ class FittedModel:
         params = ", ".join(f"{name}={value:g}" for name, value in self.params.items())
         return f"{self.name}({params}) on {self.grid.n:,} items in {self.workspace.url!r}"
 
+    @property
+    def head(self) -> Head:
+        """The terms that its scores are the sum of."""
+        return self._head
+
     def array(self, name: str) -> ChunkArray | None:
         """The model's array ``P``, ``Q``, ``V``, ``c`` or ``M``; None for a part that it does not have."""
         path = self._arrays.get(name)
@@ -153,6 +158,12 @@ class FittedModel:
             entries = head_entries(self._head, self._parts, self.grid, rows, int(j))
             out[:, position] = entries["collaborative"] + entries["semantic"]
         return out
+
+    def export_weights(self, path: Any, k: Any = 100, **options: Any) -> dict[str, Any]:
+        """Write the ``k`` largest weights of each item; see :func:`l3ae_dist.export.export_weights`."""
+        from l3ae_dist.export import export_weights
+
+        return export_weights(self, path, k, **options)
 
     def examples(self, users: int = 3, n: int = 5, seed: int = 0) -> list[dict[str, Any]]:
         """A few readable recommendations: what users liked, what they get, and because of which items."""
@@ -282,6 +293,10 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
     def explain(self, user_id: Any, item_id: Any) -> Any:
         """See :meth:`FittedModel.explain`."""
         return self._fitted().explain(user_id, item_id)
+
+    def export_weights(self, path: Any, k: Any = 100, **options: Any) -> dict[str, Any]:
+        """See :meth:`FittedModel.export_weights`."""
+        return self._fitted().export_weights(path, k, **options)
 
 
 class L3AE(_Estimator):
