@@ -63,8 +63,10 @@ def load_export(path: str | Path) -> "ServedModel":
     if not (folder / WEIGHTS).exists() and (folder / "weights.parquet").exists():
         raise WorkspaceError(f"{folder} holds Parquet only; export with `--format npz` to serve from it.")
     try:
-        weights = sparse.csr_matrix(sparse.load_npz(folder / WEIGHTS))
-        with np.load(folder / ITEMS, allow_pickle=False) as items:
+        # opened here, since NumPy leaves a file that is no archive open
+        with (folder / WEIGHTS).open("rb") as stored:
+            weights = sparse.csr_matrix(sparse.load_npz(stored))
+        with (folder / ITEMS).open("rb") as stored, np.load(stored, allow_pickle=False) as items:
             ids, titles = (_Column(items, name) for name in ("ids", "titles"))
     except (OSError, ValueError, KeyError, BadZipFile) as error:
         raise WorkspaceError(

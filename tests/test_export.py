@@ -90,7 +90,8 @@ def test_both_routes_export_the_same_weights_in_this_process_and_on_a_cluster(
     smallest = np.where(kept != 0, np.abs(kept), np.inf).min(axis=0)
     assert (np.where(kept == 0, np.abs(want), 0).max(axis=0) <= smallest + 2 * bound).all()
     assert events[-2]["done"] == events[-2]["total"] == model.model_.grid.lower_count
-    assert not model.model_.workspace.has("weights")
+    # nothing is left in the workspace but the empty group
+    assert set(model.model_.workspace.blobs.list("weights")) == {"weights/zarr.json"}
 
 
 def test_equal_magnitudes_are_kept_by_lower_row_however_the_rows_are_cut():
@@ -200,7 +201,7 @@ def test_the_command_exports_and_reports(tmp_path, small_tables, dask_session):
     result = CliRunner().invoke(app, ["export", workspace, str(tmp_path / "out"), "--k", "5", "--json"])
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["k"] == 5
-    assert load_export(tmp_path / "out").weights.nnz == 200
+    assert load_export(tmp_path / "out").weights.nnz == 190  # nothing speaks for what nobody bought
     result = CliRunner().invoke(app, ["export", workspace, str(tmp_path / "out"), "--k", "few"])
     assert result.exit_code == ConfigError.exit_code
     assert load_model(workspace).export_weights(tmp_path / "out", None)["k"] == "all"
