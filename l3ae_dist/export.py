@@ -20,9 +20,10 @@ from scipy import sparse
 from l3ae_dist import __version__
 from l3ae_dist.errors import BudgetError, ConfigError, WorkspaceError
 from l3ae_dist.graphs.context import StageContext
-from l3ae_dist.graphs.export import BLOCK_ARRAYS, ExportGraph, largest_weights
+from l3ae_dist.graphs.export import ExportGraph, block_bytes, largest_weights
 from l3ae_dist.graphs.head import Parts
 from l3ae_dist.linalg.tiles import TileGrid
+from l3ae_dist.plan import INTERPRETER_BYTES
 from l3ae_dist.runtime.events import OnEvent
 from l3ae_dist.serving import FORMAT, FORMAT_VERSION, HEADER, ITEMS, WEIGHTS
 from l3ae_dist.storage.blobs import storage_errors
@@ -126,9 +127,9 @@ def _checked_k(k: int | Literal["all"] | None, n: int) -> int:
 def _check_budget(model: "FittedModel", k: int, dtype: str, memory_budget: int | str) -> None:
     """Lists of all columns, the matrix by columns and by rows, and the blocks of a tile."""
     budget = _bytes(memory_budget)
-    n, tile = model.grid.n, model.grid.tile
+    n, tile = model.grid.n, min(model.grid.tile, model.grid.n)
     itemsize, stored = np.dtype(model.dtype).itemsize, np.dtype(dtype).itemsize
-    blocks = BLOCK_ARRAYS * tile * tile * itemsize
+    blocks = block_bytes(tile, k, itemsize)
     per_weight = 8 + itemsize + 2 * (4 + stored)
     needed = blocks + n * k * per_weight
     if needed > budget:
@@ -181,10 +182,19 @@ def _in_process(model: "FittedModel", k: int, on_event: OnEvent) -> Generator[Co
 
 def _on_cluster(model: "FittedModel", k: int, client: Any, on_event: OnEvent) -> Generator[Column]:
     """The same on a Dask cluster: each task writes the lists of one column tile, which are read here."""
+    from l3ae_dist.runtime.cluster import DaskSession
     from l3ae_dist.runtime.executors import DaskExecutor
     from l3ae_dist.runtime.run_graph import run_graph
 
     workspace, grid, head = model.workspace, model.grid, model.head
+    needed = INTERPRETER_BYTES + block_bytes(grid.tile, k, np.dtype(model.dtype).itemsize)
+    limit = DaskSession(client, None).memory_limit()
+    if limit is not None and limit < needed:
+        raise BudgetError(
+            f"a worker of the cluster may use {limit / 2**20:,.0f} MiB, and exporting k = {k:,} in tiles of "
+            f"{grid.tile} needs {needed / 2**20:,.0f} MiB; start the workers with a higher memory limit, or "
+            "choose a smaller k."
+        )
     identifier = fingerprint(["weights", head.document(), grid.tile, k, model.dtype])
     base = f"weights/{identifier}"
     with WorkspaceLock(workspace, f"export-{identifier}") as lock:

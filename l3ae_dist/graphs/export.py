@@ -39,6 +39,12 @@ _FEW = 4
 BLOCK_ARRAYS = 8
 
 
+def block_bytes(tile: int, k: int, itemsize: int) -> int:
+    """Bytes that one column tile takes beside its lists: the blocks, and what a merge of lists holds."""
+    merged = 2 * tile * (k + min(_FEW * k, tile)) * (8 + itemsize)
+    return BLOCK_ARRAYS * tile * tile * itemsize + merged
+
+
 class LargestWeights:
     """The ``k`` weights of largest magnitude of each column of one tile, rows offered in ascending order.
 
