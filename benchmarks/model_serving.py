@@ -15,7 +15,6 @@ import argparse
 import importlib.util
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -168,13 +167,14 @@ def measure(way: str, workspace: str, export: str, repeats: int = 1) -> tuple[fl
     found = []
     for _ in range(repeats):
         command = [sys.executable, __file__, "--way", way, "--folder", workspace, "--export", export]
-        found.append(json.loads(subprocess.run(command, check=True, capture_output=True).stdout))
+        found.append(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout))
     return max(one["users"] / one["seconds"] for one in found), max(one["peak"] for one in found) / GIB
 
 
 def run_way(way: str, workspace: str, export: str) -> None:
     users, seconds = WAYS[way](workspace, export)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    # not ru_maxrss, which a process inherits from the one that started it
+    peak = 1024 * int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
     print(json.dumps({"users": users, "seconds": seconds, "peak": peak}))
 
 
