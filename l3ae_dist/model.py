@@ -49,18 +49,13 @@ class FittedModel:
         self._arrays: dict[str, str | None] = document["arrays"]
         self.dataset = Dataset(workspace, document["dataset"])
         self.grid = TileGrid(self.dataset.n_items, int(document["tile"]))
-        self._head = Head.from_document(document["head"])
+        self.head = Head.from_document(document["head"])
         self._parts = Parts(workspace)
         self._reader = TileReader()
 
     def __repr__(self) -> str:
         params = ", ".join(f"{name}={value:g}" for name, value in self.params.items())
         return f"{self.name}({params}) on {self.grid.n:,} items in {self.workspace.url!r}"
-
-    @property
-    def head(self) -> Head:
-        """The terms that its scores are the sum of."""
-        return self._head
 
     def array(self, name: str) -> ChunkArray | None:
         """The model's array ``P``, ``Q``, ``V``, ``c`` or ``M``; None for a part that it does not have."""
@@ -135,7 +130,7 @@ class FittedModel:
         j = int(self.dataset.item_index([item_id])[0])
         row = take_rows(self.dataset, "input", user)
         history, weight = row.indices, row.data.astype(np.float64)
-        entries = head_entries(self._head, self._parts, self.grid, history, j)
+        entries = head_entries(self.head, self._parts, self.grid, history, j)
         collaborative, semantic = weight * entries["collaborative"], weight * entries["semantic"]
         ids, titles = self.dataset.item_ids(), self.dataset.titles()
         frame = pd.DataFrame(
@@ -155,7 +150,7 @@ class FittedModel:
         out = np.empty((self.grid.n, len(columns)))
         for position, j in enumerate(columns):
             rows = np.arange(self.grid.n)
-            entries = head_entries(self._head, self._parts, self.grid, rows, int(j))
+            entries = head_entries(self.head, self._parts, self.grid, rows, int(j))
             out[:, position] = entries["collaborative"] + entries["semantic"]
         return out
 
@@ -199,7 +194,7 @@ class FittedModel:
         items = np.full((rows.shape[0], 0), -1, np.int64)
         values = np.full((rows.shape[0], 0), -np.inf)
         for j in range(self.grid.count):
-            scores = scorer.scores(self._head, j)
+            scores = scorer.scores(self.head, j)
             best, score = top_k(scores, n, seen=history.part(j) if mask else None)
             best = np.where(best >= 0, best + self.grid.rows(j).start, -1)
             items, values = merge_top_k(np.hstack([items, best]), np.hstack([values, score]), n)
