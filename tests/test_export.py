@@ -94,6 +94,18 @@ def test_both_routes_export_the_same_weights_in_this_process_and_on_a_cluster(
     assert set(model.model_.workspace.blobs.list("weights")) == {"weights/zarr.json"}
 
 
+@pytest.mark.dask
+def test_workers_with_too_little_memory_are_refused_before_anything_is_written(
+    tmp_path, small_tables, dask_session, monkeypatch
+):
+    model, _, _ = fitted(tmp_path, small_tables, dask_session, EASE(20.0))
+    monkeypatch.setattr("l3ae_dist.export.INTERPRETER_BYTES", 2**40)
+    with pytest.raises(BudgetError, match="may use 2,048 MiB, and exporting k = 5 in tiles of 16 needs"):
+        model.export_weights(k=5, path=tmp_path / "out", client=dask_session.client)
+    assert not (tmp_path / "out").exists()
+    assert not model.model_.workspace.has("weights")
+
+
 def test_equal_magnitudes_are_kept_by_lower_row_however_the_rows_are_cut():
     rng = np.random.default_rng(0)
     block = rng.integers(-3, 4, (9, 50)).astype(np.float32)
