@@ -14,6 +14,7 @@ LAYERS = {
     "linalg": 0,
     "ranking": 0,
     "significance": 0,
+    "serving": 0,
     "storage": 1,
     "data": 1,
     "graphs": 2,
