@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     )
     from l3ae_dist.model import EASE, L3AE
     from l3ae_dist.storage.workspace import Workspace
+    from l3ae_dist.sweeps import sweep
 
 __version__ = "0.1.0"
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "TextSimilarity",
     "Workspace",
     "__version__",
+    "sweep",
 ]
 
 _HOME = {
@@ -45,6 +47,7 @@ _HOME = {
     "GFCF": "l3ae_dist.estimators",
     "L3AE": "l3ae_dist.model",
     "Workspace": "l3ae_dist.storage.workspace",
+    "sweep": "l3ae_dist.sweeps",
 }
 
 

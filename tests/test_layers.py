@@ -13,6 +13,7 @@ LAYERS = {
     "errors": 0,
     "linalg": 0,
     "ranking": 0,
+    "ranks": 0,
     "significance": 0,
     "storage": 1,
     "data": 1,
@@ -23,6 +24,7 @@ LAYERS = {
     "cli": 5,
     "cli_support": 5,
     "cli_render": 5,
+    "cli_sweep": 5,
     "cli_verify": 5,
     "report": 5,
 }
