@@ -15,6 +15,7 @@ from l3ae_dist.cli_support import (
     run_with_progress,
     set_debug,
 )
+from l3ae_dist.cli_sweep import sweep
 
 _EPILOG = "Exit codes: " + "; ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items()) + "."
 
@@ -284,6 +285,9 @@ def verify(workspace: WorkspaceArgument, as_json: AsJson = False) -> None:
         from l3ae_dist.errors import DamagedTileError
 
         raise typer.Exit(DamagedTileError.exit_code)
+
+
+app.command()(sweep)
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from l3ae_dist.data.features import DenseRows, Rows, dense, open_rows
+from l3ae_dist.linalg import blas
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.tile_reader import ReadCount, TileReader, TileRequest
@@ -183,17 +184,22 @@ class TileScores:
     history: sparse.csr_matrix
     diagonal: Array
 
-    def rows(self, users: slice) -> Array:
-        """Scores of some users, users x tile."""
+    def rows(self, users: slice, out: Array | None = None) -> Array:
+        """Scores of some users, users x tile; written into the first rows of ``out`` when it is given."""
         history = self.history[users]
-        scores = np.zeros(history.shape, self.diagonal.dtype)
-        for times, scale in self.matrices:
-            scores += times[users] * scale
+        scores = np.empty(history.shape, self.diagonal.dtype) if out is None else out[: history.shape[0]]
+        if not self.matrices:
+            scores[...] = 0
+        for index, (times, scale) in enumerate(self.matrices):
+            if index == 0:
+                np.multiply(times[users], scale, out=scores)
+            else:
+                scores += times[users] * scale
         for left, right, weight in self.products:
-            # a sparse right side comes first in the product, which is dense then
-            term = (right @ left[users].T).T if sparse.issparse(right) else left[users] @ right.T
-            term *= weight
-            scores += term
+            if sparse.issparse(right):  # first in the product, which is dense then
+                scores += weight * (right @ left[users].T).T
+            else:
+                blas.gemm(scores, left[users], right, weight, trans_a=False, trans_b=True)
         part = history.tocoo()
         scores[part.row, part.col] += part.data * self.diagonal[part.col]
         return scores

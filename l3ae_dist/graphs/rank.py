@@ -6,6 +6,7 @@ held-out items and their ranks within their own item tile; a task per (user bloc
 columns of the other tiles that come before them. The client adds up.
 """
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -188,7 +189,7 @@ def _own_ranks(
     base: TileScores, slope: TileScores | None, weights: Array, columns: Array, rows: slice
 ) -> tuple[slice, Array, Array | None, Array]:
     """For some rows, the base and the slope at one column each, and its ranks under all weights."""
-    scores, changes = _masked(base, rows), None if slope is None else slope.rows(rows)
+    scores, changes = _scores(base, slope, rows)
     where = np.arange(len(scores)), columns[rows]
     ranks = ranks_within(scores, changes, weights, columns[rows])
     return rows, scores[where], None if changes is None else changes[where], ranks
@@ -236,9 +237,8 @@ def _count_rows(
     counts: Array,
     rows: slice,
 ) -> None:
-    changes = None if slope is None else slope.rows(rows)
     limited = block.starts[rows], block.lengths[rows]
-    count_over(_masked(base, rows), changes, weights, limits, *limited, counts)
+    count_over(*_scores(base, slope, rows), weights, limits, *limited, counts)
 
 
 def _lines(
@@ -252,12 +252,19 @@ def _lines(
         first += len(line.weights)
 
 
-def _masked(tile: TileScores, rows: slice) -> Array:
-    """Scores with what the users have already left out."""
-    scores = tile.rows(rows)
-    seen = tile.history[rows].tocoo()
+_buffers = threading.local()
+
+
+def _scores(base: TileScores, slope: TileScores | None, rows: slice) -> tuple[Array, Array | None]:
+    """Base and slope of some users, what they have already left out; valid until the thread's next call."""
+    shape = (rows.stop - rows.start, base.history.shape[1])
+    if getattr(_buffers, "shape", None) != shape:
+        _buffers.shape, _buffers.pair = shape, np.empty((2, *shape), base.diagonal.dtype)
+    pair = _buffers.pair
+    scores = base.rows(rows, pair[0])
+    seen = base.history[rows].tocoo()
     scores[seen.row, seen.col] = -np.inf
-    return scores
+    return scores, None if slope is None else slope.rows(rows, pair[1])
 
 
 def _by_rows(function: Callable[[slice], R], rows: int, width: int, context: StageContext) -> list[R]:
