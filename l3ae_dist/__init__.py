@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     )
     from l3ae_dist.model import EASE, L3AE
     from l3ae_dist.storage.workspace import Workspace
+    from l3ae_dist.sweeps import sweep
 
 __version__ = "0.1.0"
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "Workspace",
     "__version__",
     "append",
+    "sweep",
 ]
 
 _HOME = {
@@ -48,6 +50,7 @@ _HOME = {
     "L3AE": "l3ae_dist.model",
     "Workspace": "l3ae_dist.storage.workspace",
     "append": "l3ae_dist.appending",
+    "sweep": "l3ae_dist.sweeps",
 }
 
 

@@ -16,6 +16,7 @@ from l3ae_dist.cli_support import (
     run_with_progress,
     set_debug,
 )
+from l3ae_dist.cli_sweep import sweep
 
 _EPILOG = "Exit codes: " + "; ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items()) + "."
 
@@ -317,6 +318,7 @@ def verify(workspace: WorkspaceArgument, as_json: AsJson = False) -> None:
 
 
 app.command()(append)
+app.command()(sweep)
 
 
 def main() -> None:

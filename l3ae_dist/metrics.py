@@ -52,6 +52,28 @@ def per_user(top: Array, truth: sparse.csr_matrix, name: str) -> Array:
     return _from_hits(hits(top, truth), np.diff(truth.indptr), name)
 
 
+def per_user_of_ranks(ranks: Array, indptr: Array, name: str) -> Array:
+    """The same from the ranks of the held-out items, without top lists.
+
+    Parameters
+    ----------
+    ranks, indptr
+        (held-out,) rank of each held-out item among the candidates, 0 is best; those of user u are
+        ``ranks[indptr[u] : indptr[u + 1]]``.
+    name
+        As in :func:`per_user`.
+
+    Returns
+    -------
+    (users,) float64.
+    """
+    counts = np.diff(indptr)
+    hit = np.zeros((len(counts), int(name.partition("@")[2])), bool)
+    found = np.flatnonzero(ranks < hit.shape[1])
+    hit[np.repeat(np.arange(len(counts)), counts)[found], ranks[found]] = True
+    return _from_hits(hit, counts, name)
+
+
 def _from_hits(hit: Array, counts: Array, name: str) -> Array:
     metric, cut = name.split("@")
     k = int(cut)

@@ -40,6 +40,7 @@ from l3ae_dist.storage.workspace import Workspace
 
 MODEL_DOC = "model"
 LAST_RUN_DOC = "last_run"
+Specs = tuple[ModelSpec, ...]
 
 
 def run(
@@ -51,6 +52,7 @@ def run(
     source: dict[str, Any] | None = None,
     on_event: OnEvent | None = None,
     until: str | None = None,
+    job: "type[Job] | None" = None,
 ) -> dict[str, Any]:
     """Run every stage that is missing or stale.
 
@@ -66,6 +68,8 @@ def run(
         Called with every event.
     until
         Stop after ``"ingest"``, ``"embed"`` or ``"fit"``.
+    job
+        A subclass of :class:`Job` with another last stage.
 
     Returns
     -------
@@ -90,7 +94,8 @@ def run(
     if config.model.uses == "words":
         embedding = words_id(dataset, config.words)
     embedding = None if config.model.uses is None else embedding
-    run_id = _run_id(config, dataset, embedding, until)
+    job = job or Job
+    run_id = _run_id(config, dataset, embedding, until, job.models(config))
     found = workspace.read_doc(f"results/{run_id}")
     if found is not None and not noted_damage(workspace):
         return {
@@ -108,7 +113,7 @@ def run(
         events.check = lock.check
         for path, i, j in take_out_damage(workspace):
             events({"kind": "bad_tile", "stage": "repair", "array": path, "i": i, "j": j})
-        result = _Run(config, workspace, events, processes, lock.epoch, run_id).execute(
+        result = job(config, workspace, events, processes, lock.epoch, run_id).execute(
             (dataset, interactions, items), (embedding, embeddings), until
         )
         memory.sample()
@@ -138,12 +143,12 @@ def _embedding_id(config: RunConfig, embeddings: Any, dataset: str) -> str | Non
     return embedding_id(dataset, config.encoder)
 
 
-def _run_id(config: RunConfig, dataset: str, embedding: str | None, until: str | None) -> str:
+def _run_id(config: RunConfig, dataset: str, embedding: str | None, until: str | None, specs: Specs) -> str:
     compute = config.compute
     parts = {
         "dataset": dataset,
         "embedding": embedding and transformed_id(embedding, config.transform),
-        "specs": [asdict(spec) for spec in candidates(config)],
+        "specs": [asdict(spec) for spec in specs],
         "evaluate": config.evaluate.model_dump(),
         "compute": [
             *(compute.dtype, compute.tile_size, compute.memory_budget, compute.workers),
@@ -154,8 +159,10 @@ def _run_id(config: RunConfig, dataset: str, embedding: str | None, until: str |
     return fingerprint(parts)
 
 
-class _Run:
-    """One execution under the lock."""
+class Job:
+    """One execution under the lock; ``models`` says which models of a configuration it tries."""
+
+    models = staticmethod(candidates)
 
     def __init__(
         self,
@@ -210,7 +217,7 @@ class _Run:
             embedding = transform_embeddings(embedding, self.config.transform, self.workspace)
         if until == "embed":
             return {**result, "embedding": embedding, "stage_seconds": self.stage_seconds}
-        specs = candidates(self.config)
+        specs = self.models(self.config)
         plan, route = self._plan(dataset, embedding, specs)
         result |= {"embedding": embedding, "plan": plan.summary(), "semantic_route": route}
         with self._cluster(plan) as executor:
@@ -265,9 +272,7 @@ class _Run:
             embed_items(dataset, self.config.encoder, self.workspace, on_event=self.events)
             self.processes.ray = list
 
-    def _plan(
-        self, dataset: Dataset, embedding: str | None, specs: tuple[ModelSpec, ...]
-    ) -> tuple[Plan, str]:
+    def _plan(self, dataset: Dataset, embedding: str | None, specs: Specs) -> tuple[Plan, str]:
         with self.timed("condition estimate"):
             plan, kappa, route = plan_run(self.config, self.workspace, dataset, embedding, specs)
         plan.validate()
@@ -311,13 +316,13 @@ class _Run:
                 self.events.flush()
                 self.processes.workers = list
 
-    def _fit_only(self, solver: Solver, specs: tuple[ModelSpec, ...]) -> dict[str, Any]:
+    def _fit_only(self, solver: Solver, specs: Specs) -> dict[str, Any]:
         spec = specs[0]
         with self.timed("fit"):
             found = self._save_model(solver, spec)
         return {"certificate": found, "models": {spec.name: {"params": spec.params()}}}
 
-    def _fit_and_evaluate(self, solver: Solver, specs: tuple[ModelSpec, ...]) -> dict[str, Any]:
+    def _fit_and_evaluate(self, solver: Solver, specs: Specs) -> dict[str, Any]:
         options = self.config.evaluate
         users = evaluated_users(solver.dataset, options.max_users, options.seed)
         best: dict[str, tuple[float, ModelSpec, TopLists]] = {}
@@ -360,8 +365,10 @@ class _Run:
             result["comparison"] = {"metric": options.metric, "models": names, **comparison}
         return result
 
-    def _drop_inverses(self, solver: Solver, specs: tuple[ModelSpec, ...], keep: ModelSpec) -> None:
+    def _drop_inverses(self, solver: Solver, specs: Specs, keep: ModelSpec) -> None:
         """Only the best model so far keeps its n^2 bytes."""
+        if "P" in solver.keep:
+            return
         kept = systems_of(keep, solver.embedding, solver.route)
         wanted = (system for spec in specs for system in systems_of(spec, solver.embedding, solver.route))
         for ridge, system in set(wanted) - set(kept):

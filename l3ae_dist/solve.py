@@ -293,10 +293,13 @@ class Solver:
         for name in names:
             self.workspace.delete(f"{base}/{name}")
 
-    def discard_inverse(self, factor: Factor) -> None:
-        """Delete P and what hangs on it, so that only chosen ridges keep n^2 bytes."""
+    def discard_inverse(self, factor: Factor, *, keep_products: bool = False) -> None:
+        """Delete P, so that only chosen ridges keep n^2 bytes; also what hangs on it, unless kept."""
         for stage in ("invert", "lauum", "linv", "factor"):
             self.workspace.delete_doc(f"stages/{stage}/{factor.id}")
+        if keep_products:
+            self.workspace.delete(factor.path)
+            return
         self.workspace.delete(factor.base)
         self.workspace.delete(f"crosses/{factor.id}")
 

@@ -13,6 +13,7 @@ LAYERS = {
     "errors": 0,
     "linalg": 0,
     "ranking": 0,
+    "ranks": 0,
     "significance": 0,
     "serving": 0,
     "storage": 1,
@@ -25,6 +26,7 @@ LAYERS = {
     "cli_append": 5,
     "cli_support": 5,
     "cli_render": 5,
+    "cli_sweep": 5,
     "cli_verify": 5,
     "report": 5,
 }
