@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from l3ae_dist.estimator import EASE, L3AE
     from l3ae_dist.estimators import (
         GFCF,
         AdditiveEASE,
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
         L3AECollective,
         TextSimilarity,
     )
-    from l3ae_dist.model import EASE, L3AE
     from l3ae_dist.storage.workspace import Workspace
 
 __version__ = "0.1.0"
@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 _HOME = {
-    "EASE": "l3ae_dist.model",
+    "EASE": "l3ae_dist.estimator",
     "EASEText": "l3ae_dist.estimators",
     "TextSimilarity": "l3ae_dist.estimators",
     "CollectiveEASE": "l3ae_dist.estimators",
@@ -43,7 +43,7 @@ _HOME = {
     "AdditiveEASE": "l3ae_dist.estimators",
     "L3AEAdditive": "l3ae_dist.estimators",
     "GFCF": "l3ae_dist.estimators",
-    "L3AE": "l3ae_dist.model",
+    "L3AE": "l3ae_dist.estimator",
     "Workspace": "l3ae_dist.storage.workspace",
 }
 

@@ -22,6 +22,7 @@ LAYERS = {
     "embed": 3,
     "cli": 5,
     "cli_support": 5,
+    "cli_recommend": 5,
     "cli_render": 5,
     "cli_verify": 5,
     "report": 5,

@@ -1,5 +1,6 @@
 """Item features by rows, whatever they are: dense embeddings or sparse multi-hot words."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,22 @@ class DenseRows:
     def rows(self, start: int, stop: int) -> Array:
         """Rows ``start`` to ``stop`` as they are stored, checksums verified."""
         return read_rows(self._array, start, stop)
+
+
+@dataclass(frozen=True)
+class HeldRows:
+    """An array in memory by rows, dense or sparse."""
+
+    values: Any
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.values.shape[0], self.values.shape[1]
+
+    def rows(self, start: int, stop: int) -> Any:
+        """Rows ``start`` to ``stop``."""
+        return self.values[start:stop]
 
 
 Rows = SparseRows | DenseRows
