@@ -31,7 +31,7 @@ class FittedModel(ModelArrays):
     workspace
         A workspace in which a fit has finished.
     memory_budget
-        Bytes that a call may hold (such as ``"2GiB"``), half of it for tiles kept between calls.
+        Bytes that a call may hold (such as ``"2GiB"``), half of it for what is kept between calls.
     threads
         Threads of a call; all cores when None.
 

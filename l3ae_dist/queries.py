@@ -46,6 +46,8 @@ class KnownUsers:
         """What a range of them has, (users, n_items)."""
         if self._rows is None:
             return self._dataset.rows("input", start, stop)
+        if start == stop:
+            return sparse.csr_matrix((0, self._dataset.n_items), dtype=np.float32)
         unique, position = np.unique(self._rows[start:stop], return_inverse=True)
         return take_rows(self._dataset, "input", unique)[position]
 

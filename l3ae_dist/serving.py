@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from l3ae_dist.data.features import RowCache
 from l3ae_dist.graphs.head import Head, Parts
 from l3ae_dist.graphs.panels import AddedTerm, Panels, Piece, Term, times
 from l3ae_dist.linalg.tiles import TileGrid
@@ -26,8 +27,8 @@ from l3ae_dist.storage.tile_reader import TileReader
 Array = npt.NDArray[Any]
 # Scores of one group of users on one tile: what fits a core's cache beside the rows it reads.
 _GROUP_BYTES = 4 << 20
-# Shares of the memory budget: cached tiles, the block of B, and what belongs to a batch of users.
-CACHE_SHARE, BLOCK_SHARE, USER_SHARE = 0.5, 0.25, 0.125
+# Shares of the memory budget: cached tiles and rows, the block of B, and what belongs to a batch of users.
+CACHE_SHARE, ROWS_SHARE, BLOCK_SHARE, USER_SHARE = 0.375, 0.125, 0.25, 0.125
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ class Server:
         self.dtype = np.dtype(dtype)
         self.budget = memory_budget
         self.reader = TileReader(int(memory_budget * CACHE_SHARE))
+        self._rows = RowCache(int(memory_budget * ROWS_SHARE))
         self._threads = threads or os.cpu_count() or 1
 
     @cached_property
@@ -113,7 +115,7 @@ class Server:
         -----
         2 nnz n flops for the sparse products and 2 d n min(users, rows) for the dense ones.
         """
-        panels = Panels(head, self.parts, self.grid, self.reader, self.dtype, added, self._pool)
+        panels = Panels(head, self.parts, self.grid, self.reader, self.dtype, added, self._pool, self._rows)
         rows, compact = np.unique(histories.indices, return_inverse=True)
         x = sparse.csr_matrix(
             (histories.data.astype(self.dtype), compact.astype(np.int32), histories.indptr),

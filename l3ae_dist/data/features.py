@@ -73,6 +73,28 @@ class HeldRows:
 Rows = SparseRows | DenseRows
 
 
+class RowCache:
+    """Ranges of rows kept in memory while they fit; for callers that ask for the same ranges again."""
+
+    def __init__(self, limit: int) -> None:
+        self._room = limit
+        self._held: dict[tuple[str, int, int], Any] = {}
+
+    def rows(self, source: Rows | HeldRows, start: int, stop: int) -> Any:
+        """``source.rows(start, stop)``; not to be changed by the caller."""
+        if isinstance(source, HeldRows):
+            return source.rows(start, stop)
+        key = (source.path, start, stop)
+        if key not in self._held:
+            found: Any = source.rows(start, stop)
+            size = found.data.nbytes + found.indices.nbytes if sparse.issparse(found) else found.nbytes
+            if size > self._room:
+                return found
+            self._room -= size
+            self._held[key] = found
+        return self._held[key]
+
+
 def open_rows(workspace: Workspace, path: str) -> Rows:
     """Features, or any n x d array of the workspace, by item rows."""
     return SparseRows(workspace, path) if path.startswith(f"{WORDS}/") else DenseRows(workspace, path)

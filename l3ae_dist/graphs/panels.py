@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from l3ae_dist.data.features import HeldRows, Rows
+from l3ae_dist.data.features import HeldRows, RowCache, Rows
 from l3ae_dist.graphs.head import Head, MatrixTerm, Part, Parts
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.storage.tile_reader import ReadCount, TileReader, TileRequest
@@ -85,6 +85,8 @@ class Panels:
         Columns of items that are not in the catalog.
     pool
         Copies stripes of a tile at the same time.
+    cache
+        Of rows of n x d arrays.
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class Panels:
         dtype: npt.DTypeLike,
         added: Sequence[AddedTerm],
         pool: ThreadPoolExecutor,
+        cache: RowCache,
     ) -> None:
         self._head = head
         self._parts = parts
@@ -104,6 +107,7 @@ class Panels:
         self.dtype = np.dtype(dtype)
         self._added = added
         self._pool = pool
+        self._cache = cache
 
     def terms(self, piece: Piece) -> list[Term]:
         """The products on the columns of a piece."""
@@ -114,7 +118,7 @@ class Panels:
             ]
         found, rows = [], self._grid.rows(piece.tile)
         for term in self._head.products:
-            right = self._parts.rows(term.right).rows(rows.start, rows.stop)[piece.local]
+            right = self._cache.rows(self._parts.rows(term.right), rows.start, rows.stop)[piece.local]
             found.append(Term(term.left, self._parts.rows(term.left), self._weighted(right, term.weight)))
         return found
 
@@ -143,7 +147,7 @@ class Panels:
         """Rows of an n x d array tile by tile, with where they lie among ``rows``."""
         for i, part in self._by_tile(rows):
             tile = self._grid.rows(i)
-            yield part, left.rows(tile.start, tile.stop)[rows[part] - tile.start]
+            yield part, self._cache.rows(left, tile.start, tile.stop)[rows[part] - tile.start]
 
     def _by_tile(self, rows: Array) -> Iterator[tuple[int, slice]]:
         cuts = np.searchsorted(rows, np.arange(self._grid.count + 1) * self._grid.tile)
