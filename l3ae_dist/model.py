@@ -279,11 +279,12 @@ class FittedModel(ModelArrays):
 
         self.cold.check()
         vectors = None if embeddings is None else np.asarray(embeddings)
+        if not len(items):
+            return np.empty(0, object)
         named, titles, texts = new_items(items, ids, vectors, self.dataset, self.added())
-        if len(named):
-            embedding = str(self.document["embedding"])
-            rows = features_of_new(embedding, self.dataset, texts, vectors)
-            write_added(self.workspace, embedding, named, titles, rows)
+        embedding = str(self.document["embedding"])
+        rows = features_of_new(embedding, self.dataset, texts, vectors)
+        write_added(self.workspace, embedding, named, titles, rows)
         return named
 
 
