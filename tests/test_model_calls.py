@@ -14,7 +14,6 @@ from typer.testing import CliRunner
 
 from l3ae_dist import EASE, L3AE, cli
 from l3ae_dist.errors import ConfigError, DamagedTileError, StageMissingError, WorkspaceError
-from l3ae_dist.model import load_model
 from l3ae_dist.storage.workspace import Workspace
 
 pytestmark = pytest.mark.dask
@@ -142,8 +141,8 @@ def test_explain_prints_a_line_for_each_item_and_the_score(model):
     url = model.model_.workspace.url
     done = run("explain", url, 3, 20)
     score = model.recommend([3], n=N, items=[20], filter_already_liked=False).score[0]
-    lines = done.stdout.splitlines()
-    assert f"{score:+.4f}" in next(line for line in lines if "score" in line and "+" in line or "-" in line)
+    last = next(line for line in reversed(done.stdout.splitlines()) if "score" in line)
+    assert f"{score:+.4f}" in last
     assert all(f"title [{i}] ({i})" in done.stdout for i in model.explain(3, 20).item_id)
     done = run("similar", url, 4, "--kind", "semantic", "-n", 3, "--json")
     want = model.similar_items([4], 3, kind="semantic").similar_item_id.tolist()
