@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from l3ae_dist.batch_scoring import Candidates
 from l3ae_dist.cold_start import new_items, write_added
 from l3ae_dist.errors import ConfigError
 from l3ae_dist.graphs.head import Head
@@ -15,7 +16,6 @@ from l3ae_dist.model_arrays import ModelArrays
 from l3ae_dist.queries import ItemList, history_of, users_of
 from l3ae_dist.ranking import top_k
 from l3ae_dist.recommending import Query, common_items, recommend_batch
-from l3ae_dist.serving import Candidates
 from l3ae_dist.storage.workspace import Workspace
 
 Array = npt.NDArray[Any]

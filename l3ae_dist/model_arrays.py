@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from l3ae_dist.batch_scoring import Server
 from l3ae_dist.cold_start import AddedItems, ColdStart, read_added
 from l3ae_dist.config import parse_bytes
 from l3ae_dist.data.columns import ColumnReader
@@ -14,7 +15,6 @@ from l3ae_dist.data.features import HeldRows
 from l3ae_dist.errors import DataError, StageMissingError
 from l3ae_dist.graphs.head import Head, Parts, head_pairs, product_pairs
 from l3ae_dist.linalg.tiles import TileGrid
-from l3ae_dist.serving import Server
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.workspace import Workspace
 

@@ -7,10 +7,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from l3ae_dist.batch_scoring import Candidates
 from l3ae_dist.cold_start import AddedItems
 from l3ae_dist.model_arrays import ModelArrays
 from l3ae_dist.queries import ItemList, Users
-from l3ae_dist.serving import Candidates
 
 Array = npt.NDArray[Any]
 
