@@ -224,6 +224,8 @@ def model_arrays(solver: Solver, spec: ModelSpec, head: Head) -> dict[str, str |
         arrays["M"] = product.right.removesuffix("/V") + "/M"
         if spec.name == "L3AE":
             arrays["Q"] = product.left
+    if spec.with_semantics and solver.route == "direct":
+        arrays["P1"] = solver.factor(float(spec.reg_f or 0.0), semantic_system(solver.embedding)).path
     if spec.with_features:
         arrays["F"] = feature_path(str(solver.embedding))
     return arrays
