@@ -1,4 +1,4 @@
-"""A Ray cluster for the embedding stage: the one that is there, or a private one on the loopback."""
+"""A Ray cluster for a run: the one that is there, or a private one on the loopback."""
 
 import contextlib
 import functools
@@ -29,6 +29,8 @@ class RaySession:
     """Where its dashboard is, None when it has none."""
     pids: Callable[[], list[int]]
     """Ray's processes below this one; empty when Ray was started elsewhere."""
+    private: bool = False
+    """Whether this process started it, so that no further node will ever join."""
 
 
 @contextlib.contextmanager
@@ -56,7 +58,7 @@ def ray_session(
         import ray
 
         if ray.is_initialized():
-            yield RaySession(_current_url(), ray_pids)
+            yield _current()
             return
         folder = _short_folder()
         try:
@@ -70,7 +72,7 @@ def ray_session(
                 logging_level=logging.ERROR,
                 _temp_dir=folder,
             )
-            yield RaySession(_url(context.dashboard_url), ray_pids)
+            yield RaySession(_url(context.dashboard_url), ray_pids, private=True)
         finally:
             ray.shutdown()
             shutil.rmtree(folder, ignore_errors=True)
@@ -82,7 +84,7 @@ def _connected(address: str) -> Iterator[RaySession]:
     import ray
 
     if ray.is_initialized():
-        yield RaySession(_current_url(), ray_pids)
+        yield _current()
         return
     context = ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     try:
@@ -136,11 +138,13 @@ def _short_folder() -> str:
     return tempfile.mkdtemp(prefix="l3ae-ray-", dir=parent)
 
 
-def _current_url() -> str | None:
-    from ray._private import worker  # the public interface tells the address to ray.init's caller only
+def _current() -> RaySession:
+    """The initialised Ray."""
+    from ray._private import worker  # the public interface tells these to ray.init's caller only
 
     node: Any = getattr(worker, "_global_node", None)
-    return _url(getattr(node, "webui_url", None))
+    private = bool(getattr(node, "head", False))
+    return RaySession(_url(getattr(node, "webui_url", None)), ray_pids, private)
 
 
 def _url(address: object) -> str | None:
