@@ -122,8 +122,8 @@ def placed(shape: Shape, *, patience: float, report: Callable[[dict[str, Any]], 
             if waited >= patience:
                 raise ClusterError(
                     f"Ray found no room for {_wish(shape)} within {waited:,.0f} s: {_lack(shape)}; add "
-                    "nodes, or lower compute.workers, compute.threads or compute.memory_budget, or wait longer with "
-                    "compute.start_timeout."
+                    "nodes, or lower compute.workers, compute.threads or compute.memory_budget, or wait "
+                    "longer with compute.start_timeout."
                 )
             report({"kind": "log", "message": f"waiting for room for {_wish(shape)} on Ray: {_lack(shape)}"})
             word = _NEXT_WORD_SECONDS

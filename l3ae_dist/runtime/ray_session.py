@@ -108,6 +108,7 @@ def _private_settings() -> dict[str, str]:
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # stays on 127.0.0.1
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        "RAY_worker_niceness": "0",  # by default its workers give way to every other process
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": _token(),
     }
