@@ -15,6 +15,8 @@ from typing import Any
 
 import psutil
 
+from l3ae_dist.errors import ClusterError
+
 _OBJECT_STORE_BYTES = 128 * 2**20
 _RAY_PROCESS = re.compile(r"(^|\s)ray::|[/\\]ray[/\\](core|_private|dashboard|autoscaler)[/\\]")
 # Ray puts a socket some 65 characters below its folder, and a socket's path has at most 107
@@ -48,6 +50,11 @@ def ray_session(
         Logical resources of a private Ray; detected when None.
     dashboard
         Whether a private Ray serves its dashboard (0.9 GB of memory more).
+
+    Raises
+    ------
+    ClusterError
+        When Ray does not start, or none answers.
     """
     address = os.environ.get("RAY_ADDRESS", "")
     if address not in ("", "local"):
@@ -62,14 +69,12 @@ def ray_session(
             return
         folder = _short_folder()
         try:
-            context = ray.init(
+            context = _init(
                 address="local",
                 num_cpus=num_cpus,
                 num_gpus=num_gpus,
                 include_dashboard=dashboard,
                 object_store_memory=_OBJECT_STORE_BYTES,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
                 _temp_dir=folder,
             )
             yield RaySession(_url(context.dashboard_url), ray_pids, private=True)
@@ -86,11 +91,25 @@ def _connected(address: str) -> Iterator[RaySession]:
     if ray.is_initialized():
         yield _current()
         return
-    context = ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    context = _init(address=address)
     try:
         yield RaySession(_url(context.dashboard_url), ray_pids)
     finally:
         ray.shutdown()
+
+
+def _init(**options: Any) -> Any:
+    import ray
+
+    try:
+        return ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+    except Exception as error:  # Ray raises plain Exception, ConnectionError, RuntimeError, ...
+        where = "a Ray of its own" if options["address"] == "local" else f"the Ray at {options['address']}"
+        reason = " ".join(str(error).split())
+        raise ClusterError(
+            f"this run cannot use {where} ({type(error).__name__}: {reason}); check that the machine is not "
+            "overloaded, and that RAY_ADDRESS, where it is set, names a cluster that runs."
+        ) from error
 
 
 def ray_pids() -> list[int]:

@@ -29,7 +29,7 @@ pytestmark = [
 
 TEXTS, CHUNK, TILE = 300, 20, 24
 GIB = 2**30
-MEMORY = {"127.0.0.1": 2 * GIB, "127.0.0.2": 3 * GIB}
+MEMORY = {"127.0.0.2": 2 * GIB, "127.0.0.3": 3 * GIB}
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def inputs(tmp_path):
     pd.DataFrame(log).to_parquet(tmp_path / "log.parquet")
     items = {
         "item_id": range(TEXTS),
-        "text": [f"thing {i} " + f"of kind {i % 7} " * 30 for i in range(TEXTS)],
+        "text": [f"thing {i} " + f"of kind {i % 7} " * 8 for i in range(TEXTS)],
     }
     pd.DataFrame(items).to_parquet(tmp_path / "items.parquet")
     return tmp_path
@@ -82,6 +82,7 @@ class Cluster:
             "RAY_AUTH_TOKEN": secrets.token_hex(24),
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+            "RAY_worker_niceness": "0",
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         }
         self.record = record
@@ -89,10 +90,10 @@ class Cluster:
         self.gcs, self.dashboard, client = free_ports(3)
         self.nodes = []
         self.start(
-            "127.0.0.1", "--head", f"--port={self.gcs}", f"--dashboard-port={self.dashboard}",
+            "127.0.0.2", "--head", f"--port={self.gcs}", f"--dashboard-port={self.dashboard}",
             "--dashboard-host=127.0.0.1", f"--ray-client-server-port={client}",
         )  # fmt: skip
-        self.start("127.0.0.2", f"--address=127.0.0.1:{self.gcs}", "--include-log-monitor=false")
+        self.start("127.0.0.3", f"--address=127.0.0.2:{self.gcs}", "--include-log-monitor=false")
 
     def start(self, ip, *arguments):
         """Start a node and wait until it is up."""
