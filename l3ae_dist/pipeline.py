@@ -1,7 +1,6 @@
 """The stages in order: ingest, embed, gram, factor, invert, assemble, evaluate; done ones are skipped."""
 
 import contextlib
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -27,7 +26,7 @@ from l3ae_dist.evaluate import (
 from l3ae_dist.family import certificate, make_head, model_arrays, systems_of
 from l3ae_dist.members import MEMBERS, ModelSpec
 from l3ae_dist.plan import Plan
-from l3ae_dist.plan_run import check_limit, plan_run
+from l3ae_dist.plan_run import check_limit, fill_in, plan_run
 from l3ae_dist.repair import noted_damage, take_out_damage
 from l3ae_dist.runtime.events import EventLog, OnEvent, ProcessGroups
 from l3ae_dist.runtime.memory import MemorySampler
@@ -113,9 +112,10 @@ def run(
         events.check = lock.check
         for path, i, j in take_out_damage(workspace):
             events({"kind": "bad_tile", "stage": "repair", "array": path, "i": i, "j": j})
-        result = job(config, workspace, events, processes, lock.epoch, run_id).execute(
-            (dataset, interactions, items), (embedding, embeddings), until
-        )
+        this = job(config, workspace, events, processes, lock.epoch, run_id)
+        # one Ray for both engines; within it the embedding actors end before Dask's workers are placed
+        with this.ray() if config.compute.cluster == "ray" else contextlib.nullcontext():
+            result = this.execute((dataset, interactions, items), (embedding, embeddings), until)
         memory.sample()
     result |= {
         "workspace": workspace.url,
@@ -187,6 +187,20 @@ class Job:
         started = time.perf_counter()
         yield
         self.stage_seconds[stage] = round(time.perf_counter() - started, 3)
+
+    @contextlib.contextmanager
+    def ray(self) -> Iterator[None]:
+        """Ray for the ``with`` block, with its processes measured; within another such block, the same."""
+        from l3ae_dist.runtime.ray_session import ray_session
+
+        with ray_session() as session:
+            outer, self.processes.ray = self.processes.ray, session.pids
+            if session.dashboard_url and outer is list:
+                self.events({"kind": "log", "message": f"Ray dashboard: {session.dashboard_url}"})
+            try:
+                yield
+            finally:
+                self.processes.ray = outer
 
     def execute(
         self, data: tuple[str, Any, Any], text: tuple[str | None, Any], until: str | None
@@ -263,17 +277,12 @@ class Job:
                 f"the embeddings {embedding} are damaged or incomplete, and this run has no source for them; "
                 "give the embeddings (data.embeddings) or the encoder they were made with."
             )
-        from l3ae_dist.runtime.ray_session import ray_session
-
-        with ray_session() as session:
-            self.processes.ray = session.pids
-            if session.dashboard_url:
-                self.events({"kind": "log", "message": f"Ray dashboard: {session.dashboard_url}"})
+        with self.ray():
             embed_items(dataset, self.config.encoder, self.workspace, on_event=self.events)
-            self.processes.ray = list
 
     def _plan(self, dataset: Dataset, embedding: str | None, specs: Specs) -> tuple[Plan, str]:
         with self.timed("condition estimate"):
+            self.config = self.config.model_copy(update={"compute": fill_in(self.config.compute)})
             plan, kappa, route = plan_run(self.config, self.workspace, dataset, embedding, specs)
         plan.validate()
         self.events(
@@ -288,33 +297,22 @@ class Job:
 
     @contextlib.contextmanager
     def _cluster(self, plan: Plan) -> Iterator[Any]:
-        from l3ae_dist.runtime.cluster import existing_cluster, local_cluster
-        from l3ae_dist.runtime.executors import DaskExecutor
+        from l3ae_dist.runtime.backends import open_cluster
 
-        compute = self.config.compute
-        if compute.cluster == "address":
-            opened = existing_cluster(str(compute.address), insecure=compute.insecure)
-        else:
-            threads = compute.threads or max(1, (os.cpu_count() or 1) // compute.workers)
-            opened = local_cluster(
-                workers=compute.workers,
-                threads=threads,
-                memory_budget=compute.memory_budget,
-                dashboard=compute.dashboard,
-            )
         started = time.perf_counter()
-        with opened as session:
+        with open_cluster(self.config.compute, self.events) as session:
             self.stage_seconds["cluster start"] = round(time.perf_counter() - started, 3)
             check_limit(session.memory_limit(), plan)
             self.processes.workers = session.pids
+            self.processes.scheduler = lambda: session.scheduler_pids
             if session.dashboard_url:
                 self.events({"kind": "log", "message": f"Dask dashboard: {session.dashboard_url}"})
             try:
                 with session.watched(self.events.later):
-                    yield DaskExecutor(session.client)
+                    yield session.executor()
             finally:
                 self.events.flush()
-                self.processes.workers = list
+                self.processes.workers = self.processes.scheduler = list
 
     def _fit_only(self, solver: Solver, specs: Specs) -> dict[str, Any]:
         spec = specs[0]
