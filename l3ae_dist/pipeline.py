@@ -23,7 +23,7 @@ from l3ae_dist.model_document import (
 from l3ae_dist.repair import noted_damage, take_out_damage
 from l3ae_dist.runtime.events import EventLog, OnEvent, ProcessGroups
 from l3ae_dist.runtime.memory import MemorySampler
-from l3ae_dist.storage.blobs import storage_errors
+from l3ae_dist.storage.blobs import open_blobs, storage_errors
 from l3ae_dist.storage.fingerprint import fingerprint
 from l3ae_dist.storage.lock import WorkspaceLock
 from l3ae_dist.storage.workspace import Workspace
@@ -149,6 +149,11 @@ def _workspace(config: RunConfig, inputs: _Inputs, source: Mapping[str, Any] | N
     if inputs.interactions is not None and source is None:
         _dataset_id(config, inputs)  # what cannot be read leaves no workspace behind
         return Workspace.create(config.workspace, durable=durable)
+    if open_blobs(config.workspace).get("zarr.json") is None:
+        raise ConfigError(
+            f"no interactions are given, and there is no workspace at {config.workspace} to go on with; "
+            "set data.interactions to a path or URL, or correct the workspace."
+        )
     workspace = Workspace.open(config.workspace, durable=durable)
     if source is None and workspace.read_doc(LAST_RUN_DOC) is None:
         raise ConfigError("no interactions are given; set data.interactions to a path or URL.")

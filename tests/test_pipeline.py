@@ -402,7 +402,7 @@ def test_sources_beside_a_workspace_are_used_or_refused(tmp_path, small_tables, 
     assert other["embedding"] != first["embedding"]
     with pytest.raises(ConfigError, match=r"without data\.interactions"):
         run(settings, items=items, until="fit")
-    with pytest.raises(WorkspaceError, match="no workspace at"):
+    with pytest.raises(ConfigError, match="there is no workspace at"):
         run(config(tmp_path / "typo", dask_session))
     with pytest.raises(DataError, match="no file at"):
         run(config(tmp_path / "typo", dask_session), interactions=str(tmp_path / "none.csv"), items=items)
