@@ -12,7 +12,7 @@ from l3ae_dist.cluster_shape import GIB, OBJECT_STORE_BYTES, ClusterShape, Nodes
 from l3ae_dist.config import RunConfig
 from l3ae_dist.errors import ConfigError
 from l3ae_dist.graphs.execute import STAGED
-from l3ae_dist.runtime.cluster import _WORKER_CONFIG
+from l3ae_dist.runtime.cluster import _WORKER_CONFIG as WORKER_CONFIG
 
 VERSIONS = {
     "python": "3.11",
@@ -186,7 +186,7 @@ def _environment(shape: ClusterShape, job: Job) -> Any:
         "images": {kind: f"{job.image}:{__version__}-{kind}" for kind in ("cpu", "cuda")},
         "object_store_bytes": OBJECT_STORE_BYTES,
         "staged": STAGED,
-        "worker_config": _WORKER_CONFIG,
+        "worker_config": WORKER_CONFIG,
         "machine": machine,
         "run": lambda path, **options: job.run(shape, path, **options),
     }

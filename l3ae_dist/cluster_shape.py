@@ -96,7 +96,7 @@ def given_size(
 
 
 def ingested_size(config: RunConfig, dim: int | None) -> DataSize:
-    """The size of the dataset in the workspace: of the last run's, else of the configured sources.
+    """The size of the dataset in the workspace: that of the configured sources, else the last run's.
 
     Raises
     ------
@@ -108,13 +108,13 @@ def ingested_size(config: RunConfig, dim: int | None) -> DataSize:
 
     try:
         workspace = Workspace.open(config.workspace)
-        last = workspace.read_doc(LAST_RUN_DOC)
-        if last is not None:
-            identifier = str(last["dataset"])
-        elif config.data.interactions is not None:
+        if config.data.interactions is not None:
             identifier = dataset_id(config.data.interactions, config.data.items, config.data.options)
         else:
-            raise StageMissingError(f"{config.workspace} holds no dataset.")
+            last = workspace.read_doc(LAST_RUN_DOC)
+            if last is None:
+                raise StageMissingError(f"{config.workspace} holds no dataset.")
+            identifier = str(last["dataset"])
         dataset = Dataset(workspace, identifier)
     except WorkspaceError as error:
         raise ConfigError(

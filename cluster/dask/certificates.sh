@@ -12,6 +12,6 @@ curve=(-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes)
 openssl req -x509 "${curve[@]}" -days "$days" -subj "/CN=l3ae-dist authority" \
   -keyout "$work/ca.key" -out "$folder/ca.pem" 2>/dev/null
 openssl req "${curve[@]}" -subj "/CN=l3ae-dist" -keyout "$folder/key.pem" -out "$work/request.pem" 2>/dev/null
-openssl x509 -req -in "$work/request.pem" -CA "$folder/ca.pem" -CAkey "$work/ca.key" -CAcreateserial \
-  -days "$days" -out "$folder/cert.pem" 2>/dev/null
+openssl x509 -req -in "$work/request.pem" -CA "$folder/ca.pem" -CAkey "$work/ca.key" \
+  -CAserial "$work/ca.srl" -CAcreateserial -days "$days" -out "$folder/cert.pem" 2>/dev/null
 echo "$folder: ca.pem cert.pem key.pem, valid for $days days"
