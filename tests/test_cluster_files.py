@@ -362,12 +362,11 @@ def test_dask_knows_the_options_of_its_scripts():
 @pytest.mark.parametrize(("plan", "path"), matching(r"\.sbatch$"))
 def test_batch_scripts_ask_slurm_for_the_plan_in_its_own_words(plan, path):
     known = json.loads((FOLDER / "slurm.json").read_text())
-    config, shape = plan_of(plan)
+    _, shape = plan_of(plan)
     nodes = shape.embed if "embed" in path else shape.solve
     text = files_of(plan)[path]
-    asked = dict(
-        (line[10:].split("=", 1) + [""])[:2] for line in text.splitlines() if line.startswith("#SBATCH")
-    )
+    directives = [line[10:].partition("=") for line in text.splitlines() if line.startswith("#SBATCH")]
+    asked = {option: value for option, _, value in directives}
     forms = {
         "integer": r"[1-9][0-9]*",
         "size": r"[1-9][0-9]*[KMGT]?",

@@ -12,7 +12,9 @@ export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$secrets/token
 # The other nodes may start later than the head.
 export RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT=300
 # This script runs on the first node of the job: Ray's head, the driver and both dashboards are here.
-ip=$(hostname --ip-address | tr ' ' '\n' | grep -m 1 -F .)
+# The name may stand for the loopback: then the first address that does not.
+ip=$({ hostname --ip-address && hostname -I; } | tr ' ' '\n' | awk '/\./ && !/^127\./ && !found++')
+ip=${ip:-127.0.0.1}
 port=6379
 address=$ip:$port
 echo "dashboards: ssh -L 8265:127.0.0.1:8265 -L 8787:127.0.0.1:8787 $(hostname)"
