@@ -99,7 +99,7 @@ def run(
     with (
         storage_errors(workspace.url),
         WorkspaceLock(workspace, run_id) as lock,
-        MemorySampler(processes.groups()) as memory,
+        MemorySampler(processes.groups(), elsewhere=lambda: processes.elsewhere()) as memory,
     ):
         events.check = lock.check
         for path, i, j in take_out_damage(workspace):
@@ -295,7 +295,7 @@ class _Run:
         with open_cluster(self.config.compute, self.events) as session:
             self.stage_seconds["cluster start"] = round(time.perf_counter() - started, 3)
             check_limit(session.memory_limit(), plan)
-            self.processes.workers = session.pids
+            self.processes.workers, self.processes.elsewhere = session.pids, session.bytes_elsewhere
             self.processes.scheduler = lambda: session.scheduler_pids
             if session.dashboard_url:
                 self.events({"kind": "log", "message": f"Dask dashboard: {session.dashboard_url}"})
@@ -304,7 +304,7 @@ class _Run:
                     yield session.executor()
             finally:
                 self.events.flush()
-                self.processes.workers = self.processes.scheduler = list
+                self.processes.workers = self.processes.scheduler = self.processes.elsewhere = list
 
     def _fit_only(self, solver: Solver, specs: tuple[ModelSpec, ...]) -> dict[str, Any]:
         spec = specs[0]
