@@ -182,7 +182,7 @@ class Job:
         with open_cluster(self.config.compute, self.events) as session:
             self.stage_seconds["cluster start"] = round(time.perf_counter() - started, 3)
             check_limit(session.memory_limit(), plan)
-            self.processes.workers = session.pids
+            self.processes.workers, self.processes.elsewhere = session.pids, session.bytes_elsewhere
             self.processes.scheduler = lambda: session.scheduler_pids
             if session.dashboard_url:
                 self.events({"kind": "log", "message": f"Dask dashboard: {session.dashboard_url}"})
@@ -191,7 +191,7 @@ class Job:
                     yield session.executor()
             finally:
                 self.events.flush()
-                self.processes.workers = self.processes.scheduler = list
+                self.processes.workers = self.processes.scheduler = self.processes.elsewhere = list
 
     def _fit_only(self, solver: Solver, specs: Specs) -> dict[str, Any]:
         spec = specs[0]

@@ -76,7 +76,7 @@ def run(
         storage_errors(workspace.url),
         WorkspaceLock(workspace, run_id) as lock,
         _kept(events, workspace, run_id),
-        MemorySampler(processes.groups()) as memory,
+        MemorySampler(processes.groups(), elsewhere=lambda: processes.elsewhere()) as memory,
     ):
         events.check = lock.check
         for path, i, j in take_out_damage(workspace):

@@ -6,7 +6,6 @@ import time
 
 import numpy as np
 import pytest
-from distributed.scheduler import KilledWorker
 
 from l3ae_dist.config import make_config
 from l3ae_dist.errors import ClusterError, ConfigError
@@ -131,17 +130,22 @@ def test_the_synchronous_back_end_gives_the_blas_threads_back():
     assert blas_threads() == before
 
 
-def conditions(dask_worker):
-    """What must be the same in every worker process."""
-    import dask
-    import scipy.linalg  # noqa: F401
-    from threadpoolctl import threadpool_info
+def conditions():
+    """A function, sent by value, that tells what must be the same in every worker process."""
 
-    threads = {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
-    manager = dask_worker.memory_manager
-    fractions = (manager.memory_target_fraction, manager.memory_spill_fraction, manager.memory_pause_fraction)
-    failures = dask.config.get("distributed.scheduler.allowed-failures")
-    return threads, dask_worker.state.nthreads, manager.memory_limit, fractions, failures
+    def tell(dask_worker):
+        import dask
+        import scipy.linalg  # noqa: F401
+        from threadpoolctl import threadpool_info
+
+        threads = {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+        manager = dask_worker.memory_manager
+        names = ("target", "spill", "pause")
+        fractions = [getattr(manager, f"memory_{name}_fraction") for name in names]
+        failures = dask.config.get("distributed.scheduler.allowed-failures")
+        return threads, dask_worker.state.nthreads, manager.memory_limit, fractions, failures
+
+    return tell
 
 
 def test_workers_on_ray_have_the_conditions_of_local_ones(tmp_path, dask_session, ray_cluster):
@@ -149,7 +153,7 @@ def test_workers_on_ray_have_the_conditions_of_local_ones(tmp_path, dask_session
     for cluster in ("local", "ray"):
         config = settings(tmp_path / "w", cluster, dask_session, workers=1, threads=2).compute
         with open_cluster(config, lambda event: None) as session:
-            (found[cluster],) = session.client.run(conditions).values()
+            (found[cluster],) = session.client.run(conditions()).values()
             assert session.memory_limit() == 2**30
     assert found["ray"] == found["local"]
     assert found["ray"][0] == {2}
@@ -179,7 +183,7 @@ def test_everything_on_ray_is_encrypted_and_on_the_loopback(on_ray):
         assert b"Dask" in page.read()
 
 
-def until(condition, seconds=60):
+def until(condition, seconds=100):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
@@ -194,7 +198,7 @@ def test_a_killed_worker_on_ray_is_reported_and_joins_again(on_ray):
     os.kill(victim, signal.SIGKILL)
     session.client.gather(futures)
     until(lambda: any(event["kind"] == "worker_lost" for event in reported))
-    session.client.wait_for_workers(2, timeout=60)
+    session.client.wait_for_workers(2, timeout=100)
     until(lambda: len(session.pids()) == 2 and victim not in session.pids())
     assert len(before & set(session.pids())) == 1
 
@@ -206,10 +210,11 @@ def test_a_worker_on_ray_over_its_limit_is_ended_and_says_so(on_ray):
         time.sleep(30)
 
     session, reported = on_ray
-    with pytest.raises(KilledWorker, match="balloon"):
-        session.client.submit(balloon, 600 * 2**20, pure=False, retries=0).result(timeout=120)
+    future = session.client.submit(balloon, 600 * 2**20, pure=False)
     until(lambda: any("over its memory limit" in event.get("message", "") for event in reported))
-    session.client.wait_for_workers(2, timeout=60)
+    future.cancel(force=True)
+    until(lambda: any(event["kind"] == "worker_lost" for event in reported))
+    session.client.wait_for_workers(2, timeout=100)
 
 
 def ray_is_idle():

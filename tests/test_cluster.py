@@ -2,10 +2,15 @@
 
 import contextlib
 import os
+import subprocess
+import sys
+import time
 
 import pytest
+from distributed import LocalCluster
 
-from l3ae_dist.runtime.cluster import local_cluster
+from l3ae_dist.runtime.cluster import existing_cluster, local_cluster
+from l3ae_dist.runtime.memory import MemorySampler
 
 pytestmark = pytest.mark.dask
 
@@ -40,3 +45,38 @@ def test_the_scheduler_listens_on_the_loopback_alone_and_on_no_fixed_port():
         with local_cluster(workers=1, threads=1, memory_budget=2**30, dashboard=False):
             mine = {c.laddr for c in psutil.Process().net_connections() if c.status == "LISTEN"}
     assert {address.ip for address in mine} == {"127.0.0.1"}
+
+
+# a process in a pid namespace of its own is to this one as a process of another machine
+ELSEWHERE = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
+
+
+def can_unshare():
+    with contextlib.suppress(OSError):
+        return subprocess.run([*ELSEWHERE, "true"], stderr=subprocess.DEVNULL).returncode == 0
+    return False
+
+
+@pytest.mark.skipif(not can_unshare(), reason="no right to make a pid namespace")
+def test_workers_of_another_machine_count_with_what_they_tell():
+    options = ["--no-nanny", "--nthreads=1", "--no-dashboard"]
+    with LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address="127.0.0.1:0") as cluster:
+        address = cluster.scheduler_address
+        worker = subprocess.Popen(
+            [*ELSEWHERE, sys.executable, "-m", "distributed.cli.dask_worker", address, *options],
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            with existing_cluster(address) as session:
+                session.client.wait_for_workers(1, timeout=100)
+                session.refresh_pids()
+                assert session.pids() == []
+                with MemorySampler({"workers": session.pids}, elsewhere=session.bytes_elsewhere) as sampler:
+                    deadline = time.monotonic() + 60
+                    while sampler.result["worker_max"] < 2**25 and time.monotonic() < deadline:
+                        time.sleep(0.1)
+        finally:
+            worker.kill()
+            worker.wait()
+    assert 2**25 <= sampler.result["worker_max"] < 2**30
+    assert sampler.result["workers_sum"] == sampler.result["worker_max"]

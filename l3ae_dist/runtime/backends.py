@@ -67,6 +67,9 @@ class Session(Protocol):
     def pids(self) -> list[int]:
         """Process ids of the workers on this machine."""
 
+    def bytes_elsewhere(self) -> list[int]:
+        """Resident bytes of every worker on another machine."""
+
     def memory_limit(self) -> int | None:
         """The smallest memory limit of a worker in bytes; None when none of them has one."""
 
@@ -88,6 +91,10 @@ class InProcess:
 
     def pids(self) -> list[int]:
         """None beside the client."""
+        return []
+
+    def bytes_elsewhere(self) -> list[int]:
+        """None."""
         return []
 
     def memory_limit(self) -> int | None:

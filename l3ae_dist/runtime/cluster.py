@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -41,6 +42,8 @@ class DaskSession:
     scheduler_pids: list[int] = field(default_factory=list)
     """The scheduler's process, where it is one of its own on this machine."""
     _joined: bool = False
+    _elsewhere: list[int] = field(default_factory=list)
+    _asked: float = 0.0
 
     def executor(self) -> DaskExecutor:
         """Where tasks run."""
@@ -57,6 +60,16 @@ class DaskSession:
         """Ask the workers for their process ids again (after one was restarted)."""
         found = self.client.run(whereabouts)
         self.worker_pids = {address: pid for address, (machine, pid) in found.items() if machine == boot_id()}
+        self._elsewhere = [0] * (len(found) - len(self.worker_pids))
+
+    def bytes_elsewhere(self) -> list[int]:
+        """Resident bytes of every worker on another machine by Dask's heartbeats, asked for once a second."""
+        if self._elsewhere and time.monotonic() > self._asked + 1:
+            workers = self.client.scheduler_info(n_workers=-1)["workers"]
+            others = (worker for address, worker in workers.items() if address not in self.worker_pids)
+            self._elsewhere = [int(worker["metrics"]["memory"]) for worker in others] or [0]
+            self._asked = time.monotonic()
+        return self._elsewhere
 
     def memory_limit(self) -> int | None:
         """The smallest memory limit of a worker in bytes; None when none of them has one."""

@@ -55,6 +55,8 @@ class ProcessGroups:
         self.workers: Callable[[], list[int]] = list
         self.scheduler: Callable[[], list[int]] = list
         self.ray: Callable[[], list[int]] = list
+        self.elsewhere: Callable[[], list[int]] = list
+        """Bytes of each worker on another machine."""
 
     def groups(self) -> dict[str, Callable[[], list[int]]]:
         """Functions that give the current process ids of each group."""

@@ -43,14 +43,23 @@ class MemorySampler:
         returns the group's current process ids. It is called from the sampling thread.
     interval
         Seconds between samples. One sample costs about a millisecond per process and GiB.
+    elsewhere
+        Bytes of each worker that is no process of this machine.
     """
 
-    def __init__(self, pids: Mapping[str, Callable[[], list[int]]], *, interval: float = 0.2) -> None:
+    def __init__(
+        self,
+        pids: Mapping[str, Callable[[], list[int]]],
+        *,
+        interval: float = 0.2,
+        elsewhere: Callable[[], list[int]] = list,
+    ) -> None:
         unknown = sorted(set(pids) - set(GROUPS))
         if unknown:
             raise ValueError(f"unknown process groups {unknown}; known are {list(GROUPS)}")
         self._pids = dict(pids)
         self._interval = interval
+        self._elsewhere = elsewhere
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._peak = {"worker_max": 0, "workers_sum": 0, "scheduler": 0, "client": 0, "ray": 0}
@@ -86,8 +95,9 @@ class MemorySampler:
     def sample(self) -> None:
         """Take one sample now."""
         for group in self._pids:
-            sizes = [process_bytes(pid) for pid in self._group_pids(group)]
+            sizes = [process_bytes(pid) for pid in self._ask(group, self._pids[group])]
             if group == "workers":
+                sizes += self._ask("workers on other machines", self._elsewhere)
                 self._raise_peak("worker_max", max(sizes, default=0))
                 self._raise_peak("workers_sum", sum(sizes))
             else:
@@ -97,9 +107,9 @@ class MemorySampler:
         while not self._stop.wait(self._interval):
             self.sample()
 
-    def _group_pids(self, group: str) -> list[int]:
+    def _ask(self, group: str, function: Callable[[], list[int]]) -> list[int]:
         try:
-            return self._pids[group]()
+            return function()
         except Exception as error:  # a cluster that is closing must not end the measurement of the others
             if group not in self._warned:
                 self._warned.add(group)
