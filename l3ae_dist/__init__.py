@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from l3ae_dist.appending import append
     from l3ae_dist.estimators import (
         GFCF,
         AdditiveEASE,
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     )
     from l3ae_dist.model import EASE, L3AE
     from l3ae_dist.storage.workspace import Workspace
+    from l3ae_dist.sweeps import sweep
 
 __version__ = "0.1.0"
 __all__ = [
@@ -32,6 +34,8 @@ __all__ = [
     "TextSimilarity",
     "Workspace",
     "__version__",
+    "append",
+    "sweep",
 ]
 
 _HOME = {
@@ -45,6 +49,8 @@ _HOME = {
     "GFCF": "l3ae_dist.estimators",
     "L3AE": "l3ae_dist.model",
     "Workspace": "l3ae_dist.storage.workspace",
+    "append": "l3ae_dist.appending",
+    "sweep": "l3ae_dist.sweeps",
 }
 
 

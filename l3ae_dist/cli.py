@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
+from l3ae_dist.cli_append import append
 from l3ae_dist.cli_support import (
     EXIT_CODES,
     build_config,
@@ -15,6 +16,7 @@ from l3ae_dist.cli_support import (
     run_with_progress,
     set_debug,
 )
+from l3ae_dist.cli_sweep import sweep
 
 _EPILOG = "Exit codes: " + "; ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items()) + "."
 
@@ -170,11 +172,15 @@ def evaluate(
     workspace: WorkspaceOption = None,
     memory_budget: Memory = None,
     workers: Workers = None,
+    by: Annotated[
+        list[str], typer.Option("--by", help="popularity (of items), activity (of users); repeatable.")
+    ] = [],  # noqa: B006
     as_json: AsJson = False,
 ) -> None:
     """Evaluate the fitted models of a workspace on its validation and test splits."""
     flags = _flags(workspace, memory_budget, workers, None)
-    chosen = build_config(config, settings, **flags)
+    groups = [f"evaluate.by=[{', '.join(by)}]"] if by else []
+    chosen = build_config(config, [*settings, *groups], **flags)
     from l3ae_dist.pipeline import evaluate_workspace
 
     _show(
@@ -255,6 +261,31 @@ def explain(workspace: WorkspaceArgument, user: str, item: str, as_json: AsJson 
 
 @app.command()
 @guarded
+def export(
+    workspace: WorkspaceArgument,
+    out: Annotated[str, typer.Argument(metavar="OUT", help="Folder to write.")],
+    k: Annotated[str, typer.Option("--k", help="Weights kept for each item, or all.")] = "100",
+    form: Annotated[str, typer.Option("--format", help="npz, parquet or both.")] = "npz",
+    memory_budget: Annotated[str, typer.Option("--memory-budget", help="Bytes it may hold.")] = "2GiB",
+    as_json: AsJson = False,
+) -> None:
+    """Export the largest weights of a model, to serve with NumPy and SciPy alone."""
+    from l3ae_dist.model import load_model
+
+    weights: Any = int(k) if k.isdecimal() else k
+    header = run_with_progress(
+        lambda on_event: load_model(workspace).export_weights(
+            out, weights, format=form, memory_budget=memory_budget, on_event=on_event
+        )
+    )
+    if as_json:
+        print_json({**header, "path": out})
+    else:
+        typer.echo(f"{header['entries']:,} weights of {header['n_items']:,} items in {out}")
+
+
+@app.command()
+@guarded
 def unlock(
     workspace: WorkspaceArgument,
     force: Annotated[bool, typer.Option("--force", help="Also when the run looks alive.")] = False,
@@ -284,6 +315,10 @@ def verify(workspace: WorkspaceArgument, as_json: AsJson = False) -> None:
         from l3ae_dist.errors import DamagedTileError
 
         raise typer.Exit(DamagedTileError.exit_code)
+
+
+app.command()(append)
+app.command()(sweep)
 
 
 def main() -> None:

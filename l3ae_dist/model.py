@@ -49,7 +49,7 @@ class FittedModel:
         self._arrays: dict[str, str | None] = document["arrays"]
         self.dataset = Dataset(workspace, document["dataset"])
         self.grid = TileGrid(self.dataset.n_items, int(document["tile"]))
-        self._head = Head.from_document(document["head"])
+        self.head = Head.from_document(document["head"])
         self._parts = Parts(workspace)
         self._reader = TileReader()
 
@@ -130,7 +130,7 @@ class FittedModel:
         j = int(self.dataset.item_index([item_id])[0])
         row = take_rows(self.dataset, "input", user)
         history, weight = row.indices, row.data.astype(np.float64)
-        entries = head_entries(self._head, self._parts, self.grid, history, j)
+        entries = head_entries(self.head, self._parts, self.grid, history, j)
         collaborative, semantic = weight * entries["collaborative"], weight * entries["semantic"]
         ids, titles = self.dataset.item_ids(), self.dataset.titles()
         frame = pd.DataFrame(
@@ -150,9 +150,27 @@ class FittedModel:
         out = np.empty((self.grid.n, len(columns)))
         for position, j in enumerate(columns):
             rows = np.arange(self.grid.n)
-            entries = head_entries(self._head, self._parts, self.grid, rows, int(j))
+            entries = head_entries(self.head, self._parts, self.grid, rows, int(j))
             out[:, position] = entries["collaborative"] + entries["semantic"]
         return out
+
+    def append(self, interactions: Any, items: Any = None, **options: Any) -> "FittedModel":
+        """Add interactions and fit again; see :func:`l3ae_dist.append`, which takes the same options.
+
+        Returns
+        -------
+        The model of all interactions; this one stays as it is.
+        """
+        from l3ae_dist.appending import append
+
+        append(self.workspace.url, interactions, items, **options)
+        return FittedModel(self.workspace)
+
+    def export_weights(self, path: Any, k: Any = 100, **options: Any) -> dict[str, Any]:
+        """Write the ``k`` largest weights of each item; see :func:`l3ae_dist.export.export_weights`."""
+        from l3ae_dist.export import export_weights
+
+        return export_weights(self, path, k, **options)
 
     def examples(self, users: int = 3, n: int = 5, seed: int = 0) -> list[dict[str, Any]]:
         """A few readable recommendations: what users liked, what they get, and because of which items."""
@@ -188,7 +206,7 @@ class FittedModel:
         items = np.full((rows.shape[0], 0), -1, np.int64)
         values = np.full((rows.shape[0], 0), -np.inf)
         for j in range(self.grid.count):
-            scores = scorer.scores(self._head, j)
+            scores = scorer.scores(self.head, j)
             best, score = top_k(scores, n, seen=history.part(j) if mask else None)
             best = np.where(best >= 0, best + self.grid.rows(j).start, -1)
             items, values = merge_top_k(np.hstack([items, best]), np.hstack([values, score]), n)
@@ -260,7 +278,10 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         self.result_ = run(
             make_config(values), interactions=interactions, items=items, embeddings=embeddings, until="fit"
         )
-        self.model_ = load_model(str(workspace))
+        return self._open(str(workspace))
+
+    def _open(self, workspace: str) -> "_Estimator":
+        self.model_ = load_model(workspace)
         self.certificate_ = self.model_.certificate
         self.n_items_ = self.model_.grid.n
         return self
@@ -282,6 +303,23 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
     def explain(self, user_id: Any, item_id: Any) -> Any:
         """See :meth:`FittedModel.explain`."""
         return self._fitted().explain(user_id, item_id)
+
+    def append(self, interactions: Any, items: Any = None, *, embeddings: Any = None) -> "_Estimator":
+        """Add interactions to those of the fit and fit again, as :func:`l3ae_dist.append` does.
+
+        Returns
+        -------
+        self, with the fitted attributes renewed; ``result_["append"]`` says what was new.
+        """
+        from l3ae_dist.appending import append
+
+        where = self._fitted().workspace.url
+        self.result_ = append(where, interactions, items, embeddings=embeddings, compute=self.compute)
+        return self._open(where)
+
+    def export_weights(self, path: Any, k: Any = 100, **options: Any) -> dict[str, Any]:
+        """See :meth:`FittedModel.export_weights`."""
+        return self._fitted().export_weights(path, k, **options)
 
 
 class L3AE(_Estimator):

@@ -45,7 +45,7 @@ def plan_run(
     # sparse features are multiplied as they are, unless the woodbury route makes them dense
     sparse = isinstance(features, SparseRows) and route == "direct"
     d = 0 if features is None or sparse else features.shape[1]
-    gpu = _may_use_gpu(compute)
+    gpu = may_use_gpu(compute)
     tile = compute.tile_size or choose_tile(
         dataset.n_items, np.dtype(dtype).itemsize, compute.memory_budget, compute.workers, gpu=gpu
     )
@@ -89,7 +89,7 @@ def semantic_route(config: RunConfig, dataset: Dataset, features: Rows | None) -
     return "woodbury" if fits and woodbury < direct else "direct"
 
 
-def _may_use_gpu(compute: ComputeConfig) -> bool:
+def may_use_gpu(compute: ComputeConfig) -> bool:
     """Whether workers may compute on a GPU; those of an existing cluster are not known here."""
     if compute.device == "auto":
         return compute.cluster == "address" or gpu_visible()

@@ -90,6 +90,12 @@ class Dataset:
         indptr = Vector(self.workspace, f"interactions/{self.id}/train_csc/indptr")
         return np.diff(indptr[:]).astype(np.int64)
 
+    def activity(self) -> npt.NDArray[np.int64]:
+        """Interactions of each user that are known at prediction time, (n_users,)."""
+        name = "input" if self.stats["foldin"] else "train"
+        indptr = self.workspace.array(f"interactions/{self.id}/{name}_csr/indptr")
+        return np.diff(np.asarray(indptr[:])).astype(np.int64)
+
     def max_count(self) -> int:
         """The largest popularity."""
         return int(self.stats["max_popularity"])

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from l3ae_dist.data.features import DenseRows, Rows, dense, open_rows
+from l3ae_dist.linalg import blas
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.tile_reader import ReadCount, TileReader, TileRequest
@@ -164,6 +165,46 @@ class History:
         return out
 
 
+@dataclass(frozen=True)
+class TileScores:
+    """One model on one item tile: arrays in memory, from which any users' scores are made.
+
+    Parameters
+    ----------
+    matrices
+        ``x A`` (users x tile) and its scale (tile,) for each matrix term.
+    products
+        ``x L`` (users x d), R (tile x d) and its weight for each product term.
+    history, diagonal
+        x restricted to the tile, and e.
+    """
+
+    matrices: list[tuple[Array, Array]]
+    products: list[tuple[Array, Any, float]]
+    history: sparse.csr_matrix
+    diagonal: Array
+
+    def rows(self, users: slice, out: Array | None = None) -> Array:
+        """Scores of some users, users x tile; written into the first rows of ``out`` when it is given."""
+        history = self.history[users]
+        scores = np.empty(history.shape, self.diagonal.dtype) if out is None else out[: history.shape[0]]
+        if not self.matrices:
+            scores[...] = 0
+        for index, (times, scale) in enumerate(self.matrices):
+            if index == 0:
+                np.multiply(times[users], scale, out=scores)
+            else:
+                scores += times[users] * scale
+        for left, right, weight in self.products:
+            if sparse.issparse(right):  # first in the product, which is dense then
+                scores += weight * (right @ left[users].T).T
+            else:
+                blas.gemm(scores, left[users], right, weight, trans_a=False, trans_b=True)
+        part = history.tocoo()
+        scores[part.row, part.col] += part.data * self.diagonal[part.col]
+        return scores
+
+
 class Scorer:
     """Scores of one user block on item tiles, for heads that share matrices and products.
 
@@ -172,7 +213,7 @@ class Scorer:
 
     def __init__(self, history: History, parts: Parts, reader: TileReader, count: ReadCount) -> None:
         self.history = history
-        self._parts = parts
+        self.parts = parts
         self._reader = reader
         self.count = count
         self._left: dict[str, Array] = {}
@@ -180,29 +221,37 @@ class Scorer:
 
     def scores(self, head: Head, j: int) -> Array:
         """Scores of one model on item tile j, users x tile, in the history's dtype."""
-        history = self.history
-        rows = history.grid.rows(j)
-        scores = np.zeros((history.users, history.grid.size(j)), history.dtype)
-        for matrix in head.matrices:
-            scores += self._times(matrix, j) * self._parts.vector(matrix.scale, rows).astype(history.dtype)
-        for product in head.products:
-            right = self._parts.rows(product.right).rows(rows.start, rows.stop).astype(history.dtype)
-            left = self._times_left(product.left)
-            # a sparse right side comes first in the product, which is dense then
-            term = (right @ left.T).T if sparse.issparse(right) else left @ right.T
-            term *= product.weight
-            scores += term
-        part = history.part(j).tocoo()
-        diagonal = self._parts.vector(head.diagonal, rows).astype(history.dtype)
-        scores[part.row, part.col] += part.data * diagonal[part.col]
-        return scores
+        return self.tile(head, j).rows(slice(None))
+
+    def tile(self, head: Head, j: int) -> "TileScores":
+        """Everything that the scores of one model on item tile j are computed from."""
+        dtype = self.history.dtype
+        rows = self.history.grid.rows(j)
+        matrices = [
+            (self._times(term, j), self.parts.vector(term.scale, rows).astype(dtype))
+            for term in head.matrices
+        ]
+        products = [
+            (
+                self._times_left(term.left),
+                self.parts.rows(term.right).rows(rows.start, rows.stop).astype(dtype),
+                term.weight,
+            )
+            for term in head.products
+        ]
+        diagonal = self.parts.vector(head.diagonal, rows).astype(dtype)
+        return TileScores(matrices, products, self.history.part(j), diagonal)
+
+    def forget_tile(self) -> None:
+        """Free what is kept for the last item tile."""
+        self._tile = (-1, {})
 
     def _times(self, term: MatrixTerm, j: int) -> Array:
         if self._tile[0] != j:
             self._tile = (j, {})
         found = self._tile[1]
         if term.path not in found:
-            matrix = self._parts.matrix(term.path)
+            matrix = self.parts.matrix(term.path)
             found[term.path] = self.history.times_matrix(
                 matrix, j, self._reader, self.count, symmetric=term.symmetric
             )
@@ -210,7 +259,7 @@ class Scorer:
 
     def _times_left(self, path: str) -> Array:
         if path not in self._left:
-            self._left[path] = self.history.times_rows(self._parts.rows(path))
+            self._left[path] = self.history.times_rows(self.parts.rows(path))
         return self._left[path]
 
 

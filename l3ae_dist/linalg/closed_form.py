@@ -144,6 +144,14 @@ def column_scale(p_diagonal: Array, pc: Array, a: Array, reg_e: float) -> Array:
     return np.asarray(reg_e * a - (1 + reg_e * pc) / p_diagonal)
 
 
+def column_slope(p_diagonal: Array, pc: Array, a: Array | float) -> Array:
+    """``a - pc / diag(P)``: what c gains per unit of reg_e at one ridge, so that a sweep only rescales.
+
+    With ``a = 0`` it is that of the direct route.
+    """
+    return np.asarray(a - pc / p_diagonal)
+
+
 def weights(p: Array, q: Array, v: Array, c: Array, reg_e: float) -> Array:
     """``B = P diag(c) + reg_e Q V + I``; its diagonal is zero to rounding."""
     return np.asarray(p * c + reg_e * (q @ v) + np.eye(len(c)))
