@@ -39,7 +39,8 @@ class Dataset:
         if record is None:
             raise StageMissingError(
                 f"the dataset {identifier!r} in {workspace.url} is missing, incomplete or damaged; run "
-                "`l3ae-dist run` with its interactions and items, which the ingest stage reads."
+                "`l3ae-dist run` with its interactions and items, which the ingest stage reads, and append "
+                "again what was appended."
             )
         self.stats: dict[str, Any] = record["stats"]
         self.n_users = int(self.stats["n_users"])
@@ -93,8 +94,8 @@ class Dataset:
     def activity(self) -> npt.NDArray[np.int64]:
         """Interactions of each user that are known at prediction time, (n_users,)."""
         name = "input" if self.stats["foldin"] else "train"
-        indptr = self.workspace.array(f"interactions/{self.id}/{name}_csr/indptr")
-        return np.diff(np.asarray(indptr[:])).astype(np.int64)
+        indptr = Vector(self.workspace, f"interactions/{self.id}/{name}_csr/indptr")
+        return np.diff(indptr[:]).astype(np.int64)
 
     def max_count(self) -> int:
         """The largest popularity."""

@@ -100,12 +100,11 @@ class ChunkArray:
             raise StageMissingError(f"{workspace.url} holds no array {path!r}; run the stage that makes it.")
         shape, chunks = meta["shape"], meta["chunk_grid"]["configuration"]["chunk_shape"]
         flat = len(shape) == 1
-        (rows, columns), (chunk_rows, chunk_columns) = (
-            ([*shape, 1], [*chunks, 1]) if flat else (shape, chunks)
-        )
-        return cls(
-            workspace, path, (rows, columns), (chunk_rows, chunk_columns), meta["data_type"], flat=flat
-        )
+        if flat:
+            shape, chunks = [*shape, 1], [*chunks, 1]
+        (rows, columns), (chunk_rows, chunk_columns) = shape, chunks
+        sizes = (rows, columns), (chunk_rows, chunk_columns)
+        return cls(workspace, path, *sizes, meta["data_type"], flat=flat)
 
     def valid_shape(self, i: int, j: int) -> tuple[int, int]:
         """Rows and columns of chunk (i, j) that lie inside the array."""

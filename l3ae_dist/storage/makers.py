@@ -22,5 +22,8 @@ def remedy(path: str) -> str:
     if made is None:
         return "`l3ae-dist run` repairs it when its inputs are kept"
     if made[0] == "ingest":
-        return "`l3ae-dist run` with the interactions and items redoes the ingest stage, which makes it"
+        return (
+            "`l3ae-dist run` with the interactions and items redoes the ingest stage, which makes it; append "
+            "again what was appended"
+        )
     return f"`l3ae-dist run` redoes the {made[0]} stage, which makes it"
