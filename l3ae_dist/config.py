@@ -152,6 +152,15 @@ class GridConfig(Section):
     alphas: tuple[NotNegative, ...] = ()
     """Values of alpha for the members that have one; ``model.alpha`` when empty."""
 
+    @model_validator(mode="after")
+    def _distils(self) -> "GridConfig":
+        if not any(self.reg_e):
+            raise ConfigError(
+                "grid.reg_e holds no value above 0, and with 0 L3AE is EASE, which is evaluated beside it "
+                "anyway; add a value above 0, or take the model ease"
+            )
+        return self
+
 
 class EvaluateConfig(Section):
     """What is measured, and on how many users."""

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from l3ae_dist.data.pickles import load_restricted
+from l3ae_dist.data.pickles import MAX_BYTES, load_restricted
 from l3ae_dist.errors import DataError
 
 _FILES = {"train": "trn_mat.pkl", "valid": "val_mat.pkl", "test": "tst_mat.pkl"}
@@ -19,13 +19,13 @@ def is_authors_layout(interactions: Any, items: Any) -> bool:
     return (Path(interactions) / _FILES["train"]).exists()
 
 
-def read_authors(folder: Any) -> tuple[Any, Any, dict[str, Any]]:
+def read_authors(folder: Any) -> tuple[Any, Any, dict[str, Any], str | None]:
     """Read the folder.
 
     Returns
     -------
     interactions and items as DataFrames (items are 0..n-1; text where ``*_items.pkl`` lists strings),
-    and the ingest options that fit them.
+    the ingest options that fit them, and why there is no text when there is none.
     """
     import pandas as pd
 
@@ -43,25 +43,25 @@ def read_authors(folder: Any) -> tuple[Any, Any, dict[str, Any]]:
         kept = matrix.data != 0
         parts.append(pd.DataFrame({"user_id": matrix.row[kept], "item_id": matrix.col[kept], "split": split}))
     items = pd.DataFrame({"item_id": np.arange(columns)})
-    texts = _item_texts(root, columns)
+    texts, no_text = _item_texts(root, columns)
     if texts is not None:
         items["text"] = texts
     changes = {"split_column": "split", "user_column": "user_id", "item_column": "item_id"}
-    return pd.concat(parts, ignore_index=True), items, changes
+    return pd.concat(parts, ignore_index=True), items, changes, no_text
 
 
-def authors_embeddings(folder: Any) -> Any:
-    """The (n, d) array of ``*_items.pkl``, or None when it holds something else."""
-    for path in sorted(Path(folder).glob("*_items.pkl")):
-        value = load_restricted(path)
-        if isinstance(value, np.ndarray) and value.ndim == 2 and value.dtype.kind == "f":
-            return value
-    return None
-
-
-def _item_texts(root: Path, count: int) -> list[str] | None:
+def _item_texts(root: Path, count: int) -> tuple[list[str] | None, str | None]:
+    """The texts of ``*_items.pkl``, or None and what there is instead."""
+    reason = f"{root} has no *_items.pkl with a list of {count} texts"
     for path in sorted(root.glob("*_items.pkl")):
+        if path.stat().st_size > MAX_BYTES:
+            reason = (
+                f"{path} is over {MAX_BYTES} bytes and is not read; if it holds embeddings, save them as .npy"
+            )
+            continue
         value = load_restricted(path)
         if isinstance(value, list) and len(value) == count and all(isinstance(text, str) for text in value):
-            return value
-    return None
+            return value, None
+        if isinstance(value, np.ndarray) and value.ndim == 2 and value.dtype.kind == "f":
+            reason = f"{path} holds embeddings and not texts: set data.embeddings to that file"
+    return None, reason

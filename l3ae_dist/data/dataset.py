@@ -9,7 +9,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from l3ae_dist.data.columns import read_column
-from l3ae_dist.errors import StageMissingError, UnknownIdError
+from l3ae_dist.errors import DataError, StageMissingError, UnknownIdError
 from l3ae_dist.storage.vectors import Vector
 from l3ae_dist.storage.workspace import Workspace
 
@@ -63,6 +63,12 @@ class Dataset:
     def texts(self, start: int = 0, stop: int | None = None) -> list[str]:
         """What is embedded."""
         return list(read_column(self.workspace, f"items/{self.id}/text", start, stop))
+
+    def require_text(self) -> None:
+        """Raise :class:`DataError` with the reason when the items have no text."""
+        if not self.has_text:
+            reason = self.stats.get("no_text") or "the items have no text"
+            raise DataError(f"{reason}; the model needs item text: set text_columns or give embeddings.")
 
     def item_index(self, ids: Sequence[Any]) -> npt.NDArray[np.int64]:
         """Rows of item ids; raises :class:`UnknownIdError` naming the first unknown ones."""
