@@ -66,7 +66,7 @@ class DataConfig(Section):
     items: str | None = None
     """The same for the catalog: one row per item, with its id and text."""
     embeddings: str | None = None
-    """Precomputed embeddings (.npy, Parquet keyed by item id, Zarr) instead of embedding the text."""
+    """Precomputed embeddings (.npy, Parquet keyed by item id, Zarr, .pkl) instead of embedding the text."""
     options: IngestOptions = IngestOptions.model_validate({})
     """Column names, filters and the split."""
 

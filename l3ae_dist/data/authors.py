@@ -55,9 +55,7 @@ def _item_texts(root: Path, count: int) -> tuple[list[str] | None, str | None]:
     reason = f"{root} has no *_items.pkl with a list of {count} texts"
     for path in sorted(root.glob("*_items.pkl")):
         if path.stat().st_size > MAX_BYTES:
-            reason = (
-                f"{path} is over {MAX_BYTES} bytes and is not read; if it holds embeddings, save them as .npy"
-            )
+            reason = f"{path} is over {MAX_BYTES} bytes and is not read; save embeddings as .npy"
             continue
         value = load_restricted(path)
         if isinstance(value, list) and len(value) == count and all(isinstance(text, str) for text in value):

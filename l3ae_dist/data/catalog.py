@@ -32,6 +32,7 @@ def read_catalog(items: Any, options: IngestOptions) -> dict[str, Any]:
         titled = options.title_column in names
         titles.append(_strings(part, [options.title_column], " ") if titled else column)
         ids.append(ids_of(part[options.catalog_id_column], "catalog id", options.id_type))
+    has_text = bool(options.text_columns) and not missing
     all_ids = concatenate_ids(ids)
     unique, counts = np.unique(all_ids, return_counts=True)
     if len(unique) < len(all_ids):
@@ -43,8 +44,8 @@ def read_catalog(items: Any, options: IngestOptions) -> dict[str, Any]:
         "ids": all_ids,
         "title": np.concatenate(titles),
         "text": np.concatenate(texts),
-        "has_text": bool(options.text_columns) and not missing,
-        "no_text": _no_text(missing, names),
+        "has_text": has_text,
+        "no_text": None if has_text else _no_text(missing, names),
     }
 
 
@@ -84,16 +85,16 @@ def ids_of(column: Any, what: str, id_type: str = "auto") -> Array:
             f"the {what} column holds {largest:.0f} as a floating-point number, which keeps integers exactly "
             "up to 2^53 only; store the ids as integers or strings."
         )
+    if values.dtype.kind == "f":
+        values = values.astype(np.int64)
     if id_type == "string":
-        return np.asarray(
-            (values.astype(np.int64) if values.dtype.kind == "f" else values).astype(str), object
-        )
+        return np.asarray(values.astype(str), object)
     if values.dtype.kind == "u" and values.max(initial=0) > _LARGEST:
         raise DataError(
             f"the {what} column holds {values.max()}, over the largest integer id {_LARGEST}; set "
             "data.options.id_type to string."
         )
-    return np.asarray(values.astype(np.int64))
+    return np.asarray(values, np.int64)
 
 
 def concatenate_ids(parts: list[Array]) -> Array:

@@ -7,6 +7,7 @@
 Memory: the id maps, one partition, and one block.
 """
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -193,13 +194,13 @@ def _numbers(part: Any, name: str, what: str) -> Array:
     column = part[name]
     if column.dtype.kind == "M":
         raise DataError(f"the {what} column {name!r} holds dates and not numbers; name another column.")
-    values: Array = pd.to_numeric(column.astype(object), errors="coerce").to_numpy(
-        np.float64, na_value=np.nan
-    )
-    bad = np.isnan(values) & column.notna().to_numpy(bool)
+    if not pd.api.types.is_numeric_dtype(column.dtype):
+        column = pd.to_numeric(column.astype(object), errors="coerce")
+    values: Array = column.to_numpy(np.float64, na_value=np.nan)
+    bad = np.isnan(values) & part[name].notna().to_numpy(bool)
     if bad.any():
         raise DataError(
-            f"the {what} column {name!r} holds {column[bad].iloc[0]!r} ({int(bad.sum())} row(s) are not "
+            f"the {what} column {name!r} holds {part[name][bad].iloc[0]!r} ({int(bad.sum())} row(s) are not "
             "numbers); mend the rows or name another column."
         )
     return values
@@ -227,19 +228,16 @@ def _times(part: Any, options: IngestOptions) -> Any:
     missing = int(column.isna().sum())
     if missing:
         raise DataError(f"{missing} interaction(s) have no {options.timestamp_column}; fill or remove them.")
-    if pd.api.types.is_numeric_dtype(column.dtype):
-        return column.to_numpy(dtype=np.float64)
-    try:
+    with contextlib.suppress(DataError):
         return _numbers(part, options.timestamp_column, "time")
-    except DataError:
-        times = pd.to_datetime(column, format="ISO8601", utc=True, errors="coerce")
+    times = pd.to_datetime(column, format="ISO8601", utc=True, errors="coerce")
     if times.isna().any():
         first = column[times.isna()].iloc[0]
         raise DataError(
             f"the column {options.timestamp_column!r} holds {first!r}, which is neither a number nor an ISO "
             "8601 date; convert the column."
         )
-    return times.to_numpy().astype("datetime64[ns]").astype(np.int64).astype(np.float64)
+    return times.dt.tz_localize(None).to_numpy().astype("datetime64[ns]").astype(np.int64).astype(np.float64)
 
 
 def _split_codes(part: Any, options: IngestOptions) -> Any:

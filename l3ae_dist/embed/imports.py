@@ -47,9 +47,9 @@ def import_embeddings(source: Any, dataset: Dataset, workspace: Workspace) -> st
     Parameters
     ----------
     source
-        (n, d) array, ``.npy`` file, Zarr array or pickled array in catalog order, or Parquet file(s) or a DataFrame
-        with an ``item_id`` column (the first column when there is none of that name) and either one
-        list column or numeric columns, in any order. Files may be paths or URLs.
+        (n, d) array, ``.npy`` file, Zarr array or pickled array in catalog order, or Parquet file(s) or a
+        DataFrame with an ``item_id`` column (the first column when there is none of that name) and either
+        one list column or numeric columns, in any order. Files may be paths or URLs.
     dataset, workspace
         Whose items they embed, and where to.
 
