@@ -77,16 +77,8 @@ def ids_of(column: Any, what: str, id_type: str = "auto") -> Array:
     values = column.to_numpy()
     if values.dtype.kind not in "iuf":
         return np.asarray(column.astype(str).to_numpy(dtype=object))
-    if values.dtype.kind == "f" and not (values == np.floor(values)).all():
-        raise DataError(f"the {what} column holds fractional numbers; ids are integers or strings.")
-    largest = max(values.max(initial=0), -values.min(initial=0)) if values.dtype.kind == "f" else None
-    if largest is not None and largest > _EXACT:
-        raise DataError(
-            f"the {what} column holds {largest:.0f} as a floating-point number, which keeps integers exactly "
-            "up to 2^53 only; store the ids as integers or strings."
-        )
     if values.dtype.kind == "f":
-        values = values.astype(np.int64)
+        values = _integers(values, what)
     if id_type == "string":
         return np.asarray(values.astype(str), object)
     if values.dtype.kind == "u" and values.max(initial=0) > _LARGEST:
@@ -95,6 +87,18 @@ def ids_of(column: Any, what: str, id_type: str = "auto") -> Array:
             "data.options.id_type to string."
         )
     return np.asarray(values, np.int64)
+
+
+def _integers(values: Array, what: str) -> Array:
+    if not (values == np.floor(values)).all():
+        raise DataError(f"the {what} column holds fractional numbers; ids are integers or strings.")
+    largest = np.abs(values).max(initial=0)
+    if largest > _EXACT:
+        raise DataError(
+            f"the {what} column holds {largest:.0f} as a floating-point number, which keeps integers exactly "
+            "up to 2^53 only; store the ids as integers or strings."
+        )
+    return values.astype(np.int64)
 
 
 def concatenate_ids(parts: list[Array]) -> Array:

@@ -154,7 +154,11 @@ def _pandas_parts(frame: Any) -> Iterator[Any]:
         try:
             yield frame.partitions[i].compute(scheduler="synchronous")
         except Exception as error:
-            raise DataError(f"cannot read partition {i} ({_first_line(error)}); check the file.") from error
+            mixed = "Mismatched dtypes" in str(error)
+            hint = (
+                "set data.options.id_type to string if an id column holds text" if mixed else "check the file"
+            )
+            raise DataError(f"cannot read partition {i} ({_first_line(error)}); {hint}.") from error
 
 
 def _first_line(error: BaseException) -> str:
