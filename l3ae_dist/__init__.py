@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from l3ae_dist.appending import append
+    from l3ae_dist.estimator import EASE, L3AE
     from l3ae_dist.estimators import (
         GFCF,
         AdditiveEASE,
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
         L3AECollective,
         TextSimilarity,
     )
-    from l3ae_dist.model import EASE, L3AE
     from l3ae_dist.storage.workspace import Workspace
     from l3ae_dist.sweeps import sweep
 
@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 _HOME = {
-    "EASE": "l3ae_dist.model",
+    "EASE": "l3ae_dist.estimator",
     "EASEText": "l3ae_dist.estimators",
     "TextSimilarity": "l3ae_dist.estimators",
     "CollectiveEASE": "l3ae_dist.estimators",
@@ -47,7 +47,7 @@ _HOME = {
     "AdditiveEASE": "l3ae_dist.estimators",
     "L3AEAdditive": "l3ae_dist.estimators",
     "GFCF": "l3ae_dist.estimators",
-    "L3AE": "l3ae_dist.model",
+    "L3AE": "l3ae_dist.estimator",
     "Workspace": "l3ae_dist.storage.workspace",
     "append": "l3ae_dist.appending",
     "sweep": "l3ae_dist.sweeps",

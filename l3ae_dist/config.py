@@ -201,14 +201,20 @@ class ComputeConfig(Section):
     """BLAS threads per worker; the cores divided by the workers when null."""
     tile_size: int | None = Field(default=None, ge=1)
     """Rows and columns of a tile; chosen from the memory budget when null."""
-    cluster: Literal["local", "address"] = "local"
-    """Start worker processes here, or use an existing Dask scheduler."""
+    cluster: Literal["local", "ray", "address", "synchronous"] = "local"
+    """Start worker processes here, or as actors of Ray, or use an existing Dask scheduler; or run every
+    task in this process, for debugging. With ray, ``workers``, ``threads`` and ``memory_budget`` come
+    from the cluster's nodes unless they are set."""
     address: str | None = None
     """The scheduler's address when ``cluster`` is ``address``."""
     insecure: bool = False
     """Allow an unencrypted scheduler off this machine."""
     dashboard: bool = True
-    """Serve the Dask dashboard (on 127.0.0.1)."""
+    """Serve the Dask dashboard."""
+    dashboard_address: str = Field(default="127.0.0.1:0", pattern=r"^\S*:[0-9]+$")
+    """Where, as HOST:PORT; port 0 is a free one."""
+    start_timeout: Positive = 600
+    """Seconds to wait for the resources of a Ray cluster, which may have to start nodes."""
     keep: tuple[Literal["L", "Linv", "P"], ...] = ()
     """Factors to keep after the stage that needs them, which makes single tiles repairable; with P, the
     inverses of all ridges that are tried and not only the chosen one."""
@@ -221,9 +227,9 @@ class ComputeConfig(Section):
             raise ConfigError(
                 "compute.cluster is address but compute.address is not set; set it to tls://HOST:PORT"
             )
-        if self.cluster == "local" and self.address:
+        if self.cluster != "address" and self.address:
             raise ConfigError(
-                f"compute.address is {self.address!r} but compute.cluster is local; "
+                f"compute.address is {self.address!r} but compute.cluster is {self.cluster}; "
                 "set compute.cluster=address"
             )
         return self

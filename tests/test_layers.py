@@ -25,6 +25,7 @@ LAYERS = {
     "cli": 5,
     "cli_append": 5,
     "cli_support": 5,
+    "cli_recommend": 5,
     "cli_render": 5,
     "cli_sweep": 5,
     "cli_verify": 5,

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from l3ae_dist.data.features import DenseRows, Rows, dense, open_rows
+from l3ae_dist.data.features import DenseRows, HeldRows, Rows, open_rows
 from l3ae_dist.linalg import blas
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.storage.chunks import ChunkArray
@@ -20,6 +20,8 @@ from l3ae_dist.storage.workspace import Workspace
 
 Array = npt.NDArray[Any]
 Part = Literal["collaborative", "semantic"]
+# Pairs whose rows are held at once.
+_PAIRS = 1 << 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,39 +267,87 @@ class Scorer:
 
 def head_entries(head: Head, parts: Parts, grid: TileGrid, rows: Array, j: int) -> dict[str, Array]:
     """``B[rows, j]`` by part, float64; each tile is read once."""
-    out: dict[str, Array] = {"collaborative": np.zeros(len(rows)), "semantic": np.zeros(len(rows))}
-    column = slice(j, j + 1)
+    return head_pairs(head, parts, grid, rows, np.full(len(rows), j))
+
+
+def head_pairs(
+    head: Head, parts: Parts, grid: TileGrid, rows: Array, columns: Array, reader: TileReader | None = None
+) -> dict[str, Array]:
+    """``B[rows[p], columns[p]]`` of every pair p by part, float64; each tile is read once.
+
+    Parameters
+    ----------
+    head, parts, grid
+        The model.
+    rows, columns
+        (pairs,) item positions.
+    reader
+        Whose cache is used; none when not given.
+    """
+    out: dict[str, Array] = {name: np.zeros(len(rows)) for name in ("collaborative", "semantic")}
+    reader = reader or TileReader()
     for matrix in head.matrices:
-        entries = matrix_entries(parts.matrix(matrix.path), grid, rows, j, symmetric=matrix.symmetric)
-        out[matrix.part] += entries * parts.vector(matrix.scale, column)
+        entries = _matrix_pairs(parts.matrix(matrix.path), grid, rows, columns, reader, matrix.symmetric)
+        out[matrix.part] += entries * _vector_at(parts, matrix.scale, columns)
     for product in head.products:
-        right = dense(parts.rows(product.right).rows(j, j + 1))[0]
-        left = rows_times(parts.rows(product.left), grid, rows, right)
-        out[product.part] += product.weight * left
-    out[head.diagonal_part] += (rows == j) * parts.vector(head.diagonal, column)
+        left, right = parts.rows(product.left), parts.rows(product.right)
+        out[product.part] += product.weight * product_pairs(left, right, grid, rows, columns)
+    out[head.diagonal_part] += (rows == columns) * _vector_at(parts, head.diagonal, columns)
     return out
 
 
-def matrix_entries(a: ChunkArray, grid: TileGrid, rows: Array, j: int, *, symmetric: bool = True) -> Array:
-    """``A[rows, j]`` in float64, reading each tile once."""
+def _matrix_pairs(
+    a: ChunkArray, grid: TileGrid, rows: Array, columns: Array, reader: TileReader, symmetric: bool
+) -> Array:
+    """``A[rows[p], columns[p]]``; the pairs of one stored tile follow each other."""
     out = np.empty(len(rows))
-    tile_j, local_j = divmod(j, grid.tile)
-    for i in np.unique(rows // grid.tile):
-        inside = rows // grid.tile == i
-        local = rows[inside] % grid.tile
-        if symmetric and i < tile_j:
-            out[inside] = a.read(tile_j, int(i))[local_j, local]
-        else:
-            out[inside] = a.read(int(i), tile_j)[local, local_j]
+    i, j = rows // grid.tile, columns // grid.tile
+    mirrored = (i < j) & symmetric
+    row, column = np.where(mirrored, columns, rows), np.where(mirrored, rows, columns)
+    groups = _groups(row // grid.tile, column // grid.tile)
+    requests = [(TileRequest(a, i, j, stage="serve"),) for i, j, _ in groups]
+    for (_, _, pairs), (tile,) in zip(groups, reader.stream(requests, ReadCount()), strict=True):
+        out[pairs] = tile[row[pairs] % grid.tile, column[pairs] % grid.tile]
     return out
 
 
-def rows_times(left: Rows, grid: TileGrid, rows: Array, vector: Array) -> Array:
-    """``L[rows] v`` in float64, reading each item tile once."""
+def product_pairs(
+    left: Rows | HeldRows, right: Rows | HeldRows, grid: TileGrid, rows: Array, columns: Array
+) -> Array:
+    """``L[rows[p]] . R[columns[p]]`` of every pair p, float64."""
     out = np.empty(len(rows))
-    for i in np.unique(rows // grid.tile):
-        inside = rows // grid.tile == i
-        tile = grid.rows(int(i))
-        product = left.rows(tile.start, tile.stop).astype(np.float64) @ vector
-        out[inside] = product[rows[inside] % grid.tile]
+    for i, j, pairs in _groups(rows // grid.tile, columns // grid.tile):
+        rows_i = left.rows(i * grid.tile, min((i + 1) * grid.tile, left.shape[0]))
+        rows_j = right.rows(j * grid.tile, min((j + 1) * grid.tile, right.shape[0]))
+        for start in range(0, len(pairs), _PAIRS):
+            some = pairs[start : start + _PAIRS]
+            out[some] = _dots(rows_i[rows[some] % grid.tile], rows_j[columns[some] % grid.tile])
     return out
+
+
+def _dots(a: Any, b: Any) -> Array:
+    if sparse.issparse(a) or sparse.issparse(b):
+        product = a.multiply(b) if sparse.issparse(a) else b.multiply(a)
+        return np.asarray(product.sum(axis=1)).ravel()
+    return np.asarray(np.einsum("pd,pd->p", a.astype(np.float64), b.astype(np.float64)))
+
+
+def _groups(i: Array, j: Array) -> list[tuple[int, int, Array]]:
+    """The pairs of every tile that has some."""
+    side = int(max(i.max(initial=0), j.max(initial=0))) + 1
+    key = i * side + j
+    order = np.argsort(key, kind="stable")
+    found, first = np.unique(key[order], return_index=True)
+    parts = np.split(order, first[1:])
+    return [(int(k) // side, int(k) % side, pairs) for k, pairs in zip(found, parts, strict=False)]
+
+
+def _vector_at(parts: Parts, path: str | float, positions: Array) -> Array:
+    if not isinstance(path, str):
+        return np.full(len(positions), float(path))
+    found = parts.rows(path)
+    assert isinstance(found, DenseRows)
+    if not len(positions):
+        return np.empty(0)
+    first, last = int(positions.min()), int(positions.max())
+    return np.asarray(found.rows(first, last + 1)[positions - first, 0], np.float64)

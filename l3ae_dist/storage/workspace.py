@@ -200,7 +200,10 @@ class Workspace:
         document = self.read_doc("model")
         if document is None:
             raise StageMissingError(f"{self.url} holds no fitted model; run `l3ae-dist fit` first.")
-        return ChunkArray.open(self, document["arrays"][name])
+        path = document["arrays"].get(name)
+        if path is None:
+            raise StageMissingError(f"the model {document['name']} in {self.url} has no array {name!r} here.")
+        return ChunkArray.open(self, path)
 
     @contextlib.contextmanager
     def scratch_dir(self) -> Iterator[Path]:
