@@ -11,7 +11,7 @@ from l3ae_dist.storage.fingerprint import fingerprint
 from l3ae_dist.storage.makers import made_by
 from l3ae_dist.storage.workspace import Workspace
 
-_STAGES = {"grams": "gram", "embeddings": "embed"}
+_STAGES = {"grams": "gram", "embeddings": "embed", "transforms": "embed"}
 _FACTOR_STAGES = {"L": ("factor",), "Linv": ("linv",), "P": ("lauum", "invert")}
 
 
@@ -69,6 +69,10 @@ def reopen(workspace: Workspace, path: str, i: int = -1, j: int = -1) -> None:
     made = made_by(path)
     if made is not None:
         workspace.delete_doc(f"stages/{made[0]}/{made[1]}")
+    elif kind == "added":  # items added to a fitted model have no source: they are gone
+        document, generation = "/".join(path.split("/")[:2]), path.split("/")[2]
+        if str((workspace.read_doc(document) or {}).get("generation")) == generation:
+            workspace.delete_doc(document)
     elif kind in _STAGES:
         workspace.delete_doc(f"stages/{_STAGES[kind]}/{name}")
     elif kind == "factors" and name in _FACTOR_STAGES:

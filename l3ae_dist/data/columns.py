@@ -9,8 +9,6 @@ import numpy.typing as npt
 from l3ae_dist.storage.vectors import Vector, write_vector
 from l3ae_dist.storage.workspace import Workspace
 
-__all__ = ["read_column", "write_column", "write_vector"]
-
 Array = npt.NDArray[Any]
 
 
@@ -52,9 +50,9 @@ class ColumnReader:
     @cached_property
     def _stored(self) -> tuple[Array, bytes | None]:
         if not self._workspace.has(f"{self._path}/offsets"):
-            return np.asarray(self._workspace.array(self._path)[:]), None
-        offsets = np.asarray(self._workspace.array(f"{self._path}/offsets")[:])
-        return offsets, np.asarray(self._workspace.array(f"{self._path}/bytes")[:]).tobytes()
+            return Vector(self._workspace, self._path)[:], None
+        offsets = Vector(self._workspace, f"{self._path}/offsets")[:]
+        return offsets, Vector(self._workspace, f"{self._path}/bytes")[:].tobytes()
 
     def take(self, rows: Array) -> Array:
         """Values of these rows: int64, or an object array of ``str`` in which equal rows share one string."""

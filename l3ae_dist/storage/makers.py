@@ -19,6 +19,8 @@ def made_by(path: str) -> tuple[str, str] | None:
 def remedy(path: str) -> str:
     """How damage at ``path`` is mended, as the end of a sentence."""
     made = made_by(path)
+    if path.startswith("added/"):
+        return "the next `l3ae-dist run` takes the added items out; add them again"
     if made is None:
         return "`l3ae-dist run` repairs it when its inputs are kept"
     if made[0] == "ingest":
