@@ -15,6 +15,8 @@ from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.ingest import IngestOptions, ingest
 from l3ae_dist.data.options import WordOptions
 from l3ae_dist.data.words import make_words
+from l3ae_dist.embed.options import TransformOptions
+from l3ae_dist.embed.transform import transform_rows
 from l3ae_dist.errors import DamagedTileError, StageMissingError
 from l3ae_dist.model import load_model
 from l3ae_dist.pipeline import run
@@ -208,3 +210,41 @@ def test_recommend_from_a_damaged_dataset_exits_with_6(tmp_path, small_tables, d
     done = CliRunner().invoke(cli.app, ["recommend", str(where), "7", "--json"])
     assert done.exit_code == 6
     assert "redoes the ingest stage" in done.output
+
+
+@pytest.mark.dask
+def test_a_lost_map_of_transformed_embeddings_is_made_again(tmp_path, small_tables, dask_session):
+    where = tmp_path / "w"
+    config = job(where, dask_session, name="ease_text")
+    config = config.model_copy(update={"transform": TransformOptions(standardize=True)})
+    rows = np.random.default_rng(0).standard_normal((40, 6)).astype(np.float32)
+    run(config, interactions=small_tables[0], items=small_tables[1], embeddings=rows)
+    (file,) = where.glob("transforms/*/c/0/0")
+    sound = file.read_bytes()
+    spoil(file, "missing")
+    with pytest.raises(DamagedTileError):
+        transform_rows(rows, file.parts[-4], Workspace.open(where))
+    assert verify(where)[0] == 6
+    run(config, interactions=small_tables[0], items=small_tables[1], embeddings=rows)
+    assert file.read_bytes() == sound
+    assert verify(where) == (0, [])
+
+
+@pytest.mark.dask
+def test_damaged_added_items_are_taken_out_by_the_next_run_and_can_be_added_again(
+    tmp_path, small_tables, dask_session
+):
+    where = tmp_path / "w"
+    config = job(where, dask_session, name="ease_text")
+    rows = np.random.default_rng(0).standard_normal((42, 6)).astype(np.float32)
+    source = {"interactions": small_tables[0], "items": small_tables[1], "embeddings": rows[:40]}
+    run(config, **source)
+    load_model(str(where)).add_items([101, 102], embeddings=rows[40:])
+    (file,) = where.glob("added/*/1/rows/c/0/0")
+    spoil(file, "flipped bit")
+    with pytest.raises(DamagedTileError, match="add them again"):
+        load_model(str(where)).add_items([103], embeddings=rows[:1])
+    assert [entry["array"] for entry in verify(where)[1]] == [str(file.parents[2].relative_to(where))]
+    run(config, **source)
+    load_model(str(where)).add_items([101, 102], embeddings=rows[40:])
+    assert verify(where) == (0, [])
