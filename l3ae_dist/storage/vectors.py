@@ -1,5 +1,6 @@
 """One-dimensional arrays with checked chunks, read by ranges."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,10 @@ from l3ae_dist.storage.makers import remedy
 from l3ae_dist.storage.workspace import Workspace
 
 Array = npt.NDArray[Any]
-_CHUNK = 1 << 20
+# Entries of a chunk: a read of a few rows reads one chunk whole.
+_CHUNK = 1 << 18
+# Chunks of a long range that are read at once: an object store answers late, but to many.
+_AT_ONCE = 8
 
 
 class Vector:
@@ -43,11 +47,19 @@ class Vector:
         out: Array = np.empty(max(0, stop - start), self._chunks.dtype)
         if not len(out):
             return out
-        step, buffer = self._chunks.chunks[0], self._chunks.buffer()
-        for i in range(start // step, -(-stop // step)):
+        step = self._chunks.chunks[0]
+
+        def copy(i: int) -> None:
             first, last = max(start, i * step), min(stop, (i + 1) * step)
-            chunk = self._chunks.read(i, 0, buffer)[:, 0]
+            chunk = self._chunks.read(i, 0)[:, 0]
             out[first - start : last - start] = chunk[first - i * step : last - i * step]
+
+        chunks = range(start // step, -(-stop // step))
+        if len(chunks) == 1:
+            copy(chunks[0])
+            return out
+        with ThreadPoolExecutor(min(_AT_ONCE, len(chunks))) as pool:
+            list(pool.map(copy, chunks))
         return out
 
 
