@@ -28,7 +28,7 @@ WORKER_CONFIG = {
     "distributed.admin.system-monitor.gil.enabled": False,
 }
 # How OpenBLAS, MKL and OpenMP are told their number of threads before they are loaded.
-THREADS = ("OMP_NUMTHREADS", "OPENBLAS_NUMTHREADS", "MKL_NUMTHREADS")
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclass
