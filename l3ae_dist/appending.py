@@ -157,7 +157,8 @@ def _new_items(dataset: Dataset, first: int) -> Dataset:
     for name, values in (("ids", dataset.item_ids(first)), ("text", np.array(dataset.texts(first), object))):
         write_column(workspace, f"items/{identifier}/{name}", values)
     counts = {"n_items": dataset.n_items - first, "n_users": 0}
-    stats = {**counts, "has_text": dataset.has_text, "weighted": False, "nnz": {}}
+    text = {name: dataset.stats.get(name) for name in ("has_text", "no_text")}
+    stats: dict[str, Any] = {**counts, **text, "weighted": False, "nnz": {}}
     workspace.mark_stage("ingest", identifier, {}, stats)
     return Dataset(workspace, identifier)
 

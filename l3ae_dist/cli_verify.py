@@ -4,7 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 from l3ae_dist.errors import StageMissingError
-from l3ae_dist.storage.chunks import ChunkArray, note_damage
+from l3ae_dist.storage.chunks import ChunkArray
+from l3ae_dist.storage.vectors import missing_array
 from l3ae_dist.storage.workspace import Workspace
 
 _MARKS = "meta/done"
@@ -39,7 +40,6 @@ def damaged_chunks(url: str, on_event: Callable[[dict[str, Any]], None]) -> tupl
 def _damage(workspace: Workspace, path: str) -> list[tuple[int, int, str]]:
     try:
         return ChunkArray.open(workspace, path).damage()
-    except StageMissingError as error:
+    except StageMissingError:
         # marks are deleted before their array: marks without an array are damage
-        note_damage(workspace, path, -1, -1, "has no array")
-        return [(-1, -1, str(error))]
+        return [(-1, -1, str(missing_array(workspace, path)))]

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from l3ae_dist.data.catalog import read_catalog
-from l3ae_dist.data.columns import read_column, write_column, write_vector
+from l3ae_dist.data.columns import read_column, write_column
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.features import HeldRows, Rows, open_rows
 from l3ae_dist.data.options import IngestOptions
@@ -27,7 +27,9 @@ from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.members import ADDITIVE, COLLECTIVE
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.lock import WorkspaceLock
+from l3ae_dist.storage.rows import read_rows
 from l3ae_dist.storage.tile_reader import ReadCount, TileReader, TileRequest
+from l3ae_dist.storage.vectors import Vector, write_vector
 from l3ae_dist.storage.workspace import Workspace
 
 Array = npt.NDArray[Any]
@@ -62,11 +64,11 @@ def read_added(workspace: Workspace, features: str, known: AddedItems) -> AddedI
         return known
     base = f"{ADDED}/{features}/{document['generation']}"
     if document["sparse"]:
-        indptr, indices = (np.asarray(workspace.array(f"{base}/{name}")[:]) for name in ("indptr", "indices"))
+        indptr, indices = (Vector(workspace, f"{base}/{name}")[:] for name in ("indptr", "indices"))
         shape = (document["items"], document["dim"])
         rows: Any = sparse.csr_matrix((np.ones(len(indices)), indices, indptr), shape=shape)
     else:
-        rows = np.asarray(workspace.array(f"{base}/rows")[:])
+        rows = read_rows(ChunkArray.open(workspace, f"{base}/rows"), 0, document["items"])
     ids, titles = (read_column(workspace, f"{base}/{name}") for name in ("ids", "title"))
     return AddedItems(ids, titles, rows, document["generation"])
 
@@ -92,7 +94,10 @@ def write_added(workspace: Workspace, features: str, ids: Array, titles: Array, 
             write_vector(workspace, f"{base}/indices", rows.indices)
         else:
             chunks = (min(_STEP, len(rows)), rows.shape[1])
-            workspace.create_array(f"{base}/rows", shape=rows.shape, chunks=chunks, dtype="f8")[:] = rows
+            shape = (len(rows), rows.shape[1])
+            array = ChunkArray.create(workspace, f"{base}/rows", shape=shape, chunks=chunks, dtype="f8")
+            for i in range(array.grid[0]):
+                array.write(i, 0, rows[array.row_range(i)])
         document = {
             "generation": generation,
             "items": len(ids),

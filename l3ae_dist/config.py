@@ -66,7 +66,7 @@ class DataConfig(Section):
     items: str | None = None
     """The same for the catalog: one row per item, with its id and text."""
     embeddings: str | None = None
-    """Precomputed embeddings (.npy, Parquet keyed by item id, Zarr) instead of embedding the text."""
+    """Precomputed embeddings (.npy, Parquet keyed by item id, Zarr, .pkl) instead of embedding the text."""
     options: IngestOptions = IngestOptions.model_validate({})
     """Column names, filters and the split."""
 
@@ -151,6 +151,15 @@ class GridConfig(Section):
     """Values of the distillation weight; ``reg_x`` is the ridge minus it."""
     alphas: tuple[NotNegative, ...] = ()
     """Values of alpha for the members that have one; ``model.alpha`` when empty."""
+
+    @model_validator(mode="after")
+    def _distils(self) -> "GridConfig":
+        if not any(self.reg_e):
+            raise ConfigError(
+                "grid.reg_e holds no value above 0, and with 0 L3AE is EASE, which is evaluated beside it "
+                "anyway; add a value above 0, or take the model ease"
+            )
+        return self
 
 
 class EvaluateConfig(Section):

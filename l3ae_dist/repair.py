@@ -8,9 +8,10 @@ incomplete again. The stage then makes those chunks and no others, while its own
 from l3ae_dist.errors import DamagedTileError, StageMissingError
 from l3ae_dist.storage.chunks import BAD, ChunkArray, bad_key
 from l3ae_dist.storage.fingerprint import fingerprint
+from l3ae_dist.storage.makers import made_by
 from l3ae_dist.storage.workspace import Workspace
 
-_STAGES = {"grams": "gram", "embeddings": "embed"}
+_STAGES = {"grams": "gram", "embeddings": "embed", "transforms": "embed"}
 _FACTOR_STAGES = {"L": ("factor",), "Linv": ("linv",), "P": ("lauum", "invert")}
 
 
@@ -51,8 +52,9 @@ def _is_damaged(workspace: Workspace, path: str, i: int, j: int) -> bool:
         array.read(i, j)
         return not array.is_done(i, j, array.marks().get((i, j), []))
     except (DamagedTileError, StageMissingError):
-        # without a done-mark it was never finished (or has been taken out), and is nothing to repair
-        return bool(_marks(workspace, path, i, j))
+        # a tile without a done-mark was never finished (or has been taken out): nothing to repair; a
+        # vector is read only when its stage is finished
+        return made_by(path) is not None or bool(_marks(workspace, path, i, j))
 
 
 def _marks(workspace: Workspace, path: str, i: int, j: int) -> list[str]:
@@ -64,7 +66,14 @@ def reopen(workspace: Workspace, path: str, i: int = -1, j: int = -1) -> None:
     """Make the stage that wrote ``path`` incomplete again, since chunk (i, j) of it has been taken out."""
     base, _, name = path.rpartition("/")
     kind = path.partition("/")[0]
-    if kind in _STAGES:
+    made = made_by(path)
+    if made is not None:
+        workspace.delete_doc(f"stages/{made[0]}/{made[1]}")
+    elif kind == "added":  # items added to a fitted model have no source: they are gone
+        document, generation = "/".join(path.split("/")[:2]), path.split("/")[2]
+        if str((workspace.read_doc(document) or {}).get("generation")) == generation:
+            workspace.delete_doc(document)
+    elif kind in _STAGES:
         workspace.delete_doc(f"stages/{_STAGES[kind]}/{name}")
     elif kind == "factors" and name in _FACTOR_STAGES:
         for stage in _FACTOR_STAGES[name]:

@@ -30,6 +30,7 @@ from l3ae_dist.runtime.executors import Executor
 from l3ae_dist.runtime.run_graph import StageStats, run_graph
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.fingerprint import fingerprint
+from l3ae_dist.storage.makers import made_by
 from l3ae_dist.storage.workspace import Workspace
 from l3ae_dist.systems import INTERACTIONS, System, gram_name, spectrum
 
@@ -136,9 +137,10 @@ class Solver:
         try:
             stats = run_graph(graph, context, self.executor, targets=targets, on_event=self.on_event)
         except DamagedTileError as error:
-            reopen(self.workspace, error.path, error.i, error.j)
-            text = f"a tile of {error.path} is damaged and will be made again"
-            self.on_event({"kind": "log", "message": text})
+            if made_by(error.path) is None:  # what is made from the sources waits for the next run
+                reopen(self.workspace, error.path, error.i, error.j)
+                text = f"a tile of {error.path} is damaged and will be made again"
+                self.on_event({"kind": "log", "message": text})
             raise
         self.stats[label] = stats
         return stats
@@ -205,8 +207,8 @@ class Solver:
             try:
                 self._solve_stages(wanted)
                 return
-            except DamagedTileError:
-                if attempt == _REPAIRS:
+            except DamagedTileError as error:
+                if attempt == _REPAIRS or made_by(error.path) is not None:
                     raise
 
     def _require_inputs(self, base: str, identifier: str) -> None:

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from l3ae_dist.data.columns import write_vector
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.graphs.gram import GramGraph
 from l3ae_dist.graphs.head import Head, MatrixTerm, ProductTerm
@@ -18,6 +17,7 @@ from l3ae_dist.linalg.closed_form import inverse_root
 from l3ae_dist.members import ModelSpec
 from l3ae_dist.solve import Solver
 from l3ae_dist.storage.fingerprint import fingerprint
+from l3ae_dist.storage.vectors import Vector, write_vector
 from l3ae_dist.storage.workspace import Workspace
 
 Array = npt.NDArray[Any]
@@ -88,7 +88,7 @@ def _vectors(solver: Solver, rank: int, roots: str) -> str:
     if solver.workspace.stage_done(_STAGE, identifier) is not None:
         return base
     v, values = _truncated_svd(solver, rank, roots)
-    root = np.asarray(solver.workspace.array(f"{roots}/items")[:])
+    root = Vector(solver.workspace, f"{roots}/items")[:]
     for name, scale in (("left", root), ("right", inverse_root(root) ** 2)):
         array = solver.rows(f"{base}/{name}", v.shape[1])
         for i in range(solver.plan.grid.count):
@@ -144,8 +144,8 @@ def normalised_rows(
 ) -> sparse.csr_matrix:
     """Rows ``start`` to ``stop`` of ``N = D_u^-1/2 X D^-1/2``, float64."""
     rows = Dataset(workspace, dataset).rows("train", start, stop).astype(np.float64)
-    users = np.asarray(workspace.array(f"{roots}/users")[start:stop])
-    items = np.asarray(workspace.array(f"{roots}/items")[:])
+    users = Vector(workspace, f"{roots}/users")[start:stop]
+    items = Vector(workspace, f"{roots}/items")[:]
     rows.data *= np.repeat(users, np.diff(rows.indptr)) * items[rows.indices]
     return rows
 

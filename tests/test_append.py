@@ -198,7 +198,7 @@ def test_only_new_items_are_embedded(tmp_path, logs, dask_session, ray_cluster):
     np.testing.assert_allclose(f[37:], want, atol=1e-6)
     L3AE(**settings).fit(pd.concat([old, new]), items, workspace=other, embeddings=f)
     same_model(where, other)
-    with pytest.raises(DataError, match="no text to embed"):
+    with pytest.raises(DataError, match="no column 'text'"):
         l3ae_dist.append(where, new.head(1), pd.DataFrame({"item_id": [99]}), compute=compute(dask_session))
 
 

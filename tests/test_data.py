@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from l3ae_dist.data import splits
-from l3ae_dist.data.authors import RestrictedUnpickler, load_restricted
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.ingest import IngestOptions, ingest
+from l3ae_dist.data.pickles import RestrictedUnpickler, load_restricted
 from l3ae_dist.errors import DataError, UnknownIdError
 from l3ae_dist.storage.workspace import Workspace
 

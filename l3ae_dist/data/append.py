@@ -138,6 +138,7 @@ def _catalog(parent: Dataset, items: Any, options: IngestOptions) -> dict[str, A
         "title": np.array(parent.titles(), object),
         "text": np.array(parent.texts(), object),
         "has_text": parent.has_text,
+        "no_text": parent.stats.get("no_text"),
     }
     if items is None:
         return found
@@ -148,6 +149,7 @@ def _catalog(parent: Dataset, items: Any, options: IngestOptions) -> dict[str, A
     new = ~np.isin(more["ids"], ids)
     if new.any():
         found["has_text"] = parent.has_text and more["has_text"]
+        found["no_text"] = found["no_text"] or more["no_text"]
     return found | {name: np.concatenate([found[name], more[name][new]]) for name in ("ids", "title", "text")}
 
 

@@ -10,13 +10,15 @@ from l3ae_dist.data.readers import partitions
 from l3ae_dist.errors import DataError
 
 Array = npt.NDArray[Any]
+_LARGEST = 2**63 - 1
+_EXACT = 2**53
 
 
 def read_catalog(items: Any, options: IngestOptions) -> dict[str, Any]:
     """Ids, titles and texts of the catalog in its own order."""
     ids, titles, texts = [], [], []
-    has_text = True
-    for part in partitions(items, None, "items"):
+    missing: list[str] = []
+    for part in partitions(items, None, "items", options.text_ids(options.catalog_id_column)):
         names = list(part.columns)
         if options.catalog_id_column not in names:
             raise DataError(
@@ -24,12 +26,13 @@ def read_catalog(items: Any, options: IngestOptions) -> dict[str, Any]:
                 f"{', '.join(map(str, names))}; set catalog_id_column."
             )
         wanted = [column for column in options.text_columns if column in names]
-        has_text = has_text and bool(wanted) and len(wanted) == len(options.text_columns)
+        missing += [name for name in options.text_columns if name not in (*names, *missing)]
         column = _strings(part, wanted, options.text_separator)
         texts.append(column)
         titled = options.title_column in names
         titles.append(_strings(part, [options.title_column], " ") if titled else column)
-        ids.append(ids_of(part[options.catalog_id_column], "catalog id"))
+        ids.append(ids_of(part[options.catalog_id_column], "catalog id", options.id_type))
+    has_text = bool(options.text_columns) and not missing
     all_ids = concatenate_ids(ids)
     unique, counts = np.unique(all_ids, return_counts=True)
     if len(unique) < len(all_ids):
@@ -42,31 +45,60 @@ def read_catalog(items: Any, options: IngestOptions) -> dict[str, Any]:
         "title": np.concatenate(titles),
         "text": np.concatenate(texts),
         "has_text": has_text,
+        "no_text": None if has_text else _no_text(missing, names),
     }
+
+
+def _no_text(missing: list[str], names: list[Any]) -> str:
+    """Why the items have no text, for whoever needs it later."""
+    if not missing:
+        return "text_columns names no column"
+    return (
+        f"the items have no column {', '.join(map(repr, missing))} (text_columns); they have "
+        f"{', '.join(map(str, names))}"
+    )
 
 
 def _strings(part: Any, columns: list[str], separator: str) -> Array:
     out = np.full(len(part), "", object)
     for column in columns:
-        values = part[column].fillna("").astype(str).to_numpy(dtype=object)
+        found = part[column].astype(object)  # a categorical takes no new value
+        values = found.where(found.notna(), "").astype(str).to_numpy(dtype=object)
         joined = [f"{a}{separator}{b}" for a, b in zip(out, values, strict=True)]
         out = np.array(joined, object) if out.any() else values
     return out
 
 
-def ids_of(column: Any, what: str) -> Array:
-    """An id column as int64 or as strings; :class:`DataError` for nulls and fractions."""
+def ids_of(column: Any, what: str, id_type: str = "auto") -> Array:
+    """An id column as int64 or as strings; :class:`DataError` for nulls, fractions and lost digits."""
     missing = int(column.isna().sum())
     if missing:
         raise DataError(f"{missing} row(s) have no {what}; fill or remove them.")
     values = column.to_numpy()
-    if values.dtype.kind in "iu":
-        return np.asarray(values, np.int64)
+    if values.dtype.kind not in "iuf":
+        return np.asarray(column.astype(str).to_numpy(dtype=object))
     if values.dtype.kind == "f":
-        if not (values == np.floor(values)).all():
-            raise DataError(f"the {what} column holds fractional numbers; ids are integers or strings.")
-        return np.asarray(values.astype(np.int64))
-    return np.asarray(column.astype(str).to_numpy(dtype=object))
+        values = _integers(values, what)
+    if id_type == "string":
+        return np.asarray(values.astype(str), object)
+    if values.dtype.kind == "u" and values.max(initial=0) > _LARGEST:
+        raise DataError(
+            f"the {what} column holds {values.max()}, over the largest integer id {_LARGEST}; set "
+            "data.options.id_type to string."
+        )
+    return np.asarray(values, np.int64)
+
+
+def _integers(values: Array, what: str) -> Array:
+    if not (values == np.floor(values)).all():
+        raise DataError(f"the {what} column holds fractional numbers; ids are integers or strings.")
+    largest = np.abs(values).max(initial=0)
+    if largest > _EXACT:
+        raise DataError(
+            f"the {what} column holds {largest:.0f} as a floating-point number, which keeps integers exactly "
+            "up to 2^53 only; store the ids as integers or strings."
+        )
+    return values.astype(np.int64)
 
 
 def concatenate_ids(parts: list[Array]) -> Array:

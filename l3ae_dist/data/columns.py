@@ -6,19 +6,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from l3ae_dist.storage.vectors import Vector, write_vector
 from l3ae_dist.storage.workspace import Workspace
 
 Array = npt.NDArray[Any]
-_CHUNK = 1 << 20
-
-
-def write_vector(workspace: Workspace, path: str, values: Array) -> None:
-    """Store a 1-D numeric array."""
-    # Zarr stores whole chunks: a short vector has a short one
-    chunks = (min(_CHUNK, len(values)),)
-    array = workspace.create_array(path, shape=values.shape, chunks=chunks, dtype=values.dtype)
-    for start in range(0, len(values), _CHUNK):
-        array[start : start + _CHUNK] = values[start : start + _CHUNK]
 
 
 def write_column(workspace: Workspace, path: str, values: Array) -> None:
@@ -35,13 +26,13 @@ def write_column(workspace: Workspace, path: str, values: Array) -> None:
 def read_column(workspace: Workspace, path: str, start: int = 0, stop: int | None = None) -> Array:
     """Rows ``start`` to ``stop`` of a column: int64, or an object array of ``str``."""
     if not workspace.has(f"{path}/offsets"):
-        return np.asarray(workspace.array(path)[start:stop])
-    offsets = workspace.array(f"{path}/offsets")
+        return Vector(workspace, path)[start:stop]
+    offsets = Vector(workspace, f"{path}/offsets")
     last = offsets.shape[0] - 1 if stop is None else stop
-    bounds = np.asarray(offsets[start : last + 1])
+    bounds = offsets[start : last + 1]
     if len(bounds) < 2:
         return np.empty(0, object)
-    data = np.asarray(workspace.array(f"{path}/bytes")[int(bounds[0]) : int(bounds[-1])]).tobytes()
+    data = Vector(workspace, f"{path}/bytes")[int(bounds[0]) : int(bounds[-1])].tobytes()
     cuts = bounds - bounds[0]
     out = np.empty(len(cuts) - 1, object)
     for i in range(len(out)):
@@ -59,9 +50,9 @@ class ColumnReader:
     @cached_property
     def _stored(self) -> tuple[Array, bytes | None]:
         if not self._workspace.has(f"{self._path}/offsets"):
-            return np.asarray(self._workspace.array(self._path)[:]), None
-        offsets = np.asarray(self._workspace.array(f"{self._path}/offsets")[:])
-        return offsets, np.asarray(self._workspace.array(f"{self._path}/bytes")[:]).tobytes()
+            return Vector(self._workspace, self._path)[:], None
+        offsets = Vector(self._workspace, f"{self._path}/offsets")[:]
+        return offsets, Vector(self._workspace, f"{self._path}/bytes")[:].tobytes()
 
     def take(self, rows: Array) -> Array:
         """Values of these rows: int64, or an object array of ``str`` in which equal rows share one string."""

@@ -9,7 +9,8 @@ import numpy.typing as npt
 from scipy import sparse
 
 from l3ae_dist.data.columns import read_column
-from l3ae_dist.errors import UnknownIdError
+from l3ae_dist.errors import DataError, StageMissingError, UnknownIdError
+from l3ae_dist.storage.vectors import Vector
 from l3ae_dist.storage.workspace import Workspace
 
 Array = npt.NDArray[Any]
@@ -34,7 +35,14 @@ class Dataset:
     def __init__(self, workspace: Workspace, identifier: str) -> None:
         self.workspace = workspace
         self.id = identifier
-        self.stats: dict[str, Any] = workspace.require_stage("ingest", identifier)["stats"]
+        record = workspace.stage_done("ingest", identifier)
+        if record is None:
+            raise StageMissingError(
+                f"the dataset {identifier!r} in {workspace.url} is missing, incomplete or damaged; run "
+                "`l3ae-dist run` with its interactions and items, which the ingest stage reads, and append "
+                "again what was appended."
+            )
+        self.stats: dict[str, Any] = record["stats"]
         self.n_users = int(self.stats["n_users"])
         self.n_items = int(self.stats["n_items"])
         self.has_text = bool(self.stats["has_text"])
@@ -55,6 +63,12 @@ class Dataset:
     def texts(self, start: int = 0, stop: int | None = None) -> list[str]:
         """What is embedded."""
         return list(read_column(self.workspace, f"items/{self.id}/text", start, stop))
+
+    def require_text(self) -> None:
+        """Raise :class:`DataError` with the reason when the items have no text."""
+        if not self.has_text:
+            reason = self.stats.get("no_text") or "the items have no text"
+            raise DataError(f"{reason}; the model needs item text: set text_columns or give embeddings.")
 
     def item_index(self, ids: Sequence[Any]) -> npt.NDArray[np.int64]:
         """Rows of item ids; raises :class:`UnknownIdError` naming the first unknown ones."""
@@ -84,14 +98,14 @@ class Dataset:
 
     def popularity(self) -> npt.NDArray[np.int64]:
         """Training interactions of each item, (n_items,)."""
-        indptr = self.workspace.array(f"interactions/{self.id}/train_csc/indptr")
-        return np.diff(np.asarray(indptr[:])).astype(np.int64)
+        indptr = Vector(self.workspace, f"interactions/{self.id}/train_csc/indptr")
+        return np.diff(indptr[:]).astype(np.int64)
 
     def activity(self) -> npt.NDArray[np.int64]:
         """Interactions of each user that are known at prediction time, (n_users,)."""
         name = "input" if self.stats["foldin"] else "train"
-        indptr = self.workspace.array(f"interactions/{self.id}/{name}_csr/indptr")
-        return np.diff(np.asarray(indptr[:])).astype(np.int64)
+        indptr = Vector(self.workspace, f"interactions/{self.id}/{name}_csr/indptr")
+        return np.diff(indptr[:]).astype(np.int64)
 
     def max_count(self) -> int:
         """The largest popularity."""
@@ -118,11 +132,11 @@ class Dataset:
         return sparse.csr_matrix(self._compressed(base, start, stop), shape=(stop - start, self.n_items))
 
     def _compressed(self, base: str, start: int, stop: int) -> tuple[Array, Array, Array]:
-        indptr = np.asarray(self.workspace.array(f"{base}/indptr")[start : stop + 1])
+        indptr = Vector(self.workspace, f"{base}/indptr")[start : stop + 1]
         first, last = int(indptr[0]), int(indptr[-1])
-        indices = np.asarray(self.workspace.array(f"{base}/indices")[first:last])
+        indices = Vector(self.workspace, f"{base}/indices")[first:last]
         if self.weighted:
-            data = np.asarray(self.workspace.array(f"{base}/data")[first:last])
+            data = Vector(self.workspace, f"{base}/data")[first:last]
         else:
             data = np.ones(last - first, np.float32)
         return data, indices, indptr - first

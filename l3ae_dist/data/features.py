@@ -9,6 +9,7 @@ from scipy import sparse
 
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.rows import read_rows
+from l3ae_dist.storage.vectors import Vector
 from l3ae_dist.storage.workspace import Workspace
 
 Array = npt.NDArray[Any]
@@ -25,8 +26,8 @@ class SparseRows:
     """An n x d binary matrix as compressed rows: ``indptr`` and ``indices`` below ``path``."""
 
     def __init__(self, workspace: Workspace, path: str) -> None:
-        self._indptr = workspace.array(f"{path}/indptr")
-        self._indices = workspace.array(f"{path}/indices")
+        self._indptr = Vector(workspace, f"{path}/indptr")
+        self._indices = Vector(workspace, f"{path}/indices")
         stats = workspace.require_stage(WORDS, path.rpartition("/")[2])["stats"]
         self.path = path
         self.shape = (int(stats["rows"]), int(stats["dim"]))
@@ -34,8 +35,8 @@ class SparseRows:
 
     def rows(self, start: int, stop: int) -> sparse.csr_matrix:
         """Rows ``start`` to ``stop``, float64; two contiguous reads."""
-        indptr = np.asarray(self._indptr[start : stop + 1])
-        indices = np.asarray(self._indices[int(indptr[0]) : int(indptr[-1])])
+        indptr = self._indptr[start : stop + 1]
+        indices = self._indices[int(indptr[0]) : int(indptr[-1])]
         shape = (stop - start, self.shape[1])
         return sparse.csr_matrix((np.ones(len(indices)), indices, indptr - indptr[0]), shape=shape)
 

@@ -7,6 +7,7 @@
 Memory: the id maps, one partition, and one block.
 """
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,7 +21,7 @@ from l3ae_dist.data.catalog import concatenate_ids, ids_of, read_catalog, same_k
 from l3ae_dist.data.options import IngestOptions
 from l3ae_dist.data.readers import describe, partitions
 from l3ae_dist.data.store import RECORDS_PER_BLOCK, USERS_PER_BLOCK, store_dataset
-from l3ae_dist.errors import DataError
+from l3ae_dist.errors import ConfigError, DataError
 from l3ae_dist.storage.fingerprint import fingerprint
 from l3ae_dist.storage.workspace import Workspace
 
@@ -33,7 +34,13 @@ def dataset_id(interactions: Any, items: Any, options: IngestOptions) -> str:
     """Name of the dataset that these sources and options give; files are not read, only their metadata."""
     if is_authors_layout(interactions, items):
         return fingerprint(["authors", describe_authors(interactions), options.model_dump()])
-    return fingerprint([describe(interactions), describe(items), options.model_dump()])
+    log = describe(interactions)
+    if items is None:
+        raise ConfigError(
+            "no items are given; set data.items to a table with a row for each item (only the published "
+            "code's folder of pickles has its own)."
+        )
+    return fingerprint([log, describe(items), options.model_dump()])
 
 
 def describe_authors(folder: Any) -> Any:
@@ -76,10 +83,12 @@ def ingest(
     identifier = dataset_id(interactions, items, options)
     if workspace.stage_done("ingest", identifier) is not None:
         return identifier
+    no_text = None
     if is_authors_layout(interactions, items):
-        interactions, items, changes = read_authors(interactions)
+        interactions, items, changes, no_text = read_authors(interactions)
         options = options.model_copy(update=changes)
     catalog = read_catalog(items, options)
+    catalog["no_text"] = no_text or catalog["no_text"]
     for path in ("items", "users", "interactions"):
         workspace.delete(f"{path}/{identifier}")
     with workspace.scratch_dir() as scratch:
@@ -118,9 +127,10 @@ def _wanted_columns(options: IngestOptions) -> list[str]:
 
 
 def _filtered(source: Any, options: IngestOptions) -> Iterator[Any]:
-    for part in partitions(source, _wanted_columns(options), "interactions"):
-        if options.rating_threshold is not None:
-            yield part[part[options.rating_column] >= options.rating_threshold]
+    text = options.text_ids(options.user_column, options.item_column)
+    for part in partitions(source, _wanted_columns(options), "interactions", text):
+        if options.rating_threshold is not None and options.rating_column is not None:
+            yield part[_numbers(part, options.rating_column, "rating") >= options.rating_threshold]
         else:
             yield part
 
@@ -143,20 +153,20 @@ def spill_log(
 
     seen: list[Array] = [] if known is None else [known]
     for part in _filtered(source, options):
-        seen = [_unique_ids([*seen, ids_of(part[options.user_column], "user id")])]
+        seen = [_unique_ids([*seen, ids_of(part[options.user_column], "user id", options.id_type)])]
     users = seen[0] if seen else np.empty(0, np.int64)
     if not len(users):
         raise DataError("no interaction is left after filtering; lower rating_threshold or check the file.")
     user_lookup, item_lookup = pd.Index(users), pd.Index(item_ids)
     unknown: dict[Any, int] = {}
     for part in _filtered(source, options):
-        items = same_kind(ids_of(part[options.item_column], "item id"), item_ids)
+        items = same_kind(ids_of(part[options.item_column], "item id", options.id_type), item_ids)
         item = item_lookup.get_indexer(items)
         for value, count in zip(*np.unique(items[item < 0], return_counts=True), strict=True):
             unknown[value] = unknown.get(value, 0) + int(count)
         records = np.empty(len(part), RECORD)
         records["user"] = user_lookup.get_indexer(
-            same_kind(ids_of(part[options.user_column], "user id"), users)
+            same_kind(ids_of(part[options.user_column], "user id", options.id_type), users)
         )
         records["item"] = item
         records["weight"] = _weights(part, options)
@@ -177,10 +187,29 @@ def _unique_ids(parts: list[Array]) -> Array:
     return np.unique(concatenate_ids(parts))
 
 
+def _numbers(part: Any, name: str, what: str) -> Array:
+    """A column as float64, NaN where it is empty; :class:`DataError` for text that is no number."""
+    import pandas as pd
+
+    column = part[name]
+    if column.dtype.kind == "M":
+        raise DataError(f"the {what} column {name!r} holds dates and not numbers; name another column.")
+    if not pd.api.types.is_numeric_dtype(column.dtype):
+        column = pd.to_numeric(column.astype(object), errors="coerce")
+    values: Array = column.to_numpy(np.float64, na_value=np.nan)
+    bad = np.isnan(values) & part[name].notna().to_numpy(bool)
+    if bad.any():
+        raise DataError(
+            f"the {what} column {name!r} holds {part[name][bad].iloc[0]!r} ({int(bad.sum())} row(s) are not "
+            "numbers); mend the rows or name another column."
+        )
+    return values
+
+
 def _weights(part: Any, options: IngestOptions) -> Any:
     if options.weight_column is None:
         return 1.0
-    values = part[options.weight_column].to_numpy(dtype=np.float64)
+    values = _numbers(part, options.weight_column, "weight")
     bad = ~(np.isfinite(values) & (values >= 0))
     if bad.any():
         raise DataError(
@@ -191,12 +220,24 @@ def _weights(part: Any, options: IngestOptions) -> Any:
 
 
 def _times(part: Any, options: IngestOptions) -> Any:
+    import pandas as pd
+
     if options.timestamp_column is None:
         return 0.0
     column = part[options.timestamp_column]
-    if column.dtype.kind == "M":
-        return column.to_numpy().astype("datetime64[ns]").astype(np.int64).astype(np.float64)
-    return column.to_numpy(dtype=np.float64)
+    missing = int(column.isna().sum())
+    if missing:
+        raise DataError(f"{missing} interaction(s) have no {options.timestamp_column}; fill or remove them.")
+    with contextlib.suppress(DataError):
+        return _numbers(part, options.timestamp_column, "time")
+    times = pd.to_datetime(column, format="ISO8601", utc=True, errors="coerce")
+    if times.isna().any():
+        first = column[times.isna()].iloc[0]
+        raise DataError(
+            f"the column {options.timestamp_column!r} holds {first!r}, which is neither a number nor an ISO "
+            "8601 date; convert the column."
+        )
+    return times.dt.tz_localize(None).to_numpy().astype("datetime64[ns]").astype(np.int64).astype(np.float64)
 
 
 def _split_codes(part: Any, options: IngestOptions) -> Any:

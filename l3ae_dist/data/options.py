@@ -14,6 +14,8 @@ class IngestOptions(BaseModel):
     """Column of the interactions that holds the user id."""
     item_column: str = "item_id"
     """Column of the interactions that holds the item id."""
+    id_type: Literal["auto", "string"] = "auto"
+    """Ids as the table types them (in CSV what looks like numbers is numbers), or always as text."""
     weight_column: str | None = None
     """Column of positive interaction weights; binary when not given."""
     timestamp_column: str | None = None
@@ -50,6 +52,10 @@ class IngestOptions(BaseModel):
     """Columns of the catalog that are embedded, joined by ``text_separator``."""
     text_separator: str = " "
     """Put between the text columns."""
+
+    def text_ids(self, *columns: str) -> tuple[str, ...]:
+        """Those of the id columns that are read as text."""
+        return columns if self.id_type == "string" else ()
 
 
 class WordOptions(BaseModel):

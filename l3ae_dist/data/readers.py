@@ -64,11 +64,21 @@ def describe(source: Any) -> Any:
 def _hash_frame(frame: Any) -> str:
     import pandas as pd
 
-    hashes = pd.util.hash_pandas_object(frame, index=False).to_numpy()
+    try:
+        hashes = pd.util.hash_pandas_object(frame, index=False).to_numpy()
+    except TypeError:  # a column of lists, say, which have no hash
+        plain = {name: frame[name].map(_written) for name in frame.columns if frame[name].dtype == object}
+        hashes = pd.util.hash_pandas_object(frame.assign(**plain), index=False).to_numpy()
     return fingerprint([list(map(str, frame.columns)), len(frame), hashes.tobytes().hex()])
 
 
-def partitions(source: Any, columns: Sequence[str] | None, what: str) -> Iterator[Any]:
+def _written(value: Any) -> str:
+    return repr(value.tolist() if hasattr(value, "tolist") else value)
+
+
+def partitions(
+    source: Any, columns: Sequence[str] | None, what: str, text: Sequence[str] = ()
+) -> Iterator[Any]:
     """Yield pandas DataFrames with the wanted columns.
 
     Parameters
@@ -79,14 +89,18 @@ def partitions(source: Any, columns: Sequence[str] | None, what: str) -> Iterato
         Columns needed; all when None.
     what
         What the table is called in errors.
+    text
+        Columns that CSV files give as they are written, with leading zeros and all.
 
     Raises
     ------
     DataError
         For a missing column (naming those that exist), an unreadable or empty table.
     """
-    frame = _open(source, what)
+    frame = _open(source, what, text)
     names = [str(name) for name in frame.columns]
+    if not names:
+        raise DataError(f"the {what} are empty; give a table with at least one row.")
     for column in columns or ():
         if column not in names:
             raise DataError(
@@ -108,7 +122,7 @@ def column_names(source: Any, what: str) -> list[str]:
     return [str(name) for name in _open(source, what).columns]
 
 
-def _open(source: Any, what: str) -> Any:
+def _open(source: Any, what: str, text: Sequence[str] = ()) -> Any:
     if is_frame(source):
         return source
     import dask.dataframe as dd
@@ -122,8 +136,10 @@ def _open(source: Any, what: str) -> Any:
         if kind == "parquet":
             return dd.read_parquet(files)
         if kind == "json":
-            return dd.read_json(files, lines=True, blocksize=2**26)
-        return dd.read_csv(files, blocksize=_BLOCK_BYTES, sep="\t" if kind == "tsv" else ",")
+            # values keep the type that JSON gives them: "007" is text, 7 a number
+            return dd.read_json(files, lines=True, blocksize=2**26, dtype=False)
+        separator, types = "\t" if kind == "tsv" else ",", dict.fromkeys(text, str)
+        return dd.read_csv(files, blocksize=_BLOCK_BYTES, sep=separator, dtype=types)
     except Exception as error:
         if "empty" in str(error).lower() or "No columns" in str(error):
             raise DataError(f"the {what} at {source} are empty; give a table with rows.") from error
@@ -138,7 +154,11 @@ def _pandas_parts(frame: Any) -> Iterator[Any]:
         try:
             yield frame.partitions[i].compute(scheduler="synchronous")
         except Exception as error:
-            raise DataError(f"cannot read partition {i} ({_first_line(error)}); check the file.") from error
+            mixed = "Mismatched dtypes" in str(error)
+            hint = (
+                "set data.options.id_type to string if an id column holds text" if mixed else "check the file"
+            )
+            raise DataError(f"cannot read partition {i} ({_first_line(error)}); {hint}.") from error
 
 
 def _first_line(error: BaseException) -> str:

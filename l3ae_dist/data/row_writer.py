@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from l3ae_dist.data.columns import write_vector
+from l3ae_dist.storage.vectors import write_vector
 from l3ae_dist.storage.workspace import Workspace
 
 Array = npt.NDArray[Any]

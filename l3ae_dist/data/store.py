@@ -84,6 +84,7 @@ def store_dataset(
         "n_items": n_items,
         "weighted": weighted,
         "has_text": catalog["has_text"],
+        "no_text": catalog.get("no_text"),
         "max_popularity": int(popularity.max(initial=0)),
         "items_without_interactions": int((popularity == 0).sum()),
         "dropped": {"users": int((~kept).sum())},

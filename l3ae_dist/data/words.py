@@ -43,8 +43,7 @@ def make_words(dataset: Dataset, options: WordOptions, workspace: Workspace) -> 
     identifier = words_id(dataset.id, options)
     if workspace.stage_done(WORDS, identifier) is not None:
         return identifier
-    if not dataset.has_text:
-        raise DataError("the items have no text to take words from; set text_columns.")
+    dataset.require_text()
     blocks, keep = (_counted if options.vectorizer == "count" else _hashed)(dataset, options)
     with workspace.scratch_dir() as scratch:
         writer = RowWriter(scratch, "words", weighted=False)

@@ -1,4 +1,4 @@
-"""Embeddings that exist already: .npy, Parquet, Zarr or an array, checked row by row."""
+"""Embeddings that exist already: .npy, Parquet, Zarr, a pickled or given array, checked row by row."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from l3ae_dist.data.catalog import ids_of, same_kind
 from l3ae_dist.data.dataset import Dataset
+from l3ae_dist.data.pickles import load_restricted
 from l3ae_dist.data.readers import describe, expand, is_frame, partitions
 from l3ae_dist.errors import DataError
 from l3ae_dist.storage.blobs import refuse_secrets
@@ -46,9 +47,9 @@ def import_embeddings(source: Any, dataset: Dataset, workspace: Workspace) -> st
     Parameters
     ----------
     source
-        (n, d) array, ``.npy`` file or Zarr array in catalog order, or Parquet file(s) or a DataFrame
-        with an ``item_id`` column (the first column when there is none of that name) and either one
-        list column or numeric columns, in any order. Files may be paths or URLs.
+        (n, d) array, ``.npy`` file, Zarr array or pickled array in catalog order, or Parquet file(s) or a
+        DataFrame with an ``item_id`` column (the first column when there is none of that name) and either
+        one list column or numeric columns, in any order. Files may be paths or URLs.
     dataset, workspace
         Whose items they embed, and where to.
 
@@ -160,10 +161,12 @@ def _open(source: Any, dataset: Dataset, scratch: Path) -> Any:
     files = expand(source) if Path(str(source)).suffix != ".npy" else [str(source)]
     if files[0].endswith(".npy"):
         return _open_npy(files[0], scratch)
+    if files[0].endswith(".pkl"):
+        return _open_pickle(files[0], scratch)
     if all(Path(name).suffix in (".parquet", ".pq") for name in files):
         return _in_catalog_order(_parquet_parts(files), dataset, scratch)
     raise DataError(
-        f"embeddings at {source} are neither .npy, Parquet nor Zarr; convert them to one of these."
+        f"embeddings at {source} are neither .npy, Parquet, Zarr nor .pkl; convert them to one of these."
     )
 
 
@@ -176,12 +179,25 @@ def _open_zarr(source: str) -> Any:
     return node
 
 
-def _open_npy(name: str, scratch: Path) -> Any:
+def _local(name: str, scratch: Path) -> str:
+    """A file here with the content of ``name``."""
     fs, path = fsspec.core.url_to_fs(name)
-    if "file" not in (fs.protocol if isinstance(fs.protocol, tuple) else (fs.protocol,)):
-        local = scratch / "embeddings.npy"
-        fs.get_file(path, str(local))
-        path = str(local)
+    if "file" in (fs.protocol if isinstance(fs.protocol, tuple) else (fs.protocol,)):
+        return str(path)
+    fs.get_file(path, str(scratch / "embeddings"))
+    return str(scratch / "embeddings")
+
+
+def _open_pickle(name: str, scratch: Path) -> Any:
+    """An array as the published code saves it, through the restricted unpickler."""
+    found = load_restricted(Path(_local(name, scratch)))
+    if not isinstance(found, np.ndarray):
+        raise DataError(f"{name} holds a {type(found).__name__} and not an array of embeddings.")
+    return found
+
+
+def _open_npy(name: str, scratch: Path) -> Any:
+    path = _local(name, scratch)
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError) as error:

@@ -8,7 +8,7 @@ from typing import Any
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.embed.imports import import_embeddings, import_id
 from l3ae_dist.embed.options import EncoderOptions
-from l3ae_dist.errors import ClusterError, DataError, L3AEError
+from l3ae_dist.errors import ClusterError, L3AEError
 from l3ae_dist.runtime.memory import MemorySampler
 from l3ae_dist.runtime.ray_session import ray_session
 from l3ae_dist.storage.chunks import ChunkArray
@@ -72,8 +72,7 @@ def embed_items(
     identifier = embedding_id(dataset.id, options)
     if workspace.stage_done("embed", identifier) is not None:
         return identifier
-    if not dataset.has_text:
-        raise DataError("the items have no text to embed; set text_columns or give embeddings.")
+    dataset.require_text()
     from l3ae_dist.embed.actors import start_actors
 
     started = time.perf_counter()

@@ -61,7 +61,7 @@ def transform_embeddings(source: str, options: TransformOptions, workspace: Work
 
 def transform_rows(rows: npt.NDArray[Any], identifier: str, workspace: Workspace) -> npt.NDArray[Any]:
     """Rows of other items, (m, d) float64, through the transformation that made ``identifier``."""
-    shift, *matrix = np.asarray(workspace.array(f"transforms/{identifier}")[:])
+    shift, *matrix = ChunkArray.open(workspace, f"transforms/{identifier}").read(0, 0)
     return np.asarray(rows @ np.asarray(matrix) + shift)
 
 
@@ -74,10 +74,9 @@ def _write_map(workspace: Workspace, identifier: str, steps: list[Any], d: int) 
         probe = step.transform(probe)
     found = np.asarray(probe.compute(scheduler="synchronous"), np.float64)
     found[1:] -= found[0]
-    array = workspace.create_array(
-        f"transforms/{identifier}", shape=found.shape, chunks=found.shape, dtype="f8"
-    )
-    array[:] = found
+    shape = (d + 1, found.shape[1])
+    path = f"transforms/{identifier}"
+    ChunkArray.create(workspace, path, shape=shape, chunks=shape, dtype="f8").write(0, 0, found)
 
 
 def _fitted(rows: Any, options: TransformOptions) -> tuple[Any, list[Any]]:

@@ -27,6 +27,7 @@ from l3ae_dist.graphs.execute import (
 from l3ae_dist.graphs.tasks import TileRef
 from l3ae_dist.linalg.sparse_gram import gram_block
 from l3ae_dist.linalg.tiles import TileGrid
+from l3ae_dist.storage.vectors import Vector
 
 Array = npt.NDArray[Any]
 
@@ -97,8 +98,8 @@ def _write_tile(task: GramTask, context: StageContext, started: float) -> TaskRe
         roots = context.params.get("roots")
         tile = gram_block(left if roots is None else _divided(left, context), right, context.dtype)
         if roots is not None:
-            item_roots = context.workspace().array(f"{roots}/items")
-            tile *= np.asarray(item_roots[i])[:, None] * np.asarray(item_roots[j])
+            item_roots = Vector(context.workspace(), f"{roots}/items")
+            tile *= item_roots[i][:, None] * item_roots[j]
         read = 12 * (left.nnz + right.nnz)
     if "features" in context.paths:
         product = _feature_block(context, i, j)
@@ -111,7 +112,7 @@ def _write_tile(task: GramTask, context: StageContext, started: float) -> TaskRe
 
 def _divided(left: sparse.csc_matrix, context: StageContext) -> sparse.csc_matrix:
     """A column block whose rows are divided by the users' sums (GF-CF)."""
-    users = np.asarray(context.workspace().array(f"{context.params['roots']}/users")[:])
+    users = Vector(context.workspace(), f"{context.params['roots']}/users")[:]
     data = left.data.astype(np.float64) * users[left.indices] ** 2
     return sparse.csc_matrix((data, left.indices, left.indptr), shape=left.shape)
 

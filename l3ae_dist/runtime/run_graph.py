@@ -132,6 +132,8 @@ def _recover(
             "written is kept, run the same command again."
         ) from error
     names = {path: name for name, path in context.paths.items()}
+    if error.path not in names:  # a vector of another stage; it is noted, and the next run takes it out
+        raise error
     ref = TileRef(names[error.path], error.i, error.j)
     repair = graph.task_for(ref)
     if repair is not None and _is_sound(context, ref):  # made again since this reader saw it

@@ -1,4 +1,4 @@
-"""Two-dimensional arrays whose chunks are written once, checksummed and marked done.
+"""Arrays of one or two dimensions whose chunks are written once, checksummed and marked done.
 
 A chunk on disk is exactly what Zarr's ``bytes`` + ``crc32c`` codecs write: little-endian rows of the
 full chunk shape (zero beyond the array's edge) followed by a four-byte CRC32C. Any Zarr reader opens
@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from l3ae_dist.errors import DamagedTileError, StageMissingError, WorkspaceError
 from l3ae_dist.storage.direct_io import aligned_buffer
+from l3ae_dist.storage.makers import remedy
 from l3ae_dist.storage.workspace import Workspace
 
 Array = npt.NDArray[Any]
@@ -47,6 +48,8 @@ class ChunkArray:
         Where the array lives. Use :meth:`create` or :meth:`open`.
     shape, chunks, dtype
         As stored; edge chunks may be ragged.
+    flat
+        Whether Zarr sees it as one-dimensional; here it is a single column.
     """
 
     def __init__(
@@ -56,12 +59,15 @@ class ChunkArray:
         shape: tuple[int, int],
         chunks: tuple[int, int],
         dtype: npt.DTypeLike,
+        *,
+        flat: bool = False,
     ) -> None:
         self.workspace = workspace
         self.path = path
         self.shape = shape
         self.chunks = chunks
         self.dtype = np.dtype(dtype)
+        self.flat = flat
         self.grid = (-(-shape[0] // chunks[0]), -(-shape[1] // chunks[1]))
         self.chunk_nbytes = chunks[0] * chunks[1] * self.dtype.itemsize
 
@@ -92,9 +98,13 @@ class ChunkArray:
         meta = json.loads(data) if data is not None else {}
         if meta.get("node_type") != "array":
             raise StageMissingError(f"{workspace.url} holds no array {path!r}; run the stage that makes it.")
-        rows, columns = meta["shape"]
-        chunk_rows, chunk_columns = meta["chunk_grid"]["configuration"]["chunk_shape"]
-        return cls(workspace, path, (rows, columns), (chunk_rows, chunk_columns), meta["data_type"])
+        shape, chunks = meta["shape"], meta["chunk_grid"]["configuration"]["chunk_shape"]
+        flat = len(shape) == 1
+        if flat:
+            shape, chunks = [*shape, 1], [*chunks, 1]
+        (rows, columns), (chunk_rows, chunk_columns) = shape, chunks
+        sizes = (rows, columns), (chunk_rows, chunk_columns)
+        return cls(workspace, path, *sizes, meta["data_type"], flat=flat)
 
     def valid_shape(self, i: int, j: int) -> tuple[int, int]:
         """Rows and columns of chunk (i, j) that lie inside the array."""
@@ -303,13 +313,12 @@ class ChunkArray:
         return f"{self._mark_prefix}/{mark.i}.{mark.j}.{mark.crc:08x}"
 
     def _key(self, i: int, j: int) -> str:
-        return f"{self.path}/c/{i}/{j}"
+        return f"{self.path}/c/{i}" if self.flat else f"{self.path}/c/{i}/{j}"
 
     def _damaged(self, i: int, j: int, what: str) -> DamagedTileError:
         note_damage(self.workspace, self.path, i, j, what)
         return DamagedTileError(
-            f"chunk ({i}, {j}) of {self.path} in {self.workspace.url} {what}; "
-            "`l3ae-dist run` repairs it when its inputs are kept.",
+            f"chunk ({i}, {j}) of {self.path} in {self.workspace.url} {what}; {remedy(self.path)}.",
             path=self.path,
             i=i,
             j=j,

@@ -20,7 +20,7 @@ from l3ae_dist.storage.blobs import Blobs, open_blobs
 if TYPE_CHECKING:
     from l3ae_dist.storage.chunks import ChunkArray
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _FORMAT_KEY = "l3ae_dist_format"
 
 

@@ -1,0 +1,80 @@
+"""One-dimensional arrays with checked chunks, read by ranges."""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from l3ae_dist.errors import DamagedTileError, StageMissingError
+from l3ae_dist.storage.chunks import ChunkArray, note_damage
+from l3ae_dist.storage.makers import remedy
+from l3ae_dist.storage.workspace import Workspace
+
+Array = npt.NDArray[Any]
+# Entries of a chunk: a read of a few rows reads one chunk whole.
+_CHUNK = 1 << 18
+# Chunks of a long range that are read at once: an object store answers late, but to many.
+_AT_ONCE = 8
+
+
+class Vector:
+    """A stored 1-D array; ``vector[start:stop]`` reads and verifies the chunks of that range alone.
+
+    Parameters
+    ----------
+    workspace, path
+        Where :func:`write_vector` put it.
+
+    Raises
+    ------
+    DamagedTileError
+        When the array is gone, and from reads when a chunk of the range is missing or fails its CRC32C.
+    """
+
+    def __init__(self, workspace: Workspace, path: str) -> None:
+        try:
+            self._chunks = ChunkArray.open(workspace, path)
+        except StageMissingError as error:
+            raise missing_array(workspace, path) from error
+        self.shape = (self._chunks.shape[0],)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice) -> Array:
+        start, stop, _ = rows.indices(len(self))
+        out: Array = np.empty(max(0, stop - start), self._chunks.dtype)
+        if not len(out):
+            return out
+        step = self._chunks.chunks[0]
+
+        def copy(i: int) -> None:
+            first, last = max(start, i * step), min(stop, (i + 1) * step)
+            chunk = self._chunks.read(i, 0)[:, 0]
+            out[first - start : last - start] = chunk[first - i * step : last - i * step]
+
+        chunks = range(start // step, -(-stop // step))
+        if len(chunks) == 1:
+            copy(chunks[0])
+            return out
+        with ThreadPoolExecutor(min(_AT_ONCE, len(chunks))) as pool:
+            list(pool.map(copy, chunks))
+        return out
+
+
+def write_vector(workspace: Workspace, path: str, values: Array) -> None:
+    """Store a 1-D numeric array, each chunk with its done-mark."""
+    # stored chunks are whole: a short vector has a short one
+    chunk = min(_CHUNK, max(1, len(values)))
+    workspace.delete(path)
+    workspace.create_array(path, shape=values.shape, chunks=(chunk,), dtype=values.dtype)
+    array = ChunkArray.open(workspace, path)
+    for i in range(array.grid[0]):
+        array.write(i, 0, np.asarray(values[array.row_range(i)])[:, None])
+
+
+def missing_array(workspace: Workspace, path: str) -> DamagedTileError:
+    """The error for an array that a finished stage made and that is gone; noted for the next run."""
+    note_damage(workspace, path, -1, -1, "has no array")
+    return DamagedTileError(f"{path} is missing from {workspace.url}; {remedy(path)}.", path=path)
