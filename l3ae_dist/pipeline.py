@@ -238,7 +238,7 @@ class _Run:
         self.workspace.write_doc(LAST_RUN_DOC, {"dataset": dataset.id, "embedding": embedding})
 
     def _embed(self, dataset: Dataset, embedding: str, embeddings: Any) -> None:
-        from l3ae_dist.embed.run import embed_items, embedding_id, import_embeddings
+        from l3ae_dist.embed.run import check_text, embed_items, embedding_id, import_embeddings
 
         if self.config.model.uses == "words":
             make_words(dataset, self.config.words, self.workspace)
@@ -253,13 +253,16 @@ class _Run:
                 f"the embeddings {embedding} are damaged or incomplete, and this run has no source for them; "
                 "give the embeddings (data.embeddings) or the encoder they were made with."
             )
+        check_text(dataset)
         from l3ae_dist.runtime.ray_session import ray_session
 
-        with ray_session() as session:
+        compute = self.config.compute
+        with ray_session(dashboard=compute.ray_dashboard) as session:
             self.processes.ray = session.pids
             if session.dashboard_url:
                 self.events({"kind": "log", "message": f"Ray dashboard: {session.dashboard_url}"})
-            embed_items(dataset, self.config.encoder, self.workspace, on_event=self.events)
+            pool: dict[str, Any] = {"num_actors": compute.actors, "num_gpus_per_actor": compute.gpus_per_actor}
+            embed_items(dataset, self.config.encoder, self.workspace, **pool, on_event=self.events)
             self.processes.ray = list
 
     def _plan(

@@ -15,7 +15,7 @@ from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.fingerprint import fingerprint
 from l3ae_dist.storage.workspace import Workspace
 
-__all__ = ["embed_items", "embedding_id", "import_embeddings", "import_id"]
+__all__ = ["check_text", "embed_items", "embedding_id", "import_embeddings", "import_id"]
 
 OnEvent = Callable[[dict[str, Any]], None]
 # the second chunk waits at the actor while the first is computed, so that it never idles
@@ -27,6 +27,12 @@ _MEMORY_INTERVAL = 1.0
 def embedding_id(dataset: str, options: EncoderOptions) -> str:
     """Name of the embeddings of a dataset under these options; batching does not count."""
     return fingerprint([dataset, options.resolved().model_dump(exclude={"batch_tokens", "rows_per_chunk"})])
+
+
+def check_text(dataset: Dataset) -> None:
+    """Raise :class:`DataError` when there is nothing to embed; cheap, so that Ray need not start first."""
+    if not dataset.has_text:
+        raise DataError("the items have no text to embed; set text_columns or give embeddings.")
 
 
 def embed_items(
@@ -72,8 +78,7 @@ def embed_items(
     identifier = embedding_id(dataset.id, options)
     if workspace.stage_done("embed", identifier) is not None:
         return identifier
-    if not dataset.has_text:
-        raise DataError("the items have no text to embed; set text_columns or give embeddings.")
+    check_text(dataset)
     from l3ae_dist.embed.actors import start_actors
 
     started = time.perf_counter()
@@ -165,14 +170,15 @@ class _Pool:
             self._feed(actor)
 
     def _open(self, dim: int) -> None:
-        """Make the array once the first actor has told the dimension, and list what is missing."""
-        array = ChunkArray.create(
-            self._dataset.workspace,
-            self._path,
-            shape=(self._dataset.n_items, dim),
-            chunks=(self._rows_per_chunk, dim),
-            dtype="float32",
-        )
+        """Make the array once the first actor has told the dimension, and list what is missing.
+
+        What was begun with other row chunks goes on with those, so that no finished row is lost.
+        """
+        workspace, shape, rows = self._dataset.workspace, (self._dataset.n_items, dim), self._rows_per_chunk
+        if workspace.has(self._path):
+            begun = ChunkArray.open(workspace, self._path)
+            rows = begun.chunks[0] if begun.shape == shape else rows
+        array = ChunkArray.create(workspace, self._path, shape=shape, chunks=(rows, dim), dtype="float32")
         finished = array.done()
         self._total = array.grid[0]
         self._done = len(finished)

@@ -250,7 +250,7 @@ def _os_error(error: OSError, path: Path, verb: str) -> WorkspaceError:
     return WorkspaceError(f"cannot {verb} {path}: {fix}.")
 
 
-_SCHEMES = {"s3", "gs", "az", "abfs", "memory"}
+_SCHEMES = {"s3", "gs", "az", "abfs"}
 
 
 def open_blobs(url: str | Path, *, durable: bool = False) -> Blobs:
