@@ -261,7 +261,10 @@ class _Run:
             self.processes.ray = session.pids
             if session.dashboard_url:
                 self.events({"kind": "log", "message": f"Ray dashboard: {session.dashboard_url}"})
-            pool: dict[str, Any] = {"num_actors": compute.actors, "num_gpus_per_actor": compute.gpus_per_actor}
+            pool: dict[str, Any] = {
+                "num_actors": compute.actors,
+                "num_gpus_per_actor": compute.gpus_per_actor,
+            }
             embed_items(dataset, self.config.encoder, self.workspace, **pool, on_event=self.events)
             self.processes.ray = list
 
