@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INPUTS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults lint types parity bench-engine bench-books clean
+.PHONY: help demo test faults lint types parity bench-engine bench-books bench-model bench-cluster clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,12 @@ bench-engine: $(VENV)/.installed-test  ## the tile engine against LAPACK, dask.a
 
 bench-books: $(VENV)/.installed-test  ## fit Amazon Books out of core within 2 GiB
 	$(BIN)/python benchmarks/books_out_of_core.py
+
+bench-model: $(VENV)/.installed-test  ## sweep, cold start, export, serving
+	$(BIN)/python benchmarks/model.py
+
+bench-cluster: $(VENV)/.installed-test  ## the back ends against each other, and 1 and 2 workers (minutes)
+	$(BIN)/python benchmarks/cluster.py
 
 clean:  ## remove caches and the demo's workspace; the environment stays
 	rm -rf demo-workspace build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

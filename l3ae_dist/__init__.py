@@ -7,6 +7,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from l3ae_dist.appending import append
+    from l3ae_dist.estimator import EASE, L3AE
     from l3ae_dist.estimators import (
         GFCF,
         AdditiveEASE,
@@ -16,8 +18,8 @@ if TYPE_CHECKING:
         L3AECollective,
         TextSimilarity,
     )
-    from l3ae_dist.model import EASE, L3AE
     from l3ae_dist.storage.workspace import Workspace
+    from l3ae_dist.sweeps import sweep
 
 __version__ = "0.1.0"
 __all__ = [
@@ -32,10 +34,12 @@ __all__ = [
     "TextSimilarity",
     "Workspace",
     "__version__",
+    "append",
+    "sweep",
 ]
 
 _HOME = {
-    "EASE": "l3ae_dist.model",
+    "EASE": "l3ae_dist.estimator",
     "EASEText": "l3ae_dist.estimators",
     "TextSimilarity": "l3ae_dist.estimators",
     "CollectiveEASE": "l3ae_dist.estimators",
@@ -43,8 +47,10 @@ _HOME = {
     "AdditiveEASE": "l3ae_dist.estimators",
     "L3AEAdditive": "l3ae_dist.estimators",
     "GFCF": "l3ae_dist.estimators",
-    "L3AE": "l3ae_dist.model",
+    "L3AE": "l3ae_dist.estimator",
     "Workspace": "l3ae_dist.storage.workspace",
+    "append": "l3ae_dist.appending",
+    "sweep": "l3ae_dist.sweeps",
 }
 
 

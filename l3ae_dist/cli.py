@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
+from l3ae_dist.cli_append import append
 from l3ae_dist.cli_support import (
     EXIT_CODES,
     build_config,
@@ -15,6 +16,7 @@ from l3ae_dist.cli_support import (
     run_with_progress,
     set_debug,
 )
+from l3ae_dist.cli_sweep import sweep
 
 _EPILOG = "Exit codes: " + "; ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items()) + "."
 
@@ -170,11 +172,15 @@ def evaluate(
     workspace: WorkspaceOption = None,
     memory_budget: Memory = None,
     workers: Workers = None,
+    by: Annotated[
+        list[str], typer.Option("--by", help="popularity (of items), activity (of users); repeatable.")
+    ] = [],  # noqa: B006
     as_json: AsJson = False,
 ) -> None:
     """Evaluate the fitted models of a workspace on its validation and test splits."""
     flags = _flags(workspace, memory_budget, workers, None)
-    chosen = build_config(config, settings, **flags)
+    groups = [f"evaluate.by=[{', '.join(by)}]"] if by else []
+    chosen = build_config(config, [*settings, *groups], **flags)
     from l3ae_dist.pipeline import evaluate_workspace
 
     _show(
@@ -208,20 +214,44 @@ Count = Annotated[int, typer.Option("-n", "--n", min=1, help="How many per row."
 @guarded
 def recommend(
     workspace: WorkspaceArgument,
-    users: Annotated[list[str], typer.Argument(metavar="USER...", help="User ids.")],
+    users: Annotated[
+        list[str] | None, typer.Argument(metavar="[USER]...", help="User ids.", show_default=False)
+    ] = None,
     n: Count = 20,
     include_liked: Annotated[bool, typer.Option(help="Also recommend what the user has.")] = False,
+    output: Annotated[str | None, typer.Option(help="Parquet file or URL to write instead.")] = None,
+    everyone: Annotated[bool, typer.Option("--all", help="All known users; needs --output.")] = False,
+    histories: Annotated[str | None, typer.Option(help="Table user_id, item_id(, weight): fold-in.")] = None,
+    allow: Annotated[str | None, typer.Option(help="Table item_id(, user_id): of these items only.")] = None,
+    block: Annotated[str | None, typer.Option(help="Table item_id(, user_id): none of these.")] = None,
+    reasons: Annotated[int, typer.Option(min=0, help="History items that contribute most, per row.")] = 0,
+    memory_budget: Annotated[str, typer.Option(help="Bytes to hold at once.")] = "2GiB",
     as_json: AsJson = False,
 ) -> None:
-    """Recommend items to users."""
+    """Recommend items to users: print them, or write Parquet and report users per second."""
+    from l3ae_dist.cli_recommend import recommend_to_file, recommend_to_screen
     from l3ae_dist.model import load_model
 
     with output_to_stderr():
-        model = load_model(workspace)
-        found = call_with_ids(
-            lambda ids: model.recommend(ids, n=n, filter_already_liked=not include_liked), users
+        model = load_model(workspace, memory_budget=memory_budget)
+        options = {"n": n, "filter_already_liked": not include_liked, "return_reasons": reasons}
+        whom = (users or [], everyone, histories)
+        if output is not None:
+            report = recommend_to_file(model, output, whom, allow, block, options)
+        else:
+            found = recommend_to_screen(model, whom, allow, block, options)
+    if output is None:
+        _show_records(found.to_dict("records"), "recommendations", as_json)
+    elif as_json:
+        print_json(report)
+    else:
+        typer.echo(
+            f"{report['rows']:,} rows for {report['users']:,} users in {report['seconds']:.1f} s "
+            f"({report['users_per_second']:,.0f} users per second): {report['output']}"
         )
-    _show_records(found.to_dict("records"), "recommendations", as_json)
+
+
+Kind = Annotated[str, typer.Option(help="weights, semantic or collaborative.")]
 
 
 @app.command()
@@ -230,6 +260,7 @@ def similar(
     workspace: WorkspaceArgument,
     items: Annotated[list[str], typer.Argument(metavar="ITEM...", help="Item ids.")],
     n: Count = 10,
+    kind: Kind = "weights",
     as_json: AsJson = False,
 ) -> None:
     """Show the items that owning an item speaks most for."""
@@ -237,7 +268,7 @@ def similar(
 
     with output_to_stderr():
         model = load_model(workspace)
-        found = call_with_ids(lambda ids: model.similar_items(ids, n=n), items)
+        found = call_with_ids(lambda ids: model.similar_items(ids, n=n, kind=kind), items)  # type: ignore[arg-type]
     _show_records(found.to_dict("records"), "similar", as_json)
 
 
@@ -250,7 +281,39 @@ def explain(workspace: WorkspaceArgument, user: str, item: str, as_json: AsJson 
     with output_to_stderr():
         model = load_model(workspace)
         found = call_with_ids(lambda users, items: model.explain(users[0], items[0]), [user], [item])
-    _show_records(found.to_dict("records"), "explanation", as_json)
+    if as_json:
+        print_json({"explanation": found.to_dict("records")})
+        return
+    from rich.console import Console
+
+    from l3ae_dist.cli_recommend import explanation_table
+
+    Console(highlight=False).print(explanation_table(user, item, found.to_dict("records")))
+
+
+@app.command()
+@guarded
+def export(
+    workspace: WorkspaceArgument,
+    out: Annotated[str, typer.Argument(metavar="OUT", help="Folder to write.")],
+    k: Annotated[str, typer.Option("--k", help="Weights kept for each item, or all.")] = "100",
+    form: Annotated[str, typer.Option("--format", help="npz, parquet or both.")] = "npz",
+    memory_budget: Annotated[str, typer.Option("--memory-budget", help="Bytes it may hold.")] = "2GiB",
+    as_json: AsJson = False,
+) -> None:
+    """Export the largest weights of a model, to serve with NumPy and SciPy alone."""
+    from l3ae_dist.model import load_model
+
+    weights: Any = int(k) if k.isdecimal() else k
+    header = run_with_progress(
+        lambda on_event: load_model(workspace).export_weights(
+            out, weights, format=form, memory_budget=memory_budget, on_event=on_event
+        )
+    )
+    if as_json:
+        print_json({**header, "path": out})
+    else:
+        typer.echo(f"{header['entries']:,} weights of {header['n_items']:,} items in {out}")
 
 
 @app.command()
@@ -284,6 +347,10 @@ def verify(workspace: WorkspaceArgument, as_json: AsJson = False) -> None:
         from l3ae_dist.errors import DamagedTileError
 
         raise typer.Exit(DamagedTileError.exit_code)
+
+
+app.command()(append)
+app.command()(sweep)
 
 
 def main() -> None:

@@ -9,6 +9,10 @@ from rich.table import Table
 from rich.text import Text
 
 _SHOWN = ("recall@20", "ndcg@20")
+_GROUPS = {
+    "by_item_popularity": "By item popularity: fifths of the training interactions (test split)",
+    "by_user_activity": "By user activity: fifths of the users (test split)",
+}
 
 
 def human_bytes(count: float) -> str:
@@ -49,12 +53,34 @@ def model_table(models: Mapping[str, Mapping[str, Any]]) -> Table:
     return table
 
 
+def group_table(models: Mapping[str, Mapping[str, Any]], key: str, title: str) -> Table:
+    """Every model's figures of the test split in each group of items or users."""
+    groups = {name: figures["test"][key] for name, figures in models.items() if key in figures["test"]}
+    first = next(iter(groups.values()))
+    metrics = [name for name in _SHOWN if name in first[0]] or [k for k in first[0] if "@" in k][:2]
+    table = Table(title=title)
+    table.add_column("interactions")
+    sizes = [name for name in ("items", "users") if name in first[0]]
+    for heading in [*sizes, *(f"{name} {metric}" for name in groups for metric in metrics)]:
+        table.add_column(escape(heading), justify="right")
+    for i, group in enumerate(first):
+        least, most = group["interactions"]
+        cells = [f"{least:,}" if least == most else f"{least:,} to {most:,}"]
+        cells += [f"{group[size]:,}" for size in sizes]
+        cells += [_number(rows[i][metric]) for rows in groups.values() for metric in metrics]
+        table.add_row(*cells)
+    return table
+
+
 def print_result(console: Console, result: Mapping[str, Any]) -> None:
     """The outcome of a run: grid, models, comparison, examples, certificate, memory, workspace."""
     if result.get("grid"):
         console.print(grid_table(result["grid"]))
     if result.get("models"):
         console.print(model_table(result["models"]))
+        for key, title in _GROUPS.items():
+            if any(key in figures.get("test", {}) for figures in result["models"].values()):
+                console.print(group_table(result["models"], key, title))
     if result.get("comparison"):
         console.print(comparison_sentence(result["comparison"]), soft_wrap=True)
     for example in result.get("examples", []):

@@ -16,6 +16,7 @@ from l3ae_dist.data.options import IngestOptions, WordOptions
 from l3ae_dist.embed.options import EncoderOptions, TransformOptions
 from l3ae_dist.errors import ConfigError
 from l3ae_dist.members import ADDITIVE, MEMBERS, Features, ModelSpec
+from l3ae_dist.sweep_options import SweepOptions
 
 ENVIRONMENT_PREFIX = "L3AE__"
 METRICS = ("recall", "truncated_recall", "ndcg", "hit_rate", "mrr")
@@ -159,6 +160,8 @@ class EvaluateConfig(Section):
     """Picks the regularisers and is compared between models."""
     ks: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(5, 10, 20, 50), min_length=1)
     """Cut-offs of the metrics; that of ``metric`` is added."""
+    by: tuple[Literal["popularity", "activity"], ...] = ()
+    """Also measure by item popularity and by user activity, in fifths."""
     bootstrap: int = Field(default=1000, ge=0)
     """Resamples of the paired bootstrap interval; 0 leaves it out."""
     seed: int = Field(default=0, ge=0)
@@ -190,16 +193,23 @@ class ComputeConfig(Section):
     cluster keep the threads that they were started with."""
     tile_size: int | None = Field(default=None, ge=1)
     """Rows and columns of a tile; chosen from the memory budget when null."""
-    cluster: Literal["local", "address"] = "local"
-    """Start worker processes here, or use an existing Dask scheduler."""
+    cluster: Literal["local", "ray", "address", "synchronous"] = "local"
+    """Start worker processes here, or as actors of Ray, or use an existing Dask scheduler; or run every
+    task in this process, for debugging. With ray, ``workers``, ``threads`` and ``memory_budget`` come
+    from the cluster's nodes unless they are set."""
     address: str | None = None
     """The scheduler's address when ``cluster`` is ``address``."""
     insecure: bool = False
     """Allow an unencrypted scheduler off this machine."""
     dashboard: bool = True
-    """Serve the Dask dashboard (on 127.0.0.1)."""
-    keep: tuple[Literal["L", "Linv"], ...] = ()
-    """Factors to keep after the stage that needs them; they make single tiles repairable."""
+    """Serve the Dask dashboard."""
+    dashboard_address: str = Field(default="127.0.0.1:0", pattern=r"^\S*:[0-9]+$")
+    """Where, as HOST:PORT; port 0 is a free one."""
+    start_timeout: Positive = 600
+    """Seconds to wait for the resources of a Ray cluster, which may have to start nodes."""
+    keep: tuple[Literal["L", "Linv", "P"], ...] = ()
+    """Factors to keep after the stage that needs them, which makes single tiles repairable; with P, the
+    inverses of all ridges that are tried and not only the chosen one."""
     durable: bool = False
     """Flush every write to the disk, so that finished tiles survive a power cut."""
     actors: int | None = Field(default=None, ge=1)
@@ -215,9 +225,9 @@ class ComputeConfig(Section):
             raise ConfigError(
                 "compute.cluster is address but compute.address is not set; set it to tls://HOST:PORT"
             )
-        if self.cluster == "local" and self.address:
+        if self.cluster != "address" and self.address:
             raise ConfigError(
-                f"compute.address is {self.address!r} but compute.cluster is local; "
+                f"compute.address is {self.address!r} but compute.cluster is {self.cluster}; "
                 "set compute.cluster=address"
             )
         return self
@@ -240,6 +250,8 @@ class RunConfig(Section):
     """The model, unless ``grid`` picks its regularisers."""
     grid: GridConfig | None = None
     """Pick each model's regularisers on the validation split."""
+    sweep: SweepOptions | None = None
+    """What `l3ae-dist sweep` tries."""
     evaluate: EvaluateConfig = EvaluateConfig()
     """What is measured."""
     compute: ComputeConfig = ComputeConfig()

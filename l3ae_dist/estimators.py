@@ -1,12 +1,12 @@
-"""The other members of the family as scikit-learn estimators; L3AE and EASE are in :mod:`l3ae_dist.model`."""
+"""The other members of the family as estimators; L3AE and EASE are in :mod:`l3ae_dist.estimator`."""
 
 from typing import Any
 
+from l3ae_dist.estimator import Estimator
 from l3ae_dist.members import MEMBERS
-from l3ae_dist.model import _Estimator
 
 
-class _Member(_Estimator):
+class _Member(Estimator):
     """A member whose parameters, beside the sections, are those of its table in :mod:`l3ae_dist.members`."""
 
     def _model_section(self) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.family import make_head
 from l3ae_dist.graphs.score import ScoreGraph, take_rows
 from l3ae_dist.members import MEMBERS, ModelSpec
-from l3ae_dist.metrics import evaluate_top, per_user
+from l3ae_dist.metrics import by_item_popularity, by_user_activity, evaluate_top, per_user
 from l3ae_dist.ranking import merge_top_k
 from l3ae_dist.solve import Solver
 from l3ae_dist.storage.chunks import ChunkArray
@@ -140,11 +140,19 @@ def _merge(solver: Solver, base: str, heads: int, k: int) -> None:
         solver.workspace.delete(f"{base}/{name}")
 
 
-def measure(lists: TopLists, spec: ModelSpec, split: str, ks: tuple[int, ...]) -> dict[str, Any]:
-    """All metrics of one model on ``valid`` or ``test``."""
-    dataset = lists.solver.dataset
+def measure(
+    lists: TopLists, spec: ModelSpec, split: str, ks: tuple[int, ...], by: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """All metrics of one model on ``valid`` or ``test``, also ``by`` item popularity or user activity."""
+    dataset, top = lists.solver.dataset, lists.of(spec)
     truth = take_rows(dataset, split, lists.users)
-    return evaluate_top(lists.of(spec), truth, dataset.popularity(), ks)
+    popularity = dataset.popularity()
+    result = evaluate_top(top, truth, popularity, ks)
+    if "popularity" in by:
+        result["by_item_popularity"] = by_item_popularity(top, truth, popularity, ks)
+    if "activity" in by:
+        result["by_user_activity"] = by_user_activity(top, truth, dataset.activity()[lists.users], ks)
+    return result
 
 
 def measure_users(lists: TopLists, spec: ModelSpec, split: str, metric: str) -> Array:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from l3ae_dist.data.features import feature_path, features_times, open_rows, squared_norms
 from l3ae_dist.graphs.head import Head, MatrixTerm, ProductTerm
 from l3ae_dist.graphs.semantic import ProductGraph
-from l3ae_dist.linalg.closed_form import product_column_scale
+from l3ae_dist.linalg.closed_form import column_slope, product_column_scale
 from l3ae_dist.linalg.spectral import certificate_tolerance, condition_number
 from l3ae_dist.members import ADDITIVE, COLLECTIVE, ModelSpec
 from l3ae_dist.solve import Factor, Solver
@@ -77,9 +77,7 @@ def _l3ae(solver: Solver, spec: ModelSpec, factor: Factor, store: "_Vectors") ->
 
 def _l3ae_direct(solver: Solver, spec: ModelSpec, factor: Factor, store: "_Vectors") -> Head:
     """``B = P diag(c) + reg_e (P C) + I``."""
-    semantic = solver.inverse(float(spec.reg_f or 0.0), semantic_system(solver.embedding))
-    path = make_product(solver, factor, semantic)
-    pc = solver.vector(solver.row_stage(f"{path}-diagonal", 1, "diagonal_rows", {"P": path}, "float64"))
+    path, pc = _product(solver, factor, float(spec.reg_f or 0.0))
     c = store("c", product_column_scale(solver.vector(solver.diagonal(factor)), pc, spec.reg_e))
     return Head(
         spec.name,
@@ -87,9 +85,40 @@ def _l3ae_direct(solver: Solver, spec: ModelSpec, factor: Factor, store: "_Vecto
     )
 
 
+def slope_head(solver: Solver, ridge: float, reg_f: float) -> Head:
+    """What L3AE's scores gain per unit of reg_e: at one ridge they are EASE's plus reg_e times these."""
+    factor = solver.inverse(ridge)
+    store = _Vectors(solver, ModelSpec("L3AE", ridge, reg_f))
+    diagonal = solver.vector(solver.diagonal(factor))
+    if solver.route == "direct":
+        path, pc = _product(solver, factor, reg_f)
+        scale = store("slope", column_slope(diagonal, pc, 0.0))
+        product = MatrixTerm(path, 1.0, "semantic", symmetric=False)
+        return Head("L3AE", (MatrixTerm(factor.path, scale), product), (), 0.0)
+    semantic = solver.semantic(reg_f)
+    a = solver.vector(f"{semantic}/a")
+    pc = solver.vector(solver.product_diagonal(factor, reg_f))
+    scale = store("slope", column_slope(diagonal, pc, a))
+    low_rank = ProductTerm(solver.cross(factor), f"{semantic}/V")
+    return Head("L3AE", (MatrixTerm(factor.path, scale),), (low_rank,), 0.0)
+
+
+def _product(solver: Solver, factor: Factor, reg_f: float) -> tuple[str, Array]:
+    """Path of the tiles of ``P C``, and its diagonal."""
+    semantic = solver.inverse(reg_f, semantic_system(solver.embedding))
+    path = make_product(solver, factor, semantic)
+    diagonal = solver.row_stage(f"{path}-diagonal", 1, "diagonal_rows", {"P": path}, "float64")
+    return path, solver.vector(diagonal)
+
+
+def product_path(factor: Factor, semantic: Factor) -> str:
+    """Where ``P C`` is or would be."""
+    return f"crosses/{factor.id}/{semantic.id}/PC"
+
+
 def make_product(solver: Solver, factor: Factor, semantic: Factor) -> str:
     """``P C`` in n x n tiles (direct route), 2 n^3 flops; returns its path."""
-    path = f"crosses/{factor.id}/{semantic.id}/PC"
+    path = product_path(factor, semantic)
     identifier = fingerprint(path)
     if solver.workspace.stage_done("assemble", identifier) is None or not solver.workspace.has(path):
         solver.tiles(path, solver.plan.dtype)
@@ -195,6 +224,8 @@ def model_arrays(solver: Solver, spec: ModelSpec, head: Head) -> dict[str, str |
         arrays["M"] = product.right.removesuffix("/V") + "/M"
         if spec.name == "L3AE":
             arrays["Q"] = product.left
+    if spec.with_semantics and solver.route == "direct":
+        arrays["P1"] = solver.factor(float(spec.reg_f or 0.0), semantic_system(solver.embedding)).path
     if spec.with_features:
         arrays["F"] = feature_path(str(solver.embedding))
     return arrays

@@ -58,8 +58,11 @@ class ModelSpec:
 
     @property
     def ridge(self) -> float:
-        """``reg_x + reg_e``; 0 for a model without interactions in its system."""
-        return self.reg_x + self.reg_e
+        """``reg_x + reg_e``; 0 for a model without interactions in its system.
+
+        To twelve digits, so that every split of one ridge shares its factorisation.
+        """
+        return float(f"{self.reg_x + self.reg_e:.12g}")
 
     @property
     def with_interactions(self) -> bool:

@@ -12,6 +12,8 @@ from scipy import sparse
 
 Array = npt.NDArray[Any]
 METRICS = ("recall", "truncated_recall", "ndcg", "hit_rate", "mrr")
+GROUPS = 5
+"""Into how many groups items and users are split."""
 
 
 def hits(top: Array, truth: sparse.csr_matrix) -> Array:
@@ -48,6 +50,28 @@ def per_user(top: Array, truth: sparse.csr_matrix, name: str) -> Array:
     (users,) float64.
     """
     return _from_hits(hits(top, truth), np.diff(truth.indptr), name)
+
+
+def per_user_of_ranks(ranks: Array, indptr: Array, name: str) -> Array:
+    """The same from the ranks of the held-out items, without top lists.
+
+    Parameters
+    ----------
+    ranks, indptr
+        (held-out,) rank of each held-out item among the candidates, 0 is best; those of user u are
+        ``ranks[indptr[u] : indptr[u + 1]]``.
+    name
+        As in :func:`per_user`.
+
+    Returns
+    -------
+    (users,) float64.
+    """
+    counts = np.diff(indptr)
+    hit = np.zeros((len(counts), int(name.partition("@")[2])), bool)
+    found = np.flatnonzero(ranks < hit.shape[1])
+    hit[np.repeat(np.arange(len(counts)), counts)[found], ranks[found]] = True
+    return _from_hits(hit, counts, name)
 
 
 def _from_hits(hit: Array, counts: Array, name: str) -> Array:
@@ -106,6 +130,77 @@ def restrict(truth: sparse.csr_matrix, items: Array) -> sparse.csr_matrix:
     return sparse.csr_matrix((truth.data[mask], truth.indices[mask], indptr), shape=truth.shape)
 
 
+def quantile_groups(values: Array, weights: Array, count: int = GROUPS) -> list[Array]:
+    """Positions in groups of about equal weight, from the largest values to the smallest.
+
+    Equal values are never separated, so that a group may be larger than another, and empty ones are left
+    out: a value belongs to the group in which the weight of all larger values ends.
+
+    >>> quantile_groups(np.array([1, 9, 1, 4]), np.ones(4), 2)
+    [array([1, 3]), array([0, 2])]
+    """
+    order = np.argsort(-values, kind="stable")
+    ranked, before = values[order], np.cumsum(weights[order]) - weights[order]
+    first = np.searchsorted(-ranked, -ranked)  # where the run of equal values begins
+    share = before[first] / max(weights.sum(), 1)
+    group = np.minimum((count * share).astype(np.int64), count - 1)
+    return [np.sort(order[group == g]) for g in np.unique(group)]
+
+
+def by_item_popularity(
+    top: Array, truth: sparse.csr_matrix, popularity: Array, ks: tuple[int, ...]
+) -> list[dict[str, Any]]:
+    """Recall and NDCG on the held-out items of each fifth of the training interactions.
+
+    The most popular items that make up a fifth of the interactions come first, the rarest items last.
+    Rankings stay over the full catalog and the ground truth is filtered, as for head and tail; users
+    without a held-out item in a group do not count in it.
+
+    Returns
+    -------
+    For each group: ``items``, the least and most ``interactions`` of an item, ``users``, and the metrics.
+    """
+    found = []
+    for items in quantile_groups(popularity, popularity):
+        wanted = restrict(truth, items)
+        bounds = {"items": len(items), **_bounds(popularity[items]), "users": _with_truth(wanted)}
+        found.append({**bounds, **_means(top, wanted, ks, ("recall", "ndcg"))})
+    return found
+
+
+def by_user_activity(
+    top: Array, truth: sparse.csr_matrix, activity: Array, ks: tuple[int, ...]
+) -> list[dict[str, Any]]:
+    """Recall and NDCG of each fifth of the evaluated users, the most active first.
+
+    Parameters
+    ----------
+    top, truth, ks
+        As :func:`evaluate_top` takes them.
+    activity
+        (users,): how many interactions of each user the model knows.
+
+    Returns
+    -------
+    For each group: the least and most ``interactions`` of a user, ``users`` and the metrics.
+    """
+    evaluated = np.flatnonzero(np.diff(truth.indptr))
+    found = []
+    for group in quantile_groups(activity[evaluated], np.ones(len(evaluated))):
+        users = evaluated[group]
+        bounds = {**_bounds(activity[users]), "users": len(users)}
+        found.append({**bounds, **_means(top[users], truth[users], ks, ("recall", "ndcg"))})
+    return found
+
+
+def _bounds(values: Array) -> dict[str, list[int]]:
+    return {"interactions": [int(values.min()), int(values.max())]}
+
+
+def _with_truth(truth: sparse.csr_matrix) -> int:
+    return int((np.diff(truth.indptr) > 0).sum())
+
+
 def _mean(values: Array) -> float:
     return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
 
@@ -124,7 +219,7 @@ def evaluate_top(
     for k in ks:
         shown = top[:, :k]
         result[f"coverage@{k}"] = len(np.unique(shown[shown >= 0])) / truth.shape[1]
-    result["users"] = int((np.diff(truth.indptr) > 0).sum())
+    result["users"] = _with_truth(truth)
     head = head_items(popularity)
     tail = np.setdiff1d(np.arange(truth.shape[1]), head)
     result["head"] = _means(top, restrict(truth, head), ks, ("recall", "ndcg"))

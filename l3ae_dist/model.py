@@ -1,348 +1,321 @@
-"""The estimators people use: fit, recommend, similar_items, explain; a fitted model is its workspace."""
+"""A fitted model is its workspace: opened in no time, asked for recommendations, neighbours and reasons."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
-from sklearn.base import BaseEstimator
-from sklearn.exceptions import NotFittedError
 
-from l3ae_dist.data.dataset import Dataset
-from l3ae_dist.errors import ConfigError, StageMissingError
-from l3ae_dist.graphs.head import Head, History, Parts, Scorer, head_entries
-from l3ae_dist.graphs.score import take_rows
-from l3ae_dist.linalg.tiles import TileGrid
-from l3ae_dist.ranking import merge_top_k, top_k
-from l3ae_dist.storage.chunks import ChunkArray
-from l3ae_dist.storage.tile_reader import ReadCount, TileReader
+from l3ae_dist.batch_scoring import Candidates
+from l3ae_dist.cold_start import new_items, write_added
+from l3ae_dist.errors import ConfigError
+from l3ae_dist.graphs.head import Head
+from l3ae_dist.graphs.panels import restricted
+from l3ae_dist.model_arrays import ModelArrays
+from l3ae_dist.queries import ItemList, history_of, users_of
+from l3ae_dist.ranking import top_k
+from l3ae_dist.recommending import Query, common_items, recommend_batch
 from l3ae_dist.storage.workspace import Workspace
 
 Array = npt.NDArray[Any]
-_BATCH = 512
+Kind = Literal["weights", "semantic", "collaborative"]
+_COLD_ROWS = 64
 
 
-class FittedModel:
-    """A model in a workspace: opened in no time, tiles are read as they are needed.
+class FittedModel(ModelArrays):
+    """A model in a workspace: tiles are read as they are needed, and kept within the memory budget.
 
     Parameters
     ----------
     workspace
         A workspace in which a fit has finished.
+    memory_budget
+        Bytes that a call may hold (such as ``"2GiB"``), half of it for what is kept between calls.
+    threads
+        Threads of a call; all cores when None.
 
     Raises
     ------
     StageMissingError
-        When it holds no model.
+        When the workspace holds no model.
     """
 
-    def __init__(self, workspace: Workspace) -> None:
-        document = workspace.read_doc("model")
-        if document is None:
-            raise StageMissingError(f"{workspace.url} holds no fitted model; run `l3ae-dist fit` first.")
-        self.workspace = workspace
-        self.name: str = document["name"]
-        self.params: dict[str, float] = document["params"]
-        self.certificate: dict[str, Any] = document["certificate"]
-        self.dtype: str = document["dtype"]
-        self._arrays: dict[str, str | None] = document["arrays"]
-        self.dataset = Dataset(workspace, document["dataset"])
-        self.grid = TileGrid(self.dataset.n_items, int(document["tile"]))
-        self._head = Head.from_document(document["head"])
-        self._parts = Parts(workspace)
-        self._reader = TileReader()
-
-    def __repr__(self) -> str:
-        params = ", ".join(f"{name}={value:g}" for name, value in self.params.items())
-        return f"{self.name}({params}) on {self.grid.n:,} items in {self.workspace.url!r}"
-
-    def array(self, name: str) -> ChunkArray | None:
-        """The model's array ``P``, ``Q``, ``V``, ``c`` or ``M``; None for a part that it does not have."""
-        path = self._arrays.get(name)
-        return None if path is None else ChunkArray.open(self.workspace, path)
-
-    def recommend(self, user_ids: Sequence[Any], n: int = 20, *, filter_already_liked: bool = True) -> Any:
-        """The best ``n`` items of each user.
+    def save(self, url: str) -> None:
+        """Copy what the model needs (neither the Gram matrix nor L) into a new workspace.
 
         Parameters
         ----------
-        user_ids
-            Known users.
+        url
+            Path or URL that is empty or not there.
+
+        Raises
+        ------
+        WorkspaceError
+            When something is there already.
+        """
+        from l3ae_dist.saving import save_model
+
+        save_model(self.workspace, self.document, str(url))
+
+    # ---- recommendations
+
+    def recommend(self, users: Any, n: int = 20, **options: Any) -> Any:
+        """The best ``n`` items of each user, in one table; see :meth:`recommend_batches` for the options.
+
+        Parameters
+        ----------
+        users
+            Known users by id; or histories of users who need not be known (fold-in): a list of lists of
+            item ids, a mapping from user to item ids, a DataFrame with ``user_id``, ``item_id`` and perhaps
+            ``weight``, or a sparse users x items matrix in catalog order.
         n
             Items for each; fewer where a user has fewer left.
-        filter_already_liked
-            Leave out what the user has in the training split.
 
         Returns
         -------
-        DataFrame: user_id, item_id, title, rank (1 is best), score.
+        DataFrame: user_id (or the position of the history), item_id, title, rank (1 is best), score. A user
+        without any history gets no rows, for no item is better than another; nor one who may get nothing.
+        """
+        import pandas as pd
+
+        frames = list(self.recommend_batches([] if users is None else users, n, **options))
+        filled = [frame for frame in frames if len(frame)] or frames[:1]
+        return pd.concat(filled, ignore_index=True)
+
+    def recommend_batches(
+        self,
+        users: Any = None,
+        n: int = 20,
+        *,
+        filter_already_liked: bool = True,
+        filter_items: Any = None,
+        items: Any = None,
+        cold_items: bool = True,
+        return_reasons: int = 0,
+        batch_size: int | None = None,
+    ) -> Iterator[Any]:
+        """Tables of recommendations for one batch of users after the other; never all of them.
+
+        Parameters
+        ----------
+        users, n
+            As :meth:`recommend` takes them; all known users when None.
+        filter_already_liked
+            Leave out what the user has.
+        filter_items, items
+            Items not to recommend, and items of which alone to recommend: one list for every user, or one
+            for each (a list of lists, a mapping from user to list, or a DataFrame with ``user_id`` and
+            ``item_id``). A user whom a mapping does not name has no such list.
+        cold_items
+            Whether items of :meth:`add_items` take part.
+        return_reasons
+            So many items of the history that contribute most, in a column ``reasons``: dictionaries with
+            item_id, title, collaborative, semantic and total.
+        batch_size
+            Users at a time; as many as the memory budget allows when None.
 
         Raises
         ------
         UnknownIdError
-            Naming the unknown users.
+            Naming unknown users or items.
         ConfigError
             When ``n`` is not positive.
-        """
-        import pandas as pd
+        DataError
+            For weights that are negative or NaN.
 
+        Notes
+        -----
+        Every tile of the model is read once for a batch. Per batch 2 nnz n flops, and 2 d n min(users, n).
+        """
         if n < 1:
             raise ConfigError(f"n is {n} and must be at least 1.")
-        users = self.dataset.user_index(list(user_ids))
-        known = self.dataset.user_ids()
-        n = min(n, self.grid.n)
-        frames = []
-        for start in range(0, len(users), _BATCH):
-            batch = users[start : start + _BATCH]
-            unique, position = np.unique(batch, return_inverse=True)
-            rows = take_rows(self.dataset, "input", unique)[position]
-            items, scores = self._top(rows, n, filter_already_liked)
-            frames.append(self._frame("user_id", known[batch], items, scores))
-        return pd.concat(frames, ignore_index=True)
+        if return_reasons < 0 or (batch_size is not None and batch_size < 1):
+            raise ConfigError("return_reasons must not be negative, and batch_size must be at least 1.")
+        added = self.added()
+        given = users_of(users, self.dataset, self.find_in_catalog)
+        width, count = self.grid.n + len(added), len(given)
+        allow, block = (
+            None if value is None else ItemList(value, count, width, self.find, name)
+            for value, name in ((items, "items"), (filter_items, "filter_items"))
+        )
+        candidates = common_items(width if cold_items else self.grid.n, allow, block)
+        most = min(n, len(candidates))
+        everything = len(candidates) == (width if cold_items else self.grid.n)
+        query = Query(
+            given, most, filter_already_liked, allow, block, return_reasons, added, cold_items,
+            None if everything else candidates,
+        )  # fmt: skip
+        size = batch_size or self.server.batch_size(
+            self.head, most, given.degree(), reasons=return_reasons > 0
+        )
+        starts = range(0, max(count, 1), size)
+        return (recommend_batch(self, query, start, min(start + size, count)) for start in starts)
 
-    def similar_items(self, item_ids: Sequence[Any], n: int = 10) -> Any:
+    # ---- neighbours, reasons, weights
+
+    def similar_items(
+        self, item_ids: Sequence[Any], n: int = 10, *, kind: Kind = "weights", cold_items: bool = True
+    ) -> Any:
         """What owning an item recommends: the largest entries of its row of B.
+
+        Parameters
+        ----------
+        item_ids
+            Items of the catalog, or added ones: their row is that of a refit with the item in the catalog
+            and nobody having it, and lists items of the catalog only.
+        n
+            Items for each.
+        kind
+            ``"weights"`` for B, ``"collaborative"`` or ``"semantic"`` for that part of it alone; an added
+            item has no collaborative part, hence no rows.
+        cold_items
+            Whether added items may be listed.
 
         Returns
         -------
         DataFrame: item_id, similar_item_id, title, rank, score.
+
+        Raises
+        ------
+        ConfigError
+            For another kind, a part that the model does not have, or ``n`` below 1.
         """
-        rows = self.dataset.item_index(list(item_ids))
-        one_hot = sparse.csr_matrix(
-            (np.ones(len(rows), np.float32), rows, np.arange(len(rows) + 1)), shape=(len(rows), self.grid.n)
-        )
-        items, scores = self._top(one_hot, min(n, self.grid.n), True)
-        frame = self._frame("of", self.dataset.item_ids()[rows], items, scores)
+        if n < 1:
+            raise ConfigError(f"n is {n} and must be at least 1.")
+        head, added = self._part(kind), self.added()
+        wanted = self.find(list(item_ids))
+        n_added = len(added) if cold_items and kind != "collaborative" else 0
+        k = min(n, self.grid.n + n_added)
+        items, scores = np.full((len(wanted), k), -1, np.int64), np.full((len(wanted), k), -np.inf)
+        terms = self.cold.terms(added) if n_added else ()
+        size = self.server.batch_size(head, k, 1.0)
+        warm = np.flatnonzero(wanted < self.grid.n)
+        for some in (warm[start : start + size] for start in range(0, len(warm), size)):
+            one_hot = sparse.csr_matrix(
+                (np.ones(len(some), np.float32), wanted[some], np.arange(len(some) + 1)),
+                shape=(len(some), self.grid.n + n_added),
+            )
+            rows = one_hot[:, : self.grid.n]
+            items[some], scores[some] = self.server.top(
+                head, rows, k, Candidates(hidden=one_hot), terms, n_added
+            )
+        cold = np.flatnonzero((wanted >= self.grid.n) & (kind != "collaborative"))
+        for start in range(0, len(cold), _COLD_ROWS):
+            some = cold[start : start + _COLD_ROWS]
+            rows = self.cold.rows(added.features[wanted[some] - self.grid.n])
+            items[some, : self.grid.n], scores[some, : self.grid.n] = top_k(rows, min(k, self.grid.n))
+        frame = self.table("of", self.named(wanted, added)[0], items, scores, added)
         return frame.rename(columns={"item_id": "similar_item_id", "of": "item_id"})
 
-    def explain(self, user_id: Any, item_id: Any) -> Any:
-        """How a score comes about: one row for each item of the user's history.
+    def _part(self, kind: str) -> Head:
+        if kind == "weights":
+            return self.head
+        if kind not in ("semantic", "collaborative"):
+            raise ConfigError(f"kind is {kind!r} but must be weights, semantic or collaborative.")
+        head = restricted(self.head, kind)  # type: ignore[arg-type]
+        if not head.matrices and not head.products:
+            raise ConfigError(f"{self.name} has no {kind} part; ask for kind='weights'.")
+        return head
+
+    def explain(self, user: Any, item_id: Any) -> Any:
+        """How a score comes about: one row for each item of the history.
+
+        Parameters
+        ----------
+        user
+            A known user's id; or a history: item ids, a mapping from item id to weight, a DataFrame, or one
+            sparse row.
+        item_id
+            Any item, added ones too.
 
         Returns
         -------
         DataFrame: item_id, title, collaborative, semantic, total; sorted by total, and summing to the
-        score exactly (to rounding).
+        score exactly (to rounding). An empty history has no rows.
         """
         import pandas as pd
 
-        user = self.dataset.user_index([user_id])
-        j = int(self.dataset.item_index([item_id])[0])
-        row = take_rows(self.dataset, "input", user)
-        history, weight = row.indices, row.data.astype(np.float64)
-        entries = head_entries(self._head, self._parts, self.grid, history, j)
-        collaborative, semantic = weight * entries["collaborative"], weight * entries["semantic"]
-        ids, titles = self.dataset.item_ids(), self.dataset.titles()
-        frame = pd.DataFrame(
-            {
-                "item_id": ids[history],
-                "title": [titles[h] for h in history],
-                "collaborative": collaborative,
-                "semantic": semantic,
-                "total": collaborative + semantic,
-            }
-        )
-        return frame.sort_values("total", ascending=False, ignore_index=True)
+        added = self.added()
+        j = int(self.find([item_id])[0])
+        row = history_of(user, self.dataset, self.find_in_catalog)
+        weight = row.data.astype(np.float64)
+        entries = self.pairs(row.indices, np.full(row.nnz, j), added)
+        parts = {name: weight * entries[name] for name in ("collaborative", "semantic")}
+        ids, titles = self.named(row.indices, added)
+        total = parts["collaborative"] + parts["semantic"]
+        frame = pd.DataFrame({"item_id": ids, "title": titles, **parts, "total": total})
+        return frame.sort_values("total", ascending=False, ignore_index=True, kind="stable")
 
-    def weights(self, item_ids: Sequence[Any]) -> Array:
-        """Columns of B, (n, len(item_ids)) float64: column j predicts item j."""
-        columns = self.dataset.item_index(list(item_ids))
-        out = np.empty((self.grid.n, len(columns)))
-        for position, j in enumerate(columns):
-            rows = np.arange(self.grid.n)
-            entries = head_entries(self._head, self._parts, self.grid, rows, int(j))
-            out[:, position] = entries["collaborative"] + entries["semantic"]
-        return out
+    # ---- items that came after the fit
 
-    def examples(self, users: int = 3, n: int = 5, seed: int = 0) -> list[dict[str, Any]]:
-        """A few readable recommendations: what users liked, what they get, and because of which items."""
-        degrees = np.diff(self.dataset.rows("input", 0, min(self.dataset.n_users, 100_000)).indptr)
-        eligible = np.flatnonzero((degrees >= 5) & (degrees <= 60))
-        if not len(eligible):
-            eligible = np.flatnonzero(degrees > 0)
-        chosen = np.random.default_rng(seed).choice(eligible, min(users, len(eligible)), replace=False)
-        found = []
-        ids = self.dataset.user_ids()
-        for user in np.sort(chosen):
-            user_id = ids[user].item() if hasattr(ids[user], "item") else ids[user]
-            recommended = []
-            for line in self.recommend([user_id], n).itertuples():
-                reasons = self.explain(user_id, line.item_id)
-                recommended.append(
-                    {
-                        "title": line.title,
-                        "score": round(float(line.score), 4),
-                        "why": reasons["title"].head(2).tolist(),
-                    }
-                )
-            liked = self.dataset.rows("input", int(user), int(user) + 1).indices
-            titles = self.dataset.titles()
-            found.append(
-                {"user_id": user_id, "liked": [titles[h] for h in liked[:5]], "recommended": recommended}
-            )
-        return found
-
-    def _top(self, rows: sparse.csr_matrix, n: int, mask: bool) -> tuple[Array, Array]:
-        history = History(rows, self.grid, self.dtype)
-        scorer = Scorer(history, self._parts, self._reader, ReadCount())
-        items = np.full((rows.shape[0], 0), -1, np.int64)
-        values = np.full((rows.shape[0], 0), -np.inf)
-        for j in range(self.grid.count):
-            scores = scorer.scores(self._head, j)
-            best, score = top_k(scores, n, seen=history.part(j) if mask else None)
-            best = np.where(best >= 0, best + self.grid.rows(j).start, -1)
-            items, values = merge_top_k(np.hstack([items, best]), np.hstack([values, score]), n)
-        return items, values
-
-    def _frame(self, key: str, owners: Array, items: Array, scores: Array) -> Any:
-        import pandas as pd
-
-        keep = items >= 0
-        rank = np.broadcast_to(np.arange(1, items.shape[1] + 1), items.shape)[keep]
-        flat = items[keep]
-        ids, titles = self.dataset.item_ids(), self.dataset.titles()
-        return pd.DataFrame(
-            {
-                key: np.repeat(owners, keep.sum(axis=1)),
-                "item_id": ids[flat],
-                "title": [titles[i] for i in flat],
-                "rank": rank,
-                "score": scores[keep],
-            }
-        )
-
-
-def load_model(workspace: str) -> FittedModel:
-    """Open the fitted model of a workspace; lazy, from any process."""
-    return FittedModel(Workspace.open(workspace))
-
-
-class _Estimator(BaseEstimator):  # type: ignore[misc]
-    """What the members of the family share; scikit-learn's conventions."""
-
-    _name = "l3ae"
-
-    def _model_section(self) -> dict[str, Any]:
-        raise NotFittedError("use a member of the family")
-
-    def fit(
-        self, interactions: Any, items: Any = None, *, workspace: str, embeddings: Any = None
-    ) -> "_Estimator":
-        """Fit and keep everything in ``workspace``; what is there already is reused.
+    def add_items(self, items: Any, *, ids: Sequence[Any] | None = None, embeddings: Any = None) -> Array:
+        """Make items that were not in the catalog recommendable from their text alone (cold start).
 
         Parameters
         ----------
-        interactions, items
-            DataFrames, paths or URLs.
-        workspace
-            Path or URL.
+        items
+            A DataFrame with the columns of the fit's items, or a list of texts (of ids, beside
+            ``embeddings`` alone).
+        ids
+            Of the texts; numbered after the largest id, or ``added-0`` and so on, when not given.
         embeddings
-            (n, d) array, .npy, Parquet or Zarr, instead of embedding the items' text.
+            (items, d) instead of embedding the text with the encoder that the workspace records.
 
         Returns
         -------
-        self, with ``model_``, ``certificate_``, ``n_items_`` and ``result_``.
+        The ids. An id that was added before replaces that item.
+
+        Raises
+        ------
+        ConfigError
+            When the model does not use text, or no encoder is known.
+        DataError
+            For ids that the catalog has, missing text, embeddings of another dimension or with NaN.
+        WorkspaceLockedError
+            While a run holds the workspace.
         """
-        from l3ae_dist.config import make_config
-        from l3ae_dist.pipeline import run
+        from l3ae_dist.embed.new_items import features_of_new
 
-        compute: dict[str, Any] = self.compute or {}
-        options: dict[str, Any] = self.data_options or {}
-        values = {
-            "workspace": str(workspace),
-            "model": {"name": self._name, **self._model_section()},
-            "data": {"options": {"split": "none", **options}},
-            "encoder": getattr(self, "encoder", None) or {},
-            "transform": getattr(self, "transform", None) or {},
-            "words": getattr(self, "words", None) or {},
-            "compute": compute,
-        }
-        self.result_ = run(
-            make_config(values), interactions=interactions, items=items, embeddings=embeddings, until="fit"
-        )
-        self.model_ = load_model(str(workspace))
-        self.certificate_ = self.model_.certificate
-        self.n_items_ = self.model_.grid.n
-        return self
+        self.cold.check()
+        vectors = None if embeddings is None else np.asarray(embeddings)
+        if not len(items):
+            return np.empty(0, object)
+        named, titles, texts = new_items(items, ids, vectors, self.dataset, self.added())
+        embedding = str(self.document["embedding"])
+        rows = features_of_new(embedding, self.dataset, texts, vectors)
+        write_added(self.workspace, embedding, named, titles, rows)
+        return named
 
-    def _fitted(self) -> FittedModel:
-        if not hasattr(self, "model_"):
-            raise NotFittedError(f"this {type(self).__name__} is not fitted; call fit first.")
-        model: FittedModel = self.model_
-        return model
+    def append(self, interactions: Any, items: Any = None, **options: Any) -> "FittedModel":
+        """Add interactions and fit again; see :func:`l3ae_dist.append`, which takes the same options.
 
-    def recommend(self, user_ids: Sequence[Any], n: int = 20, *, filter_already_liked: bool = True) -> Any:
-        """See :meth:`FittedModel.recommend`."""
-        return self._fitted().recommend(user_ids, n, filter_already_liked=filter_already_liked)
+        Returns
+        -------
+        The model of all interactions; this one stays as it is.
+        """
+        from l3ae_dist.appending import append
 
-    def similar_items(self, item_ids: Sequence[Any], n: int = 10) -> Any:
-        """See :meth:`FittedModel.similar_items`."""
-        return self._fitted().similar_items(item_ids, n)
+        append(self.workspace.url, interactions, items, **options)
+        return load_model(self.workspace.url)
 
-    def explain(self, user_id: Any, item_id: Any) -> Any:
-        """See :meth:`FittedModel.explain`."""
-        return self._fitted().explain(user_id, item_id)
+    def export_weights(self, path: Any, k: Any = 100, **options: Any) -> dict[str, Any]:
+        """Write the ``k`` largest weights of each item; see :func:`l3ae_dist.export.export_weights`."""
+        from l3ae_dist.export import export_weights
+
+        return export_weights(self, path, k, **options)
 
 
-class L3AE(_Estimator):
-    """LLM-enhanced linear autoencoder (Moon, Park, Lee, CIKM 2025), exact, out of core.
+def load_model(
+    workspace: str, *, memory_budget: int | str = "2GiB", threads: int | None = None
+) -> FittedModel:
+    """Open the fitted model of a workspace, by path or URL; lazy, from any process.
 
     Parameters
     ----------
-    reg_x, reg_f, reg_e
-        The paper's lambda_X (may be negative), lambda_F and lambda_KD; ``reg_x + reg_e > 0``.
-    encoder, transform, data_options, compute
-        Sections of the configuration as dictionaries.
+    workspace
+        Path or URL.
+    memory_budget, threads
+        As :class:`FittedModel` takes them.
     """
-
-    _name = "l3ae"
-
-    def __init__(
-        self,
-        reg_x: float = 0.0,
-        reg_f: float = 5.0,
-        reg_e: float = 100.0,
-        *,
-        encoder: dict[str, Any] | None = None,
-        transform: dict[str, Any] | None = None,
-        data_options: dict[str, Any] | None = None,
-        compute: dict[str, Any] | None = None,
-    ) -> None:
-        self.reg_x = reg_x
-        self.reg_f = reg_f
-        self.reg_e = reg_e
-        self.encoder = encoder
-        self.transform = transform
-        self.data_options = data_options
-        self.compute = compute
-
-    def _model_section(self) -> dict[str, Any]:
-        return {"reg_x": self.reg_x, "reg_f": self.reg_f, "reg_e": self.reg_e}
-
-
-class EASE(_Estimator):
-    """EASE (Steck, WWW 2019): the same system without text.
-
-    Parameters
-    ----------
-    reg_x
-        Ridge, positive.
-    data_options, compute
-        Sections of the configuration as dictionaries.
-    """
-
-    _name = "ease"
-
-    def __init__(
-        self,
-        reg_x: float = 100.0,
-        *,
-        data_options: dict[str, Any] | None = None,
-        compute: dict[str, Any] | None = None,
-    ) -> None:
-        self.reg_x = reg_x
-        self.data_options = data_options
-        self.compute = compute
-
-    def _model_section(self) -> dict[str, Any]:
-        return {"reg_x": self.reg_x}
+    return FittedModel(Workspace.open(workspace), memory_budget=memory_budget, threads=threads)

@@ -1,7 +1,6 @@
 """The stages in order: ingest, embed, gram, factor, invert, assemble, evaluate; done ones are skipped."""
 
 import contextlib
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -27,7 +26,7 @@ from l3ae_dist.evaluate import (
 from l3ae_dist.family import certificate, make_head, model_arrays, systems_of
 from l3ae_dist.members import MEMBERS, ModelSpec
 from l3ae_dist.plan import Plan
-from l3ae_dist.plan_run import check_limit, plan_run
+from l3ae_dist.plan_run import check_limit, fill_in, plan_run
 from l3ae_dist.repair import noted_damage, take_out_damage
 from l3ae_dist.runtime.events import EventLog, OnEvent, ProcessGroups
 from l3ae_dist.runtime.memory import MemorySampler
@@ -40,6 +39,7 @@ from l3ae_dist.storage.workspace import Workspace
 
 MODEL_DOC = "model"
 LAST_RUN_DOC = "last_run"
+Specs = tuple[ModelSpec, ...]
 
 
 def run(
@@ -48,8 +48,10 @@ def run(
     interactions: Any = None,
     items: Any = None,
     embeddings: Any = None,
+    source: dict[str, Any] | None = None,
     on_event: OnEvent | None = None,
     until: str | None = None,
+    job: "type[Job] | None" = None,
 ) -> dict[str, Any]:
     """Run every stage that is missing or stale.
 
@@ -59,10 +61,14 @@ def run(
         What to run; its sources are used where the arguments are None.
     interactions, items, embeddings
         DataFrames, arrays, paths or URLs.
+    source
+        Ids of a ``dataset`` and its ``embedding`` in the workspace, instead of these.
     on_event
         Called with every event.
     until
         Stop after ``"ingest"``, ``"embed"`` or ``"fit"``.
+    job
+        A subclass of :class:`Job` with another last stage.
 
     Returns
     -------
@@ -75,7 +81,7 @@ def run(
     items = config.data.items if items is None else items
     embeddings = config.data.embeddings if embeddings is None else embeddings
     workspace = Workspace.create(config.workspace, durable=config.compute.durable)
-    last = workspace.read_doc(LAST_RUN_DOC) if interactions is None else None
+    last = source or (workspace.read_doc(LAST_RUN_DOC) if interactions is None else None)
     if interactions is None and last is None:
         raise ConfigError("no interactions are given; set data.interactions to a path or URL.")
     if last is not None:  # what the workspace was made from last
@@ -87,7 +93,8 @@ def run(
     if config.model.uses == "words":
         embedding = words_id(dataset, config.words)
     embedding = None if config.model.uses is None else embedding
-    run_id = _run_id(config, dataset, embedding, until)
+    job = job or Job
+    run_id = _run_id(config, dataset, embedding, until, job.models(config))
     found = workspace.read_doc(f"results/{run_id}")
     if found is not None and not noted_damage(workspace):
         return {
@@ -105,9 +112,10 @@ def run(
         events.check = lock.check
         for path, i, j in take_out_damage(workspace):
             events({"kind": "bad_tile", "stage": "repair", "array": path, "i": i, "j": j})
-        result = _Run(config, workspace, events, processes, lock.epoch, run_id).execute(
-            (dataset, interactions, items), (embedding, embeddings), until
-        )
+        this = job(config, workspace, events, processes, lock.epoch, run_id)
+        # one Ray for both engines; within it the embedding actors end before Dask's workers are placed
+        with this.ray() if config.compute.cluster == "ray" else contextlib.nullcontext():
+            result = this.execute((dataset, interactions, items), (embedding, embeddings), until)
         memory.sample()
     result |= {
         "workspace": workspace.url,
@@ -135,12 +143,12 @@ def _embedding_id(config: RunConfig, embeddings: Any, dataset: str) -> str | Non
     return embedding_id(dataset, config.encoder)
 
 
-def _run_id(config: RunConfig, dataset: str, embedding: str | None, until: str | None) -> str:
+def _run_id(config: RunConfig, dataset: str, embedding: str | None, until: str | None, specs: Specs) -> str:
     compute = config.compute
     parts = {
         "dataset": dataset,
         "embedding": embedding and transformed_id(embedding, config.transform),
-        "specs": [asdict(spec) for spec in candidates(config)],
+        "specs": [asdict(spec) for spec in specs],
         "evaluate": config.evaluate.model_dump(),
         "compute": [
             *(compute.dtype, compute.tile_size, compute.memory_budget, compute.workers),
@@ -151,8 +159,10 @@ def _run_id(config: RunConfig, dataset: str, embedding: str | None, until: str |
     return fingerprint(parts)
 
 
-class _Run:
-    """One execution under the lock."""
+class Job:
+    """One execution under the lock; ``models`` says which models of a configuration it tries."""
+
+    models = staticmethod(candidates)
 
     def __init__(
         self,
@@ -177,6 +187,20 @@ class _Run:
         started = time.perf_counter()
         yield
         self.stage_seconds[stage] = round(time.perf_counter() - started, 3)
+
+    @contextlib.contextmanager
+    def ray(self) -> Iterator[None]:
+        """Ray for the ``with`` block, with its processes measured; within another such block, the same."""
+        from l3ae_dist.runtime.ray_session import ray_session
+
+        with ray_session(dashboard=self.config.compute.ray_dashboard) as session:
+            outer, self.processes.ray = self.processes.ray, session.pids
+            if session.dashboard_url and outer is list:
+                self.events({"kind": "log", "message": f"Ray dashboard: {session.dashboard_url}"})
+            try:
+                yield
+            finally:
+                self.processes.ray = outer
 
     def execute(
         self, data: tuple[str, Any, Any], text: tuple[str | None, Any], until: str | None
@@ -207,7 +231,7 @@ class _Run:
             embedding = transform_embeddings(embedding, self.config.transform, self.workspace)
         if until == "embed":
             return {**result, "embedding": embedding, "stage_seconds": self.stage_seconds}
-        specs = candidates(self.config)
+        specs = self.models(self.config)
         plan, route = self._plan(dataset, embedding, specs)
         result |= {"embedding": embedding, "plan": plan.summary(), "semantic_route": route}
         with self._cluster(plan) as executor:
@@ -254,24 +278,14 @@ class _Run:
                 "give the embeddings (data.embeddings) or the encoder they were made with."
             )
         check_text(dataset)
-        from l3ae_dist.runtime.ray_session import ray_session
-
         compute = self.config.compute
-        with ray_session(dashboard=compute.ray_dashboard) as session:
-            self.processes.ray = session.pids
-            if session.dashboard_url:
-                self.events({"kind": "log", "message": f"Ray dashboard: {session.dashboard_url}"})
-            pool: dict[str, Any] = {
-                "num_actors": compute.actors,
-                "num_gpus_per_actor": compute.gpus_per_actor,
-            }
+        pool: dict[str, Any] = {"num_actors": compute.actors, "num_gpus_per_actor": compute.gpus_per_actor}
+        with self.ray():
             embed_items(dataset, self.config.encoder, self.workspace, **pool, on_event=self.events)
-            self.processes.ray = list
 
-    def _plan(
-        self, dataset: Dataset, embedding: str | None, specs: tuple[ModelSpec, ...]
-    ) -> tuple[Plan, str]:
+    def _plan(self, dataset: Dataset, embedding: str | None, specs: Specs) -> tuple[Plan, str]:
         with self.timed("condition estimate"):
+            self.config = self.config.model_copy(update={"compute": fill_in(self.config.compute)})
             plan, kappa, route = plan_run(self.config, self.workspace, dataset, embedding, specs)
         plan.validate()
         self.events(
@@ -286,41 +300,30 @@ class _Run:
 
     @contextlib.contextmanager
     def _cluster(self, plan: Plan) -> Iterator[Any]:
-        from l3ae_dist.runtime.cluster import existing_cluster, local_cluster
-        from l3ae_dist.runtime.executors import DaskExecutor
+        from l3ae_dist.runtime.backends import open_cluster
 
-        compute = self.config.compute
-        if compute.cluster == "address":
-            opened = existing_cluster(str(compute.address), insecure=compute.insecure)
-        else:
-            threads = compute.threads or max(1, (os.cpu_count() or 1) // compute.workers)
-            opened = local_cluster(
-                workers=compute.workers,
-                threads=threads,
-                memory_budget=compute.memory_budget,
-                dashboard=compute.dashboard,
-            )
         started = time.perf_counter()
-        with opened as session:
+        with open_cluster(self.config.compute, self.events) as session:
             self.stage_seconds["cluster start"] = round(time.perf_counter() - started, 3)
             check_limit(session.memory_limit(), plan)
             self.processes.workers = session.pids
+            self.processes.scheduler = lambda: session.scheduler_pids
             if session.dashboard_url:
                 self.events({"kind": "log", "message": f"Dask dashboard: {session.dashboard_url}"})
             try:
                 with session.watched(self.events.later):
-                    yield DaskExecutor(session.client)
+                    yield session.executor()
             finally:
                 self.events.flush()
-                self.processes.workers = list
+                self.processes.workers = self.processes.scheduler = list
 
-    def _fit_only(self, solver: Solver, specs: tuple[ModelSpec, ...]) -> dict[str, Any]:
+    def _fit_only(self, solver: Solver, specs: Specs) -> dict[str, Any]:
         spec = specs[0]
         with self.timed("fit"):
             found = self._save_model(solver, spec)
         return {"certificate": found, "models": {spec.name: {"params": spec.params()}}}
 
-    def _fit_and_evaluate(self, solver: Solver, specs: tuple[ModelSpec, ...]) -> dict[str, Any]:
+    def _fit_and_evaluate(self, solver: Solver, specs: Specs) -> dict[str, Any]:
         options = self.config.evaluate
         users = evaluated_users(solver.dataset, options.max_users, options.seed)
         best: dict[str, tuple[float, ModelSpec, TopLists]] = {}
@@ -346,7 +349,7 @@ class _Run:
                 name: {
                     "params": best[name][1].params(),
                     **{
-                        split: measure(best[name][2], best[name][1], split, options.cutoffs)
+                        split: measure(best[name][2], best[name][1], split, options.cutoffs, options.by)
                         for split in ("valid", "test")
                     },
                 }
@@ -363,8 +366,10 @@ class _Run:
             result["comparison"] = {"metric": options.metric, "models": names, **comparison}
         return result
 
-    def _drop_inverses(self, solver: Solver, specs: tuple[ModelSpec, ...], keep: ModelSpec) -> None:
+    def _drop_inverses(self, solver: Solver, specs: Specs, keep: ModelSpec) -> None:
         """Only the best model so far keeps its n^2 bytes."""
+        if "P" in solver.keep:
+            return
         kept = systems_of(keep, solver.embedding, solver.route)
         wanted = (system for spec in specs for system in systems_of(spec, solver.embedding, solver.route))
         for ridge, system in set(wanted) - set(kept):

@@ -45,7 +45,7 @@ def plan_run(
     # sparse features are multiplied as they are, unless the woodbury route makes them dense
     sparse = isinstance(features, SparseRows) and route == "direct"
     d = 0 if features is None or sparse else features.shape[1]
-    gpu = _may_use_gpu(compute)
+    gpu = may_use_gpu(compute)
     tile = compute.tile_size or choose_tile(
         dataset.n_items, np.dtype(dtype).itemsize, compute.memory_budget, compute.workers, gpu=gpu
     )
@@ -89,11 +89,25 @@ def semantic_route(config: RunConfig, dataset: Dataset, features: Rows | None) -
     return "woodbury" if fits and woodbury < direct else "direct"
 
 
-def _may_use_gpu(compute: ComputeConfig) -> bool:
+def may_use_gpu(compute: ComputeConfig) -> bool:
     """Whether workers may compute on a GPU; those of an existing cluster are not known here."""
     if compute.device == "auto":
-        return compute.cluster == "address" or gpu_visible()
+        return compute.cluster in ("address", "ray") or gpu_visible()
     return compute.device == "cuda"
+
+
+def fill_in(compute: ComputeConfig) -> ComputeConfig:
+    """Workers, threads and memory from the nodes of the initialised Ray, where they are not set."""
+    if compute.cluster != "ray":
+        return compute
+    from l3ae_dist.runtime.ray_cluster import worker_gpus
+    from l3ae_dist.runtime.ray_nodes import Shape, fit_to_nodes, ray_nodes
+
+    names = ("workers", "threads", "memory_budget")
+    given = {name: getattr(compute, name) for name in names if name in compute.model_fields_set}
+    default = Shape(compute.workers, 1, compute.memory_budget, worker_gpus(compute.device))
+    shape = fit_to_nodes(ray_nodes(), default, **given)
+    return compute.model_copy(update={name: getattr(shape, name) for name in names})
 
 
 def check_limit(limit: int | None, plan: Plan) -> None:

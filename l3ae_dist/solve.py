@@ -21,17 +21,17 @@ from l3ae_dist.graphs.gram import GramGraph
 from l3ae_dist.graphs.inverse import InverseGraph, TriangularInverseGraph
 from l3ae_dist.graphs.tasks import Graph
 from l3ae_dist.linalg.closed_form import column_scale
-from l3ae_dist.linalg.sparse_gram import exact_dtype
 from l3ae_dist.linalg.spectral import certificate_tolerance, condition_number
 from l3ae_dist.plan import Plan
 from l3ae_dist.repair import reopen
+from l3ae_dist.reuse import reuse_tiles
 from l3ae_dist.runtime.events import OnEvent
 from l3ae_dist.runtime.executors import Executor
 from l3ae_dist.runtime.run_graph import StageStats, run_graph
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.fingerprint import fingerprint
 from l3ae_dist.storage.workspace import Workspace
-from l3ae_dist.systems import INTERACTIONS, System, spectrum
+from l3ae_dist.systems import INTERACTIONS, System, gram_name, spectrum
 
 Array = npt.NDArray[Any]
 _PROBES = 4
@@ -108,12 +108,8 @@ class Solver:
         self.gram_id, self.gram_dtype = self.gram_name(INTERACTIONS)
 
     def gram_name(self, system: System) -> tuple[str, str]:
-        """Id and dtype of the tiles of a Gram matrix: counts are exact, features as precise as the solve."""
-        if system == INTERACTIONS:
-            dtype = exact_dtype(self.dataset.max_count(), self.dataset.weighted)
-            return fingerprint(["gram", self.dataset.id, self.plan.grid.tile, dtype]), dtype
-        dtype = self.plan.dtype
-        return fingerprint(["gram", *system.key(self.dataset), self.plan.grid.tile, dtype]), dtype
+        """Id and dtype of the tiles of a Gram matrix; see :func:`l3ae_dist.systems.gram_name`."""
+        return gram_name(self.dataset, system, self.plan.grid.tile, self.plan.dtype)
 
     @property
     def gram_path(self) -> str:
@@ -162,7 +158,10 @@ class Solver:
         identifier, dtype = self.gram_name(system)
         path = f"grams/{identifier}"
         if self.workspace.stage_done("gram", identifier) is None:
-            self.tiles(path, dtype)
+            array = self.tiles(path, dtype)
+            reused = reuse_tiles(
+                self.dataset, system, array, self.plan.dtype, epoch=self.epoch, on_event=self.on_event
+            )
             paths: dict[str, str] = {"gram": path}
             params: dict[str, Any] = {"dataset": None, "alpha": system.alpha}
             if system.interactions:
@@ -171,7 +170,8 @@ class Solver:
                 paths["features"] = feature_path(system.features)
             context = self.context(paths, dtype=dtype, **params)
             stats = self.run(GramGraph(self.plan.grid), context, {"gram"}, "gram")
-            params = {**params, "features": system.features, "tile": self.plan.grid.tile, "dtype": dtype}
+            params |= {"features": system.features, "tile": self.plan.grid.tile, "dtype": dtype}
+            params["parent_tiles"] = reused
             self.workspace.mark_stage("gram", identifier, params, vars(stats))
         return path
 
@@ -293,10 +293,13 @@ class Solver:
         for name in names:
             self.workspace.delete(f"{base}/{name}")
 
-    def discard_inverse(self, factor: Factor) -> None:
-        """Delete P and what hangs on it, so that only chosen ridges keep n^2 bytes."""
+    def discard_inverse(self, factor: Factor, *, keep_products: bool = False) -> None:
+        """Delete P, so that only chosen ridges keep n^2 bytes; also what hangs on it, unless kept."""
         for stage in ("invert", "lauum", "linv", "factor"):
             self.workspace.delete_doc(f"stages/{stage}/{factor.id}")
+        if keep_products:
+            self.workspace.delete(factor.path)
+            return
         self.workspace.delete(factor.base)
         self.workspace.delete(f"crosses/{factor.id}")
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.features import feature_path, features_times, open_rows
+from l3ae_dist.linalg.sparse_gram import exact_dtype
 from l3ae_dist.linalg.spectral import largest_eigenvalue
 from l3ae_dist.storage.fingerprint import fingerprint
 from l3ae_dist.storage.workspace import Workspace
@@ -74,3 +75,11 @@ def spectrum(workspace: Workspace, dataset: Dataset, system: System = INTERACTIO
         found = {"lambda_max": value}
         workspace.write_doc(key, found)
     return float(found["lambda_max"])
+
+
+def gram_name(dataset: Dataset, system: System, tile: int, dtype: str) -> tuple[str, str]:
+    """Id and dtype of the tiles of G: counts are exact, features as precise as the solve (``dtype``)."""
+    if system == INTERACTIONS:
+        exact = exact_dtype(dataset.max_count(), dataset.weighted)
+        return fingerprint(["gram", dataset.id, tile, exact]), exact
+    return fingerprint(["gram", *system.key(dataset), tile, dtype]), dtype

@@ -48,6 +48,7 @@ def test_help_lists_the_commands_and_every_exit_code():
         "embed",
         "fit",
         "evaluate",
+        "sweep",
         "recommend",
         "similar",
         "explain",

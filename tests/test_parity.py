@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from reference import embeddings, oracle, sources
+from reference import embeddings, oracle, reference_dir, sources
 from sklearn.feature_extraction.text import CountVectorizer
 
 from l3ae_dist.config import make_config
@@ -14,6 +14,7 @@ from l3ae_dist.storage.workspace import Workspace
 
 pytestmark = [pytest.mark.parity, pytest.mark.dask]
 KS = (5, 10, 20, 50)
+DATASETS = ("amazon-industrial-2018-partial", "amazon-toys-2014")
 
 
 # the models whose published run was in float32, so that a hit may change hands at a tie
@@ -106,6 +107,16 @@ def check(tmp_path, dataset, session, dtype, names=("l3ae", "ease")):
             assert differences(ours["test"][part], line["metrics"][part]) <= 5e-3, (params, part)
         assert differences(ours["test"]["unbiased"], line["metrics"]["unbiased"]) <= limit, params
         assert result["certificate"]["residual"] <= result["certificate"]["tolerance"]
+
+
+def test_no_line_and_no_figure_of_the_published_code_is_left_out():
+    """The float64 tests below compare all of them."""
+    lines = [line for name in DATASETS for line in oracle(name, *ALL)]
+    assert len(lines) == len((reference_dir() / "reference" / "oracle.jsonl").read_text().splitlines())
+    for line in lines:
+        assert set(line["metrics"]) == {"valid", "test", "head", "tail", "unbiased"}
+        for figures in line["metrics"].values():
+            assert {name: len(values) for name, values in figures.items()} == {"recall": 4, "ndcg": 4}
 
 
 def test_industrial_metrics_of_the_whole_family_equal_the_published_code(tmp_path, dask_session):

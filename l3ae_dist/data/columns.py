@@ -1,5 +1,6 @@
 """Columns of ids and strings as Zarr arrays: integers as they are, strings as offsets and UTF-8 bytes."""
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -46,3 +47,29 @@ def read_column(workspace: Workspace, path: str, start: int = 0, stop: int | Non
     for i in range(len(out)):
         out[i] = data[cuts[i] : cuts[i + 1]].decode()
     return out
+
+
+class ColumnReader:
+    """A column whose rows are looked up one by one: its bytes are read once, its strings made on request."""
+
+    def __init__(self, workspace: Workspace, path: str) -> None:
+        self._workspace = workspace
+        self._path = path
+
+    @cached_property
+    def _stored(self) -> tuple[Array, bytes | None]:
+        if not self._workspace.has(f"{self._path}/offsets"):
+            return np.asarray(self._workspace.array(self._path)[:]), None
+        offsets = np.asarray(self._workspace.array(f"{self._path}/offsets")[:])
+        return offsets, np.asarray(self._workspace.array(f"{self._path}/bytes")[:]).tobytes()
+
+    def take(self, rows: Array) -> Array:
+        """Values of these rows: int64, or an object array of ``str`` in which equal rows share one string."""
+        stored, data = self._stored
+        if data is None:
+            return np.asarray(stored[rows])
+        unique, position = np.unique(rows, return_inverse=True)
+        bounds = zip(stored[unique].tolist(), stored[unique + 1].tolist(), strict=True)
+        out = np.empty(len(unique), object)
+        out[:] = [data[start:stop].decode() for start, stop in bounds]
+        return out[position]

@@ -64,6 +64,10 @@ class Dataset:
         """Rows of user ids; raises :class:`UnknownIdError` naming the first unknown ones."""
         return _lookup(self._user_lookup, ids, "user", self.n_users)
 
+    def find_items(self, ids: Sequence[Any]) -> npt.NDArray[np.int64]:
+        """Rows of item ids, -1 where an id is not in the catalog."""
+        return find_ids(self._item_lookup, ids)
+
     @cached_property
     def _item_lookup(self) -> Any:
         import pandas as pd
@@ -81,6 +85,12 @@ class Dataset:
     def popularity(self) -> npt.NDArray[np.int64]:
         """Training interactions of each item, (n_items,)."""
         indptr = self.workspace.array(f"interactions/{self.id}/train_csc/indptr")
+        return np.diff(np.asarray(indptr[:])).astype(np.int64)
+
+    def activity(self) -> npt.NDArray[np.int64]:
+        """Interactions of each user that are known at prediction time, (n_users,)."""
+        name = "input" if self.stats["foldin"] else "train"
+        indptr = self.workspace.array(f"interactions/{self.id}/{name}_csr/indptr")
         return np.diff(np.asarray(indptr[:])).astype(np.int64)
 
     def max_count(self) -> int:
@@ -118,19 +128,31 @@ class Dataset:
         return data, indices, indptr - first
 
 
-def _lookup(index: Any, ids: Sequence[Any], kind: str, count: int) -> npt.NDArray[np.int64]:
+def find_ids(index: Any, ids: Sequence[Any]) -> npt.NDArray[np.int64]:
+    """Positions of ids in a pandas index, -1 where unknown; digits are read as the index's kind of id."""
     wanted = np.asarray(ids)
+    if not wanted.size:
+        return np.empty(0, np.int64)
     if wanted.dtype.kind in "US":
         wanted = wanted.astype(object)
     if index.dtype == object and wanted.dtype.kind in "iu":
         wanted = wanted.astype(str).astype(object)
     elif index.dtype != object and wanted.dtype == object:
-        wanted = np.array([int(v) if str(v).lstrip("-").isdigit() else -(2**62) for v in wanted], np.int64)
-    found = np.asarray(index.get_indexer(wanted), np.int64)
-    unknown = np.flatnonzero(found < 0)
-    if len(unknown):
-        shown = ", ".join(repr(np.asarray(ids)[i].item()) for i in unknown[:5])
-        raise UnknownIdError(
-            f"{len(unknown)} {kind} id(s) are not among the {count} known {kind}s: {shown}; check the ids."
-        )
+        wanted = np.array([int(v) if str(v).lstrip("-").isdecimal() else -(2**62) for v in wanted], np.int64)
+    return np.asarray(index.get_indexer(wanted), np.int64)
+
+
+def unknown_ids(ids: Sequence[Any], positions: Array, kind: str, count: int) -> UnknownIdError:
+    """The error for ids whose position is negative; names the first of them."""
+    unknown = np.flatnonzero(positions < 0)
+    shown = ", ".join(repr(value) for value in np.asarray(ids)[unknown[:5]].tolist())
+    return UnknownIdError(
+        f"{len(unknown)} {kind} id(s) are not among the {count} known {kind}s: {shown}; check the ids."
+    )
+
+
+def _lookup(index: Any, ids: Sequence[Any], kind: str, count: int) -> npt.NDArray[np.int64]:
+    found = find_ids(index, ids)
+    if (found < 0).any():
+        raise unknown_ids(ids, found, kind, count)
     return found

@@ -1,5 +1,6 @@
 """Item features by rows, whatever they are: dense embeddings or sparse multi-hot words."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -53,7 +54,45 @@ class DenseRows:
         return read_rows(self._array, start, stop)
 
 
+@dataclass(frozen=True)
+class HeldRows:
+    """An array in memory by rows, dense or sparse."""
+
+    values: Any
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.values.shape[0], self.values.shape[1]
+
+    def rows(self, start: int, stop: int) -> Any:
+        """Rows ``start`` to ``stop``."""
+        return self.values[start:stop]
+
+
 Rows = SparseRows | DenseRows
+
+
+class RowCache:
+    """Ranges of rows kept in memory while they fit; for callers that ask for the same ranges again."""
+
+    def __init__(self, limit: int) -> None:
+        self._room = limit
+        self._held: dict[tuple[str, int, int], Any] = {}
+
+    def rows(self, source: Rows | HeldRows, start: int, stop: int) -> Any:
+        """``source.rows(start, stop)``; not to be changed by the caller."""
+        if isinstance(source, HeldRows):
+            return source.rows(start, stop)
+        key = (source.path, start, stop)
+        if key not in self._held:
+            found: Any = source.rows(start, stop)
+            size = found.data.nbytes + found.indices.nbytes if sparse.issparse(found) else found.nbytes
+            if size > self._room:
+                return found
+            self._room -= size
+            self._held[key] = found
+        return self._held[key]
 
 
 def open_rows(workspace: Workspace, path: str) -> Rows:

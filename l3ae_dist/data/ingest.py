@@ -17,10 +17,9 @@ from l3ae_dist.data import splits
 from l3ae_dist.data.authors import is_authors_layout, read_authors
 from l3ae_dist.data.buckets import RECORD, Buckets, merge_duplicates
 from l3ae_dist.data.catalog import concatenate_ids, ids_of, read_catalog, same_kind
-from l3ae_dist.data.columns import write_column
 from l3ae_dist.data.options import IngestOptions
 from l3ae_dist.data.readers import describe, partitions
-from l3ae_dist.data.row_writer import RowWriter
+from l3ae_dist.data.store import RECORDS_PER_BLOCK, USERS_PER_BLOCK, store_dataset
 from l3ae_dist.errors import DataError
 from l3ae_dist.storage.fingerprint import fingerprint
 from l3ae_dist.storage.workspace import Workspace
@@ -28,9 +27,6 @@ from l3ae_dist.storage.workspace import Workspace
 __all__ = ["IngestOptions", "dataset_id", "ingest"]
 
 Array = npt.NDArray[Any]
-USERS_PER_BLOCK = 1 << 16
-RECORDS_PER_BLOCK = 1 << 23
-_CODES = {"train": splits.TRAIN, "valid": splits.VALID, "test": splits.TEST}
 
 
 def dataset_id(interactions: Any, items: Any, options: IngestOptions) -> str:
@@ -88,33 +84,26 @@ def ingest(
         workspace.delete(f"{path}/{identifier}")
     with workspace.scratch_dir() as scratch:
         buckets = Buckets(scratch, "users")
-        users, dropped = _spill(interactions, catalog["ids"], options, buckets, users_per_block)
+        users, dropped = spill_log(interactions, catalog["ids"], options, buckets, users_per_block)
         blocks = -(-len(users) // users_per_block)
         weighted = options.weight_column is not None
         for block in range(blocks):
             buckets.replace(block, merge_duplicates(buckets.read(block), weighted))
         n_items = len(catalog["ids"])
         _k_core(buckets, blocks, n_items, options)
-        kept = _kept_users(buckets, blocks, len(users))
-        rows = np.cumsum(kept) - 1
-        base = f"interactions/{identifier}"
-        stats = _write_rows(
-            workspace, base, buckets, blocks, rows, int(kept.sum()), n_items, options, users_per_block
+        stats = store_dataset(
+            workspace,
+            identifier,
+            buckets,
+            users,
+            catalog,
+            assign=lambda records: _assign(records, options),
+            weighted=weighted,
+            foldin=options.split == "strong" and options.split_column is None,
+            users_per_block=users_per_block,
+            records_per_block=records_per_block,
         )
-        popularity = stats.pop("popularity")
-        _write_columns(workspace, base, buckets, blocks, popularity, weighted, records_per_block, scratch)
-    write_column(workspace, f"users/{identifier}/ids", users[kept])
-    for name in ("ids", "title", "text"):
-        write_column(workspace, f"items/{identifier}/{name}", catalog[name])
-    stats |= {
-        "n_users": int(kept.sum()),
-        "n_items": n_items,
-        "weighted": weighted,
-        "has_text": catalog["has_text"],
-        "max_popularity": int(popularity.max(initial=0)),
-        "items_without_interactions": int((popularity == 0).sum()),
-        "dropped": dropped | {"users": int((~kept).sum())},
-    }
+    stats["dropped"] = dropped | stats["dropped"]
     workspace.mark_stage("ingest", identifier, options.model_dump(), stats)
     return identifier
 
@@ -136,13 +125,23 @@ def _filtered(source: Any, options: IngestOptions) -> Iterator[Any]:
             yield part
 
 
-def _spill(
-    source: Any, item_ids: Array, options: IngestOptions, buckets: Buckets, users_per_block: int
+def spill_log(
+    source: Any,
+    item_ids: Array,
+    options: IngestOptions,
+    buckets: Buckets,
+    users_per_block: int,
+    known: Array | None = None,
 ) -> tuple[Array, dict[str, int]]:
-    """Both reading passes: user ids, then encoded records into user blocks; returns the sorted users."""
+    """Both reading passes: user ids, then encoded records into user blocks.
+
+    Returns
+    -------
+    The sorted users of the log together with those ``known`` before, and what was dropped.
+    """
     import pandas as pd
 
-    seen: list[Array] = []
+    seen: list[Array] = [] if known is None else [known]
     for part in _filtered(source, options):
         seen = [_unique_ids([*seen, ids_of(part[options.user_column], "user id")])]
     users = seen[0] if seen else np.empty(0, np.int64)
@@ -229,15 +228,6 @@ def _k_core(buckets: Buckets, blocks: int, n_items: int, options: IngestOptions)
             return
 
 
-def _kept_users(buckets: Buckets, blocks: int, count: int) -> Array:
-    kept = np.zeros(count, bool)
-    for records in buckets.iterate(blocks):
-        kept[records["user"]] = True
-    if not kept.any():
-        raise DataError("no interaction is left after the k-core filter; lower the minimum counts.")
-    return kept
-
-
 def _assign(records: Array, options: IngestOptions) -> Array:
     if options.split_column is not None or options.split == "none":
         return records["split"]
@@ -251,78 +241,3 @@ def _assign(records: Array, options: IngestOptions) -> Array:
     return splits.strong_split(
         users, items, heldout=options.heldout_users, foldin=options.foldin_ratio, seed=options.seed
     )
-
-
-def _write_rows(
-    workspace: Workspace,
-    base: str,
-    buckets: Buckets,
-    blocks: int,
-    rows: Array,
-    n_users: int,
-    n_items: int,
-    options: IngestOptions,
-    users_per_block: int,
-) -> dict[str, Any]:
-    """Split every user block, store the CSR of each split, leave the training records in the buckets."""
-    weighted = options.weight_column is not None
-    popularity = np.zeros(n_items, np.int64)
-    foldin = options.split == "strong" and options.split_column is None
-    chosen: dict[str, tuple[int, ...]] = {name: (code,) for name, code in _CODES.items()}
-    if foldin:
-        chosen["input"] = (splits.TRAIN, splits.FOLDIN)
-    with workspace.scratch_dir() as scratch:
-        writers = {name: RowWriter(scratch, name, weighted) for name in chosen}
-        first = 0
-        for block in range(blocks):
-            records = buckets.read(block)
-            codes = _assign(records, options)
-            last_user = min((block + 1) * users_per_block, len(rows)) - 1
-            stop = int(rows[last_user]) + 1
-            local = rows[records["user"]] - first
-            for name, wanted in chosen.items():
-                part = np.isin(codes, wanted)
-                order = np.lexsort((records["item"][part], local[part]))
-                writers[name].append(
-                    np.bincount(local[part], minlength=stop - first),
-                    records["item"][part][order],
-                    records["weight"][part][order],
-                )
-            training = records[codes == splits.TRAIN].copy()
-            training["user"] = rows[training["user"]]
-            popularity += np.bincount(training["item"], minlength=n_items)
-            buckets.replace(block, training)
-            first = stop
-        for name, writer in writers.items():
-            writer.store(workspace, f"{base}/{name}_csr")
-        if not popularity.sum():
-            raise DataError("the training split is empty; check the split column or the ratios.")
-        return {
-            "nnz": {name: writer.nnz for name, writer in writers.items()},
-            "foldin": foldin,
-            "popularity": popularity,
-        }
-
-
-def _write_columns(
-    workspace: Workspace,
-    base: str,
-    buckets: Buckets,
-    blocks: int,
-    popularity: Array,
-    weighted: bool,
-    records_per_block: int,
-    scratch: Any,
-) -> None:
-    """Regroup the training records by item block and store the CSC."""
-    block_of = (np.cumsum(popularity) - 1).clip(0) // records_per_block
-    by_item = Buckets(scratch, "items")
-    for records in buckets.iterate(blocks):
-        by_item.append(block_of[records["item"]], records)
-    writer = RowWriter(scratch, "train_csc", weighted)
-    for block in range(int(block_of.max(initial=0)) + 1):
-        records = by_item.read(block)
-        order = np.lexsort((records["user"], records["item"]))
-        writer.append(np.empty(0, np.int64), records["user"][order], records["weight"][order])
-    writer.counts = [popularity]
-    writer.store(workspace, f"{base}/train_csc")

@@ -8,6 +8,7 @@ from typing import Any
 import fsspec
 
 from l3ae_dist.errors import DataError
+from l3ae_dist.storage.blobs import refuse_secrets
 from l3ae_dist.storage.fingerprint import fingerprint
 
 _SUFFIXES = {
@@ -23,8 +24,12 @@ def is_frame(source: Any) -> bool:
 
 
 def expand(source: Any) -> list[str]:
-    """Files behind a path, glob, directory or fsspec URL, sorted; :class:`DataError` when none."""
+    """Files behind a path, glob, directory or fsspec URL, sorted; :class:`DataError` when none.
+
+    A URL that carries credentials or a signature is a :class:`ConfigError`.
+    """
     text = str(source)
+    refuse_secrets(text, "data")
     fs, path = fsspec.core.url_to_fs(text)
     if any(mark in text for mark in "*?["):
         found = (
@@ -96,6 +101,11 @@ def partitions(source: Any, columns: Sequence[str] | None, what: str) -> Iterato
         yield part
     if not total:
         raise DataError(f"the {what} are empty; give a table with at least one row.")
+
+
+def column_names(source: Any, what: str) -> list[str]:
+    """The columns of a table; rows are not read."""
+    return [str(name) for name in _open(source, what).columns]
 
 
 def _open(source: Any, what: str) -> Any:

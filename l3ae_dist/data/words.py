@@ -63,8 +63,31 @@ def make_words(dataset: Dataset, options: WordOptions, workspace: Workspace) -> 
 Blocks = Iterator[sparse.csr_matrix]
 
 
+def words_of(texts: list[str], identifier: str, dataset: Dataset) -> sparse.csr_matrix:
+    """Words of other texts in the columns of ``identifier``, (texts, d) float64.
+
+    Counted words are learnt from the catalog again: two passes over its text.
+    """
+    from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer
+
+    options = WordOptions(**dataset.workspace.require_stage(WORDS, identifier)["params"])
+    common: dict[str, Any] = {"binary": True, "ngram_range": options.ngram_range}
+    if options.vectorizer == "hashing":
+        hashing = {"n_features": options.n_features, "norm": None, "alternate_sign": False}
+        return HashingVectorizer(**hashing, **common).transform(texts).tocsr().astype(np.float64)
+    vocabulary, _, keep = _vocabulary(dataset, options)
+    found = CountVectorizer(vocabulary=vocabulary, **common).transform(texts)
+    return found.tocsr()[:, keep].astype(np.float64)
+
+
 def _counted(dataset: Dataset, options: WordOptions) -> tuple[Blocks, Array]:
     """Sparse blocks of the words of the catalog, and which words are in enough texts."""
+    _, matrix, keep = _vocabulary(dataset, options)
+    return _computed(matrix), keep
+
+
+def _vocabulary(dataset: Dataset, options: WordOptions) -> tuple[Any, Any, Array]:
+    """Column of each word, the Dask matrix of the catalog, and which words are in enough texts."""
     from dask_ml.feature_extraction.text import CountVectorizer
 
     vectorizer = CountVectorizer(binary=True, ngram_range=options.ngram_range)
@@ -74,7 +97,7 @@ def _counted(dataset: Dataset, options: WordOptions) -> tuple[Blocks, Array]:
     frequency = np.zeros(width, np.int64)
     for block in _computed(matrix):
         frequency += np.bincount(block.indices, minlength=width)
-    return _computed(matrix), frequency >= options.min_df
+    return vectorizer.vocabulary_, matrix, frequency >= options.min_df
 
 
 def _hashed(dataset: Dataset, options: WordOptions) -> tuple[Blocks, Array]:

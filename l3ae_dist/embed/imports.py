@@ -12,6 +12,7 @@ from l3ae_dist.data.catalog import ids_of, same_kind
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.readers import describe, expand, is_frame, partitions
 from l3ae_dist.errors import DataError
+from l3ae_dist.storage.blobs import refuse_secrets
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.fingerprint import fingerprint
 from l3ae_dist.storage.workspace import Workspace
@@ -132,6 +133,7 @@ def _describe_part(part: Any) -> Any:
 
 
 def _is_zarr(source: Any) -> bool:
+    refuse_secrets(str(source), "embeddings")
     fs, path = fsspec.core.url_to_fs(str(source))
     if not any(mark in path for mark in "*?[") and not fs.exists(path):
         raise DataError(f"no embeddings at {source}; check the path.")

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from l3ae_dist.embed.options import TransformOptions
 from l3ae_dist.errors import ConfigError
@@ -41,7 +42,7 @@ def transform_embeddings(source: str, options: TransformOptions, workspace: Work
     import dask
 
     with dask.config.set(scheduler="synchronous"):
-        rows = _fitted(array.as_dask(symmetric=False).astype(np.float64), options)
+        rows, steps = _fitted(array.as_dask(symmetric=False).astype(np.float64), options)
         columns = options.dim if options.compress != "none" else d
         target = ChunkArray.create(
             workspace,
@@ -52,23 +53,48 @@ def transform_embeddings(source: str, options: TransformOptions, workspace: Work
         )
         for i in range(target.grid[0]):
             target.write(i, 0, np.asarray(rows.blocks[i].compute(), np.float32))
+    _write_map(workspace, identifier, steps, d)
     params = {"source": source, **options.model_dump()}
     workspace.mark_stage("embed", identifier, params, {"rows": n, "dim": columns})
     return identifier
 
 
-def _fitted(rows: Any, options: TransformOptions) -> Any:
-    """The transformation of a Dask array, fitted on it; lazy."""
+def transform_rows(rows: npt.NDArray[Any], identifier: str, workspace: Workspace) -> npt.NDArray[Any]:
+    """Rows of other items, (m, d) float64, through the transformation that made ``identifier``."""
+    shift, *matrix = np.asarray(workspace.array(f"transforms/{identifier}")[:])
+    return np.asarray(rows @ np.asarray(matrix) + shift)
+
+
+def _write_map(workspace: Workspace, identifier: str, steps: list[Any], d: int) -> None:
+    """Every step is affine: what becomes of zero, then of each unit vector less that."""
+    import dask.array as da
+
+    probe = da.from_array(np.vstack([np.zeros(d), np.eye(d)]), chunks=(d + 1, d))
+    for step in steps:
+        probe = step.transform(probe)
+    found = np.asarray(probe.compute(scheduler="synchronous"), np.float64)
+    found[1:] -= found[0]
+    array = workspace.create_array(
+        f"transforms/{identifier}", shape=found.shape, chunks=found.shape, dtype="f8"
+    )
+    array[:] = found
+
+
+def _fitted(rows: Any, options: TransformOptions) -> tuple[Any, list[Any]]:
+    """The transformation of a Dask array, fitted on it; lazy, with its steps."""
+    steps: list[Any] = []
     if options.standardize:
         from dask_ml.preprocessing import StandardScaler
 
         scaler = StandardScaler().fit(rows)
         scaler.scale_[scaler.scale_ == 0] = 1  # a constant dimension stays zero
+        steps.append(scaler)
         rows = scaler.transform(rows)
-    if options.compress == "none":
-        return rows
-    from dask_ml.decomposition import PCA, TruncatedSVD
+    if options.compress != "none":
+        from dask_ml.decomposition import PCA, TruncatedSVD
 
-    if options.compress == "pca":
-        return PCA(options.dim, svd_solver="full").fit(rows).transform(rows)
-    return TruncatedSVD(options.dim, algorithm="tsqr").fit(rows).transform(rows)
+        pca = options.compress == "pca"
+        step = PCA(options.dim, svd_solver="full") if pca else TruncatedSVD(options.dim, algorithm="tsqr")
+        steps.append(step.fit(rows))
+        rows = step.transform(rows)
+    return rows, steps

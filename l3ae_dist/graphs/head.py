@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from l3ae_dist.data.features import DenseRows, Rows, dense, open_rows
+from l3ae_dist.data.features import DenseRows, HeldRows, Rows, open_rows
+from l3ae_dist.linalg import blas
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.tile_reader import ReadCount, TileReader, TileRequest
@@ -19,6 +20,8 @@ from l3ae_dist.storage.workspace import Workspace
 
 Array = npt.NDArray[Any]
 Part = Literal["collaborative", "semantic"]
+# Pairs whose rows are held at once.
+_PAIRS = 1 << 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +167,46 @@ class History:
         return out
 
 
+@dataclass(frozen=True)
+class TileScores:
+    """One model on one item tile: arrays in memory, from which any users' scores are made.
+
+    Parameters
+    ----------
+    matrices
+        ``x A`` (users x tile) and its scale (tile,) for each matrix term.
+    products
+        ``x L`` (users x d), R (tile x d) and its weight for each product term.
+    history, diagonal
+        x restricted to the tile, and e.
+    """
+
+    matrices: list[tuple[Array, Array]]
+    products: list[tuple[Array, Any, float]]
+    history: sparse.csr_matrix
+    diagonal: Array
+
+    def rows(self, users: slice, out: Array | None = None) -> Array:
+        """Scores of some users, users x tile; written into the first rows of ``out`` when it is given."""
+        history = self.history[users]
+        scores = np.empty(history.shape, self.diagonal.dtype) if out is None else out[: history.shape[0]]
+        if not self.matrices:
+            scores[...] = 0
+        for index, (times, scale) in enumerate(self.matrices):
+            if index == 0:
+                np.multiply(times[users], scale, out=scores)
+            else:
+                scores += times[users] * scale
+        for left, right, weight in self.products:
+            if sparse.issparse(right):  # first in the product, which is dense then
+                scores += weight * (right @ left[users].T).T
+            else:
+                blas.gemm(scores, left[users], right, weight, trans_a=False, trans_b=True)
+        part = history.tocoo()
+        scores[part.row, part.col] += part.data * self.diagonal[part.col]
+        return scores
+
+
 class Scorer:
     """Scores of one user block on item tiles, for heads that share matrices and products.
 
@@ -172,7 +215,7 @@ class Scorer:
 
     def __init__(self, history: History, parts: Parts, reader: TileReader, count: ReadCount) -> None:
         self.history = history
-        self._parts = parts
+        self.parts = parts
         self._reader = reader
         self.count = count
         self._left: dict[str, Array] = {}
@@ -180,29 +223,37 @@ class Scorer:
 
     def scores(self, head: Head, j: int) -> Array:
         """Scores of one model on item tile j, users x tile, in the history's dtype."""
-        history = self.history
-        rows = history.grid.rows(j)
-        scores = np.zeros((history.users, history.grid.size(j)), history.dtype)
-        for matrix in head.matrices:
-            scores += self._times(matrix, j) * self._parts.vector(matrix.scale, rows).astype(history.dtype)
-        for product in head.products:
-            right = self._parts.rows(product.right).rows(rows.start, rows.stop).astype(history.dtype)
-            left = self._times_left(product.left)
-            # a sparse right side comes first in the product, which is dense then
-            term = (right @ left.T).T if sparse.issparse(right) else left @ right.T
-            term *= product.weight
-            scores += term
-        part = history.part(j).tocoo()
-        diagonal = self._parts.vector(head.diagonal, rows).astype(history.dtype)
-        scores[part.row, part.col] += part.data * diagonal[part.col]
-        return scores
+        return self.tile(head, j).rows(slice(None))
+
+    def tile(self, head: Head, j: int) -> "TileScores":
+        """Everything that the scores of one model on item tile j are computed from."""
+        dtype = self.history.dtype
+        rows = self.history.grid.rows(j)
+        matrices = [
+            (self._times(term, j), self.parts.vector(term.scale, rows).astype(dtype))
+            for term in head.matrices
+        ]
+        products = [
+            (
+                self._times_left(term.left),
+                self.parts.rows(term.right).rows(rows.start, rows.stop).astype(dtype),
+                term.weight,
+            )
+            for term in head.products
+        ]
+        diagonal = self.parts.vector(head.diagonal, rows).astype(dtype)
+        return TileScores(matrices, products, self.history.part(j), diagonal)
+
+    def forget_tile(self) -> None:
+        """Free what is kept for the last item tile."""
+        self._tile = (-1, {})
 
     def _times(self, term: MatrixTerm, j: int) -> Array:
         if self._tile[0] != j:
             self._tile = (j, {})
         found = self._tile[1]
         if term.path not in found:
-            matrix = self._parts.matrix(term.path)
+            matrix = self.parts.matrix(term.path)
             found[term.path] = self.history.times_matrix(
                 matrix, j, self._reader, self.count, symmetric=term.symmetric
             )
@@ -210,45 +261,93 @@ class Scorer:
 
     def _times_left(self, path: str) -> Array:
         if path not in self._left:
-            self._left[path] = self.history.times_rows(self._parts.rows(path))
+            self._left[path] = self.history.times_rows(self.parts.rows(path))
         return self._left[path]
 
 
 def head_entries(head: Head, parts: Parts, grid: TileGrid, rows: Array, j: int) -> dict[str, Array]:
     """``B[rows, j]`` by part, float64; each tile is read once."""
-    out: dict[str, Array] = {"collaborative": np.zeros(len(rows)), "semantic": np.zeros(len(rows))}
-    column = slice(j, j + 1)
+    return head_pairs(head, parts, grid, rows, np.full(len(rows), j))
+
+
+def head_pairs(
+    head: Head, parts: Parts, grid: TileGrid, rows: Array, columns: Array, reader: TileReader | None = None
+) -> dict[str, Array]:
+    """``B[rows[p], columns[p]]`` of every pair p by part, float64; each tile is read once.
+
+    Parameters
+    ----------
+    head, parts, grid
+        The model.
+    rows, columns
+        (pairs,) item positions.
+    reader
+        Whose cache is used; none when not given.
+    """
+    out: dict[str, Array] = {name: np.zeros(len(rows)) for name in ("collaborative", "semantic")}
+    reader = reader or TileReader()
     for matrix in head.matrices:
-        entries = matrix_entries(parts.matrix(matrix.path), grid, rows, j, symmetric=matrix.symmetric)
-        out[matrix.part] += entries * parts.vector(matrix.scale, column)
+        entries = _matrix_pairs(parts.matrix(matrix.path), grid, rows, columns, reader, matrix.symmetric)
+        out[matrix.part] += entries * _vector_at(parts, matrix.scale, columns)
     for product in head.products:
-        right = dense(parts.rows(product.right).rows(j, j + 1))[0]
-        left = rows_times(parts.rows(product.left), grid, rows, right)
-        out[product.part] += product.weight * left
-    out[head.diagonal_part] += (rows == j) * parts.vector(head.diagonal, column)
+        left, right = parts.rows(product.left), parts.rows(product.right)
+        out[product.part] += product.weight * product_pairs(left, right, grid, rows, columns)
+    out[head.diagonal_part] += (rows == columns) * _vector_at(parts, head.diagonal, columns)
     return out
 
 
-def matrix_entries(a: ChunkArray, grid: TileGrid, rows: Array, j: int, *, symmetric: bool = True) -> Array:
-    """``A[rows, j]`` in float64, reading each tile once."""
+def _matrix_pairs(
+    a: ChunkArray, grid: TileGrid, rows: Array, columns: Array, reader: TileReader, symmetric: bool
+) -> Array:
+    """``A[rows[p], columns[p]]``; the pairs of one stored tile follow each other."""
     out = np.empty(len(rows))
-    tile_j, local_j = divmod(j, grid.tile)
-    for i in np.unique(rows // grid.tile):
-        inside = rows // grid.tile == i
-        local = rows[inside] % grid.tile
-        if symmetric and i < tile_j:
-            out[inside] = a.read(tile_j, int(i))[local_j, local]
-        else:
-            out[inside] = a.read(int(i), tile_j)[local, local_j]
+    i, j = rows // grid.tile, columns // grid.tile
+    mirrored = (i < j) & symmetric
+    row, column = np.where(mirrored, columns, rows), np.where(mirrored, rows, columns)
+    groups = _groups(row // grid.tile, column // grid.tile)
+    requests = [(TileRequest(a, i, j, stage="serve"),) for i, j, _ in groups]
+    for (_, _, pairs), (tile,) in zip(groups, reader.stream(requests, ReadCount()), strict=True):
+        out[pairs] = tile[row[pairs] % grid.tile, column[pairs] % grid.tile]
     return out
 
 
-def rows_times(left: Rows, grid: TileGrid, rows: Array, vector: Array) -> Array:
-    """``L[rows] v`` in float64, reading each item tile once."""
+def product_pairs(
+    left: Rows | HeldRows, right: Rows | HeldRows, grid: TileGrid, rows: Array, columns: Array
+) -> Array:
+    """``L[rows[p]] . R[columns[p]]`` of every pair p, float64."""
     out = np.empty(len(rows))
-    for i in np.unique(rows // grid.tile):
-        inside = rows // grid.tile == i
-        tile = grid.rows(int(i))
-        product = left.rows(tile.start, tile.stop).astype(np.float64) @ vector
-        out[inside] = product[rows[inside] % grid.tile]
+    for i, j, pairs in _groups(rows // grid.tile, columns // grid.tile):
+        rows_i = left.rows(i * grid.tile, min((i + 1) * grid.tile, left.shape[0]))
+        rows_j = right.rows(j * grid.tile, min((j + 1) * grid.tile, right.shape[0]))
+        for start in range(0, len(pairs), _PAIRS):
+            some = pairs[start : start + _PAIRS]
+            out[some] = _dots(rows_i[rows[some] % grid.tile], rows_j[columns[some] % grid.tile])
     return out
+
+
+def _dots(a: Any, b: Any) -> Array:
+    if sparse.issparse(a) or sparse.issparse(b):
+        product = a.multiply(b) if sparse.issparse(a) else b.multiply(a)
+        return np.asarray(product.sum(axis=1)).ravel()
+    return np.asarray(np.einsum("pd,pd->p", a.astype(np.float64), b.astype(np.float64)))
+
+
+def _groups(i: Array, j: Array) -> list[tuple[int, int, Array]]:
+    """The pairs of every tile that has some."""
+    side = int(max(i.max(initial=0), j.max(initial=0))) + 1
+    key = i * side + j
+    order = np.argsort(key, kind="stable")
+    found, first = np.unique(key[order], return_index=True)
+    parts = np.split(order, first[1:])
+    return [(int(k) // side, int(k) % side, pairs) for k, pairs in zip(found, parts, strict=False)]
+
+
+def _vector_at(parts: Parts, path: str | float, positions: Array) -> Array:
+    if not isinstance(path, str):
+        return np.full(len(positions), float(path))
+    found = parts.rows(path)
+    assert isinstance(found, DenseRows)
+    if not len(positions):
+        return np.empty(0)
+    first, last = int(positions.min()), int(positions.max())
+    return np.asarray(found.rows(first, last + 1)[positions - first, 0], np.float64)

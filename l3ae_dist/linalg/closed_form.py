@@ -144,6 +144,14 @@ def column_scale(p_diagonal: Array, pc: Array, a: Array, reg_e: float) -> Array:
     return np.asarray(reg_e * a - (1 + reg_e * pc) / p_diagonal)
 
 
+def column_slope(p_diagonal: Array, pc: Array, a: Array | float) -> Array:
+    """``a - pc / diag(P)``: what c gains per unit of reg_e at one ridge, so that a sweep only rescales.
+
+    With ``a = 0`` it is that of the direct route.
+    """
+    return np.asarray(a - pc / p_diagonal)
+
+
 def weights(p: Array, q: Array, v: Array, c: Array, reg_e: float) -> Array:
     """``B = P diag(c) + reg_e Q V + I``; its diagonal is zero to rounding."""
     return np.asarray(p * c + reg_e * (q @ v) + np.eye(len(c)))
@@ -162,3 +170,13 @@ def cold_start_column(q: Array, m: Array, f_new: Array, reg_e: float) -> Array:
 def product_column_scale(p_diagonal: Array, pc: Array, reg_e: float) -> Array:
     """``-(1 + reg_e pc) / diag(P)``: c of the direct route, where ``B = P diag(c) + reg_e (P C) + I``."""
     return np.asarray(-(1 + reg_e * pc) / p_diagonal)
+
+
+def new_item_row(u: Array, diagonal: Array, schur: Array | float) -> Array:
+    """``C_new,:`` of a refit with one more item, from the inverse without it (bordered inverse).
+
+    ``S = (F'F + reg_f I)^-1`` has ``diagonal``, ``u = S F' f`` and ``schur = f'f + reg_f - f'F u``; the
+    inverse with the item has ``-u / schur`` in its new row and ``diagonal + u^2 / schur`` before it.
+    """
+    share = u / schur
+    return np.asarray(share / (diagonal + u * share))

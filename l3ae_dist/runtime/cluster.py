@@ -1,4 +1,4 @@
-"""Ways to a Dask cluster: ``local`` (processes on this machine) and ``address`` (an existing scheduler)."""
+"""Dask clusters: ``local`` (processes on this machine) and ``address`` (an existing scheduler)."""
 
 import contextlib
 import logging
@@ -10,10 +10,12 @@ from urllib.parse import urlsplit
 
 from l3ae_dist.errors import ClusterError, ConfigError
 from l3ae_dist.graphs.execute import STAGED
-from l3ae_dist.runtime.executors import task_targets
+from l3ae_dist.runtime.executors import DaskExecutor, task_targets
+from l3ae_dist.storage.lock import boot_id
 
+LOOPBACK = "127.0.0.1:0"
 # Tiles never travel as task results, so spilling would only ever write small records.
-_WORKER_CONFIG = {
+WORKER_CONFIG = {
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,
     "distributed.worker.memory.pause": False,
@@ -26,7 +28,7 @@ _WORKER_CONFIG = {
     "distributed.admin.system-monitor.gil.enabled": False,
 }
 # How OpenBLAS, MKL and OpenMP are told their number of threads before they are loaded.
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclass
@@ -36,7 +38,13 @@ class DaskSession:
     client: Any
     dashboard_url: str | None
     worker_pids: dict[str, int] = field(default_factory=dict)
+    scheduler_pids: list[int] = field(default_factory=list)
+    """The scheduler's process, where it is one of its own on this machine."""
     _joined: bool = False
+
+    def executor(self) -> DaskExecutor:
+        """Where tasks run."""
+        return DaskExecutor(self.client)
 
     def pids(self) -> list[int]:
         """Process ids of the workers on this machine; asked for again after one has joined."""
@@ -47,7 +55,8 @@ class DaskSession:
 
     def refresh_pids(self) -> None:
         """Ask the workers for their process ids again (after one was restarted)."""
-        self.worker_pids = dict(self.client.run(os.getpid))
+        found = self.client.run(whereabouts)
+        self.worker_pids = {address: pid for address, (machine, pid) in found.items() if machine == boot_id()}
 
     def memory_limit(self) -> int | None:
         """The smallest memory limit of a worker in bytes; None when none of them has one."""
@@ -87,9 +96,19 @@ class DaskSession:
                 self.client.unsubscribe_topic(topic)
 
 
+def whereabouts() -> tuple[str, int]:
+    """Machine and id of the process that this runs in."""
+    return boot_id(), os.getpid()
+
+
 @contextlib.contextmanager
 def local_cluster(
-    *, workers: int, threads: int, memory_budget: int, dashboard: bool = True
+    *,
+    workers: int,
+    threads: int,
+    memory_budget: int,
+    dashboard: bool = True,
+    dashboard_address: str = LOOPBACK,
 ) -> Iterator[DaskSession]:
     """Worker processes on this machine, bound to the loopback.
 
@@ -102,14 +121,16 @@ def local_cluster(
     memory_budget
         Bytes per worker process; a worker that exceeds it is restarted by its nanny.
     dashboard
-        Whether to serve the Dask dashboard (on a free port of 127.0.0.1).
+        Whether to serve the Dask dashboard.
+    dashboard_address
+        Where, as ``HOST:PORT``; a free port of 127.0.0.1 if not given.
     """
     import dask
     from distributed import Client, LocalCluster
 
-    config = {**_WORKER_CONFIG, "distributed.nanny.pre-spawn-environ": dict.fromkeys(_THREADS, str(threads))}
+    config = {**WORKER_CONFIG, "distributed.nanny.pre-spawn-environ": dict.fromkeys(THREADS, str(threads))}
     with (
-        _without(_THREADS),
+        _without(THREADS),
         dask.config.set(config),
         LocalCluster(
             n_workers=workers,
@@ -117,7 +138,8 @@ def local_cluster(
             processes=True,
             memory_limit=memory_budget,
             host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",  # the scheduler's HTTP server listens even without pages
+            # the scheduler's HTTP server listens even without pages
+            dashboard_address=dashboard_address if dashboard else LOOPBACK,
             scheduler_kwargs={"dashboard": dashboard},
             silence_logs=logging.CRITICAL,  # a failing task and a lost worker are told by this package
         ) as cluster,

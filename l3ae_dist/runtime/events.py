@@ -53,12 +53,15 @@ class ProcessGroups:
 
     def __init__(self) -> None:
         self.workers: Callable[[], list[int]] = list
+        self.scheduler: Callable[[], list[int]] = list
         self.ray: Callable[[], list[int]] = list
 
     def groups(self) -> dict[str, Callable[[], list[int]]]:
         """Functions that give the current process ids of each group."""
         return {
             "workers": lambda: self.workers(),
+            "scheduler": lambda: self.scheduler(),
             "client": lambda: [os.getpid()],
-            "ray": lambda: self.ray(),
+            # Dask's actors are processes of Ray too
+            "ray": lambda: sorted({*self.ray()} - {*self.workers(), *self.scheduler()}),
         }

@@ -1,4 +1,4 @@
-"""A Ray cluster for the embedding stage: the one that is there, or a private one on the loopback."""
+"""A Ray cluster for a run: the one that is there, or a private one on the loopback."""
 
 import contextlib
 import functools
@@ -15,6 +15,8 @@ from typing import Any
 
 import psutil
 
+from l3ae_dist.errors import ClusterError
+
 _OBJECT_STORE_BYTES = 128 * 2**20
 _RAY_PROCESS = re.compile(r"(^|\s)ray::|[/\\]ray[/\\](core|_private|dashboard|autoscaler)[/\\]")
 # Ray puts a socket some 65 characters below its folder, and a socket's path has at most 107
@@ -29,6 +31,8 @@ class RaySession:
     """Where its dashboard is, None when it has none."""
     pids: Callable[[], list[int]]
     """Ray's processes below this one; empty when Ray was started elsewhere."""
+    private: bool = False
+    """Whether this process started it, so that no further node will ever join."""
 
 
 @contextlib.contextmanager
@@ -46,6 +50,11 @@ def ray_session(
         Logical resources of a private Ray; detected when None.
     dashboard
         Whether a private Ray serves its dashboard (0.9 GB of memory more).
+
+    Raises
+    ------
+    ClusterError
+        When Ray does not start, or none answers.
     """
     address = os.environ.get("RAY_ADDRESS", "")
     if address not in ("", "local"):
@@ -56,21 +65,19 @@ def ray_session(
         import ray
 
         if ray.is_initialized():
-            yield RaySession(_current_url(), ray_pids)
+            yield _current()
             return
         folder = _short_folder()
         try:
-            context = ray.init(
+            context = _init(
                 address="local",
                 num_cpus=num_cpus,
                 num_gpus=num_gpus,
                 include_dashboard=dashboard,
                 object_store_memory=_OBJECT_STORE_BYTES,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
                 _temp_dir=folder,
             )
-            yield RaySession(_url(context.dashboard_url), ray_pids)
+            yield RaySession(_url(context.dashboard_url), ray_pids, private=True)
         finally:
             ray.shutdown()
             shutil.rmtree(folder, ignore_errors=True)
@@ -82,13 +89,27 @@ def _connected(address: str) -> Iterator[RaySession]:
     import ray
 
     if ray.is_initialized():
-        yield RaySession(_current_url(), ray_pids)
+        yield _current()
         return
-    context = ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    context = _init(address=address)
     try:
         yield RaySession(_url(context.dashboard_url), ray_pids)
     finally:
         ray.shutdown()
+
+
+def _init(**options: Any) -> Any:
+    import ray
+
+    try:
+        return ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+    except Exception as error:  # Ray raises plain Exception, ConnectionError, RuntimeError, ...
+        where = "a Ray of its own" if options["address"] == "local" else f"the Ray at {options['address']}"
+        reason = " ".join(str(error).split())
+        raise ClusterError(
+            f"this run cannot use {where} ({type(error).__name__}: {reason}); check that the machine is not "
+            "overloaded, and that RAY_ADDRESS, where it is set, names a cluster that runs."
+        ) from error
 
 
 def ray_pids() -> list[int]:
@@ -106,6 +127,7 @@ def _private_settings() -> dict[str, str]:
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # stays on 127.0.0.1
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        "RAY_worker_niceness": "0",  # by default its workers give way to every other process
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": _token(),
     }
@@ -136,11 +158,13 @@ def _short_folder() -> str:
     return tempfile.mkdtemp(prefix="l3ae-ray-", dir=parent)
 
 
-def _current_url() -> str | None:
-    from ray._private import worker  # the public interface tells the address to ray.init's caller only
+def _current() -> RaySession:
+    """The initialised Ray."""
+    from ray._private import worker  # the public interface tells these to ray.init's caller only
 
     node: Any = getattr(worker, "_global_node", None)
-    return _url(getattr(node, "webui_url", None))
+    private = bool(getattr(node, "head", False))
+    return RaySession(_url(getattr(node, "webui_url", None)), ray_pids, private)
 
 
 def _url(address: object) -> str | None:

@@ -30,6 +30,8 @@ class Blobs(Protocol):
     """Objects under ``/``-separated keys below one root; every write is atomic."""
 
     url: str
+    concurrency: int
+    """Small requests that are worth having on their way at once."""
 
     def get(self, key: str) -> bytes | None:
         """Return the object, or None when there is none."""
@@ -40,14 +42,17 @@ class Blobs(Protocol):
         At most ``len(buffer)`` bytes are read; a longer object returns ``len(buffer) + 1``.
         """
 
-    def get_suffix(self, key: str, length: int) -> bytes | None:
-        """Return the last ``length`` bytes of the object, or None when there is none."""
+    def tail(self, key: str, length: int) -> tuple[int, bytes] | None:
+        """Return the object's size and its last ``length`` bytes, or None when there is none."""
 
     def size(self, key: str) -> int | None:
         """Length of the object in bytes, or None when there is none."""
 
     def put(self, key: str, parts: Sequence[Buffer]) -> None:
         """Write the concatenated parts as one object, replacing any."""
+
+    def copy(self, source: str, target: str) -> None:
+        """Give the object at ``source`` a second key, without moving its bytes where the store can."""
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
         """Write the object unless there is one; returns whether it was written."""
@@ -78,6 +83,8 @@ class LocalBlobs:
     durable
         Whether each write is flushed to the disk (file, then directory) before it counts.
     """
+
+    concurrency = 1
 
     def __init__(self, root: str | Path, *, durable: bool = False) -> None:
         self.root = Path(root).expanduser().absolute()
@@ -115,13 +122,13 @@ class LocalBlobs:
         except OSError as error:
             raise _os_error(error, self._path(key), "read") from error
 
-    def get_suffix(self, key: str, length: int) -> bytes | None:
-        """See :meth:`Blobs.get_suffix`."""
+    def tail(self, key: str, length: int) -> tuple[int, bytes] | None:
+        """See :meth:`Blobs.tail`."""
         try:
             with self._path(key).open("rb") as file:
                 size = os.fstat(file.fileno()).st_size
                 file.seek(max(0, size - length))
-                return file.read(length)
+                return size, file.read(length)
         except (FileNotFoundError, NotADirectoryError):
             return None
 
@@ -137,6 +144,26 @@ class LocalBlobs:
         with self._temporary(key, parts) as temporary:
             os.replace(temporary, self._path(key))
         self._sync_directory(key)
+
+    def copy(self, source: str, target: str) -> None:
+        """See :meth:`Blobs.copy`: a hard link, or a copy on file systems that have none."""
+        path = self._path(target)
+        temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.link(self._path(source), temporary)
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise
+                shutil.copyfile(self._path(source), temporary)
+            os.replace(temporary, path)
+        except OSError as error:
+            raise _os_error(error, path, "write") from error
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+        self._sync_directory(target)
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
         """See :meth:`Blobs.put_if_absent`."""
@@ -221,6 +248,7 @@ class LocalBlobs:
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+_NO_LINKS = (errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EXDEV, errno.ENOSYS)
 
 
 @contextlib.contextmanager
@@ -253,6 +281,22 @@ def _os_error(error: OSError, path: Path, verb: str) -> WorkspaceError:
 _SCHEMES = {"s3", "gs", "az", "abfs"}
 
 
+# Query parameters of pre-signed URLs and access tokens.
+_SECRET_QUERY = re.compile(r"(^|&)[^=&]*(sig|signature|token|credential|key|keyid|secret|password)=", re.I)
+
+
+def refuse_secrets(url: str, what: str) -> None:
+    """Raise :class:`ConfigError`, without repeating them, when a URL carries credentials or a signature."""
+    if "://" not in url:
+        return
+    parts = urlsplit(url)
+    if parts.username or parts.password or _SECRET_QUERY.search(parts.query):
+        raise ConfigError(
+            f"the {what} URL {parts.scheme}://{parts.hostname}{parts.path} carries credentials or a "
+            "signature; give credentials through the environment or the instance role."
+        )
+
+
 def open_blobs(url: str | Path, *, durable: bool = False) -> Blobs:
     """Open a root by path or URL (``file``, ``s3``, ``gs``, ``az``).
 
@@ -271,12 +315,7 @@ def open_blobs(url: str | Path, *, durable: bool = False) -> Blobs:
     if scheme not in _SCHEMES:
         known = ", ".join(["file", *sorted(_SCHEMES)])
         raise ConfigError(f"workspace scheme {scheme!r} is not supported; use a path or one of: {known}.")
-    parts = urlsplit(text)
-    if parts.username or parts.password or parts.query:
-        raise ConfigError(
-            f"the workspace URL {scheme}://{parts.hostname}{parts.path} carries credentials or a query; "
-            "give credentials through the environment or the instance role."
-        )
+    refuse_secrets(text, "workspace")
     from l3ae_dist.storage.object_blobs import ObjectBlobs
 
     return ObjectBlobs(text)

@@ -10,6 +10,7 @@ import contextlib
 import json
 import struct
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -163,13 +164,42 @@ class ChunkArray:
         payload = self._full_chunk(i, j, block)
         crc = int(google_crc32c.value(payload))
         self.workspace.blobs.put(self._key(i, j), [payload.data, struct.pack("<I", crc)])
-        mark = ChunkMark(i, j, crc)
-        record = {
-            "bytes": self.chunk_nbytes + TRAILER,
-            "written": time.time(),
-            "epoch": epoch,
-            **(extra or {}),
-        }
+        return self._mark(ChunkMark(i, j, crc), epoch, extra or {})
+
+    def adopt(
+        self, source: "ChunkArray", i: int, j: int, buffer: npt.NDArray[np.uint8], *, epoch: int = 0
+    ) -> bool:
+        """Take over the finished chunk (i, j) of an array with equal chunks and dtype.
+
+        The chunk is read and verified, then gets a second key (a hard link, or the store's own copy) and
+        a done-mark here.
+
+        Parameters
+        ----------
+        source
+            Where the chunk is.
+        buffer
+            Result of :meth:`buffer`.
+        epoch
+            The lock's epoch, kept in the done-mark.
+
+        Returns
+        -------
+        Whether it was there and sound; damage is noted for ``source``.
+        """
+        mark = source.find_mark(i, j)
+        if mark is None or (source.chunks, source.dtype) != (self.chunks, self.dtype):
+            return False
+        try:
+            source.read(i, j, buffer)
+        except DamagedTileError:
+            return False
+        self.workspace.blobs.copy(source._key(i, j), self._key(i, j))
+        self._mark(mark, epoch, {"from": source.path})
+        return True
+
+    def _mark(self, mark: ChunkMark, epoch: int, extra: dict[str, Any]) -> ChunkMark:
+        record = {"bytes": self.chunk_nbytes + TRAILER, "written": time.time(), "epoch": epoch, **extra}
         self.workspace.blobs.put(self._mark_key(mark), [json.dumps(record).encode()])
         return mark
 
@@ -183,25 +213,30 @@ class ChunkArray:
         return found
 
     def find_mark(self, i: int, j: int) -> ChunkMark | None:
-        """The done-mark that agrees with the chunk on disk (three small reads), or None."""
-        if self.workspace.blobs.size(self._key(i, j)) != self.chunk_nbytes + TRAILER:
+        """The done-mark that agrees with the chunk in the store (two small reads), or None."""
+        crc = self._stored_crc(i, j)
+        if crc is None:
             return None
-        trailer = self.workspace.blobs.get_suffix(self._key(i, j), TRAILER)
-        if trailer is None:
-            return None
-        mark = ChunkMark(i, j, struct.unpack("<I", trailer)[0])
+        mark = ChunkMark(i, j, crc)
         return mark if self.workspace.blobs.size(self._mark_key(mark)) is not None else None
 
     def is_done(self, i: int, j: int, marks: list[ChunkMark]) -> bool:
-        """Whether the chunk's size and trailing CRC32C agree with one of its done-marks (two small reads)."""
-        if not marks or self.workspace.blobs.size(self._key(i, j)) != self.chunk_nbytes + TRAILER:
-            return False
-        trailer = self.workspace.blobs.get_suffix(self._key(i, j), TRAILER)
-        return trailer is not None and any(trailer == struct.pack("<I", mark.crc) for mark in marks)
+        """Whether the chunk's size and trailing CRC32C agree with one of its done-marks (a small read)."""
+        return bool(marks) and self._stored_crc(i, j) in {mark.crc for mark in marks}
 
     def done(self) -> set[tuple[int, int]]:
         """Chunks that are done: a mark exists and agrees with the chunk's size and trailing checksum."""
-        return {chunk for chunk, marks in self.marks().items() if self.is_done(*chunk, marks)}
+        marks = self.marks()
+        with ThreadPoolExecutor(self.workspace.blobs.concurrency) as pool:
+            sound = pool.map(lambda chunk: self.is_done(chunk[0], chunk[1], marks[chunk]), marks)
+            return {chunk for chunk, is_sound in zip(marks, sound, strict=True) if is_sound}
+
+    def _stored_crc(self, i: int, j: int) -> int | None:
+        """The trailing CRC32C of a chunk of the right size, else None."""
+        found = self.workspace.blobs.tail(self._key(i, j), TRAILER)
+        if found is None or found[0] != self.chunk_nbytes + TRAILER:
+            return None
+        return int(struct.unpack("<I", found[1])[0])
 
     def discard(self, i: int, j: int) -> None:
         """Remove the done-marks of a damaged chunk, then the chunk, so that it is made again."""

@@ -65,7 +65,7 @@ class Holder:
         """
         if self.released or time.time() - self.heartbeat > STALE_SECONDS:
             return True
-        same_machine = (self.host, self.boot_id) == (socket.gethostname(), _boot_id())
+        same_machine = (self.host, self.boot_id) == (socket.gethostname(), boot_id())
         if not same_machine or not self.boot_id:
             return False
         ended = process_start(self.pid) != self.pid_started
@@ -166,7 +166,7 @@ class WorkspaceLock:
             host=socket.gethostname(),
             pid=os.getpid(),
             pid_started=process_start(os.getpid()),
-            boot_id=_boot_id(),
+            boot_id=boot_id(),
             epoch=1 if found is None else found.epoch + 1,
             since=now,
             heartbeat=now,
@@ -281,7 +281,7 @@ def _portable_start(pid: int) -> str:
         return ""
 
 
-def _boot_id() -> str:
+def boot_id() -> str:
     """Names this boot and pid namespace; empty where the system does not tell."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()

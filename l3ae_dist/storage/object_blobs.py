@@ -1,6 +1,7 @@
 """Objects on S3, Google Cloud Storage or Azure, through obstore; credentials come from the environment."""
 
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from l3ae_dist.errors import WorkspaceError
@@ -10,15 +11,21 @@ if TYPE_CHECKING:
     from zarr.abc.store import Store
 
 
+# A store that does not answer for so long ends the run; what was written is kept.
+_RETRY: Any = {"max_retries": 8, "retry_timeout": timedelta(seconds=60)}
+
+
 class ObjectBlobs:
     """The :class:`~l3ae_dist.storage.blobs.Blobs` operations on a bucket; a write is a single PUT."""
+
+    concurrency = 32
 
     def __init__(self, url: str) -> None:
         from obstore.store import from_url
 
         self.url = url.rstrip("/")
         try:
-            self._store: Any = from_url(self.url)
+            self._store: Any = from_url(self.url, retry_config=_RETRY)
         except Exception as error:
             raise _object_error(error, self.url) from error
 
@@ -35,22 +42,32 @@ class ObjectBlobs:
 
     def get_into(self, key: str, buffer: memoryview) -> int:
         """See :meth:`Blobs.get_into`."""
-        data = self.get(key)
-        if data is None:
+        import obstore
+
+        try:
+            data = memoryview(obstore.get(self._store, key).bytes())
+        except FileNotFoundError:
             return -1
+        except Exception as error:
+            raise _object_error(error, self.url) from error
         count = min(len(data), len(buffer))
         buffer[:count] = data[:count]
         return count + (len(data) > count)
 
-    def get_suffix(self, key: str, length: int) -> bytes | None:
-        """See :meth:`Blobs.get_suffix`."""
+    def tail(self, key: str, length: int) -> tuple[int, bytes] | None:
+        """See :meth:`Blobs.tail`."""
         import obstore
 
-        size = self.size(key)
-        if size is None:
+        try:
+            found = obstore.get(self._store, key, options={"range": {"suffix": length}})
+            return int(found.meta["size"]), bytes(found.bytes())
+        except FileNotFoundError:
             return None
-        start = max(0, size - length)
-        return bytes(obstore.get_range(self._store, key, start=start, end=size)) if size else b""
+        except Exception as error:
+            size = self.size(key)  # an empty object has no range to give
+            if size == 0:
+                return 0, b""
+            raise _object_error(error, self.url) from error
 
     def size(self, key: str) -> int | None:
         """See :meth:`Blobs.size`."""
@@ -68,7 +85,16 @@ class ObjectBlobs:
         import obstore
 
         try:
-            obstore.put(self._store, key, b"".join(bytes(part) for part in parts))
+            obstore.put(self._store, key, b"".join(memoryview(part).cast("B") for part in parts))
+        except Exception as error:
+            raise _object_error(error, self.url) from error
+
+    def copy(self, source: str, target: str) -> None:
+        """See :meth:`Blobs.copy`: the store copies."""
+        import obstore
+
+        try:
+            obstore.copy(self._store, source, target)
         except Exception as error:
             raise _object_error(error, self.url) from error
 
@@ -138,10 +164,19 @@ class ObjectBlobs:
 
 
 def _object_error(error: Exception, url: str) -> WorkspaceError:
+    """What the store refused, without its answer's text: that may hold the names of keys."""
     if isinstance(error, WorkspaceError):
         return error
-    kind = type(error).__name__
-    return WorkspaceError(
-        f"the store {url} refused a request ({kind}): check that the bucket exists and that the "
-        "credentials in the environment may read and write it."
-    )
+    kind, text = type(error).__name__, str(error)
+    if kind in ("PermissionDeniedError", "UnauthenticatedError"):
+        what = "refused the credentials: check those in the environment, and what they may read and write"
+    elif "NoSuchBucket" in text or isinstance(error, FileNotFoundError):
+        what = "has no such bucket: create it, or correct the URL"
+    elif "error sending request" in text:
+        what = "does not answer: check the endpoint and the network, then run the same command again"
+    else:
+        what = (
+            f"refused a request ({kind}): check that the bucket exists and that the credentials in the "
+            "environment may read and write it"
+        )
+    return WorkspaceError(f"the store {url} {what}.")

@@ -1,0 +1,232 @@
+"""The largest weights of every column of B, tile by tile: what a top-k export keeps.
+
+A block of B is the sum of its head's terms (:mod:`l3ae_dist.graphs.head`). A lower tile of a symmetric
+matrix serves the blocks (i, j) and (j, i), so that one pass over the lower triangle reads each tile once.
+Lower tiles come column by column, hence every column meets its rows in ascending order: of equal
+magnitudes the lower row is already there, and a later one must be strictly larger to displace it.
+"""
+
+import time
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from l3ae_dist.graphs.context import StageContext, open_workspace
+from l3ae_dist.graphs.execute import (
+    ARITHMETIC,
+    TaskRecord,
+    existing_record,
+    process_reader,
+    run_task,
+    written_record,
+)
+from l3ae_dist.graphs.head import Head, Parts
+from l3ae_dist.graphs.tasks import TileRef
+from l3ae_dist.linalg.tiles import TileGrid
+from l3ae_dist.ranking import top_k
+from l3ae_dist.storage.tile_reader import ReadCount, TileReader, TileRequest
+
+Array = npt.NDArray[Any]
+# Columns with few new candidates are gathered; more than this many times k, and the block is partitioned.
+_FEW = 4
+# Dense arrays of one tile's size that a block takes: the tile and the one read ahead, the block, its
+# magnitudes, a product, and what a partition copies and compares.
+BLOCK_ARRAYS = 8
+
+
+def block_bytes(tile: int, k: int, itemsize: int) -> int:
+    """Bytes that one column tile takes beside its lists: the blocks, and what a merge of lists holds."""
+    merged = 2 * tile * (k + min(_FEW * k, tile)) * (8 + itemsize)
+    return BLOCK_ARRAYS * tile * tile * itemsize + merged
+
+
+class LargestWeights:
+    """The ``k`` weights of largest magnitude of each column of one tile, rows offered in ascending order.
+
+    Attributes
+    ----------
+    rows, values
+        (columns, k) int64 and signed values, largest magnitude first; value 0 where there is none.
+    """
+
+    def __init__(self, columns: int, k: int, dtype: npt.DTypeLike) -> None:
+        self.rows = np.full((columns, k), -1, np.int64)
+        self.values = np.zeros((columns, k), dtype)
+
+    def offer(self, block: Array, first: int) -> None:
+        """Take in (columns, rows) weights of the rows from ``first`` on; zeros are never kept."""
+        k = self.rows.shape[1]
+        magnitude = np.abs(block)
+        places = self._places(magnitude)
+        new = np.take_along_axis(block, np.maximum(places, 0), axis=1)
+        new[places < 0] = 0
+        values = np.hstack([self.values, new])
+        order = top_k(np.abs(values), k)[0]
+        self.rows = np.take_along_axis(np.hstack([self.rows, places + first]), order, axis=1)
+        self.values = np.take_along_axis(values, order, axis=1)
+
+    def _places(self, magnitude: Array) -> Array:
+        """Positions of the candidates of each column, ascending where equal; -1 where fewer."""
+        k = self.rows.shape[1]
+        above = magnitude > np.abs(self.values[:, -1:])
+        counts = above.sum(axis=1)
+        width = int(counts.max())
+        if width > _FEW * k:
+            return top_k(magnitude, k)[0]
+        places = np.full((len(counts), width), -1, np.int64)
+        places[np.arange(width) < counts[:, None]] = np.nonzero(above)[1]
+        return places
+
+
+def largest_weights(
+    head: Head,
+    parts: Parts,
+    grid: TileGrid,
+    k: int,
+    dtype: npt.DTypeLike,
+    reader: TileReader,
+    count: ReadCount,
+    *,
+    columns: Collection[int] | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[int, LargestWeights]:
+    """Keep the ``k`` largest ``|B_ij|`` of each column j of the item tiles ``columns`` (all when None).
+
+    Parameters
+    ----------
+    head, parts, grid
+        The model, its arrays, its tiles.
+    k
+        Weights for each column; at most n - 1 are ever kept, since the diagonal never is.
+    dtype
+        Of the arithmetic and of the values.
+    reader, count
+        Reads tiles ahead; counts what was read.
+    columns
+        Column tiles wanted; a lower tile that touches none of them is not read.
+    progress
+        Called with the tiles done and their number.
+
+    Returns
+    -------
+    A :class:`LargestWeights` for each wanted column tile. Cost: O(n) reads of tiles per column tile,
+    n^2 (1 + 2 d) flops in all; memory ``BLOCK_ARRAYS`` tiles and 16 k bytes per wanted column.
+    """
+    wanted = set(range(grid.count) if columns is None else columns)
+    found = {c: LargestWeights(grid.size(c), k, dtype) for c in sorted(wanted)}
+    blocks = _Blocks(head, parts, grid, np.dtype(dtype))
+    pairs = [(i, j) for i, j in grid.lower() if i in wanted or j in wanted]
+    tiles = reader.stream([blocks.requests(i, j) for i, j in pairs], count)
+    for done, ((i, j), held) in enumerate(zip(pairs, tiles, strict=True), start=1):
+        for r, c in dict.fromkeys([(i, j), (j, i)]):
+            if c in wanted:
+                found[c].offer(blocks.transposed(r, c, held), grid.rows(r).start)
+        progress(done, len(pairs))
+    return found
+
+
+class _Blocks:
+    """Blocks of B as (columns, rows), from the tiles of a lower pair."""
+
+    def __init__(self, head: Head, parts: Parts, grid: TileGrid, dtype: np.dtype[Any]) -> None:
+        self._head, self._parts, self._grid, self._dtype = head, parts, grid, dtype
+        # both sides of both blocks of a pair; those of tile j serve the next pair too
+        self._rows = lru_cache(maxsize=4 * max(1, len(head.products)))(self._read_rows)
+
+    def requests(self, i: int, j: int) -> tuple[TileRequest, ...]:
+        """What the pair's blocks are made from: one tile of a symmetric matrix, else two."""
+        found = []
+        for term in self._head.matrices:
+            matrix = self._parts.matrix(term.path)
+            found.append(TileRequest(matrix, i, j))
+            if not term.symmetric and i != j:
+                found.append(TileRequest(matrix, j, i))
+        return tuple(found)
+
+    def transposed(self, r: int, c: int, tiles: tuple[Array, ...]) -> Array:
+        """``B[rows r, columns c]'`` from the tiles of :meth:`requests`; its diagonal is exactly 0."""
+        shape = (self._grid.size(c), self._grid.size(r))
+        block = np.zeros(shape, self._dtype)
+        upcoming = iter(tiles)
+        columns = self._grid.rows(c)
+        for term in self._head.matrices:
+            lower = next(upcoming)
+            if term.symmetric:
+                tile = lower if c >= r else lower.T
+            else:
+                upper = next(upcoming) if r != c else lower
+                tile = lower.T if r >= c else upper.T
+            scale = self._parts.vector(term.scale, columns).astype(self._dtype)
+            block += tile.astype(self._dtype, copy=False) * scale[:, None]
+        for product in self._head.products:
+            term_block = self._rows(product.right, c) @ self._rows(product.left, r).T
+            if sparse.issparse(term_block):
+                term_block = term_block.toarray()
+            term_block *= product.weight
+            block += term_block
+        if r == c:
+            np.fill_diagonal(block, 0)
+        return block
+
+    def _read_rows(self, path: str, tile: int) -> Any:
+        rows = self._grid.rows(tile)
+        return self._parts.rows(path).rows(rows.start, rows.stop).astype(self._dtype, copy=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ExportTask:
+    """The largest weights of the columns of item tile ``target.i``."""
+
+    target: TileRef
+    deps: tuple[TileRef, ...] = ()
+    feeds: TileRef | None = None
+
+    def flops(self, grid: TileGrid) -> float:
+        """Depends on the terms: not counted."""
+        return 0.0
+
+
+@dataclass(frozen=True)
+class ExportGraph:
+    """One independent task per column tile, each of which reads row and column j of the lower triangle."""
+
+    grid: TileGrid
+    stage: str = "export"
+
+    def __len__(self) -> int:
+        return self.grid.count
+
+    def tasks(self) -> Iterator[ExportTask]:
+        """All tasks."""
+        for j in range(self.grid.count):
+            yield ExportTask(TileRef("rows", j, 0))
+
+    def task_for(self, ref: TileRef) -> ExportTask | None:
+        """The task that writes ``ref``."""
+        return ExportTask(ref) if ref.array == "rows" else None
+
+
+@run_task.register
+def run_export_task(task: ExportTask, context: StageContext) -> TaskRecord:
+    """Find the largest weights of one column tile and write their rows and values."""
+    started = time.time()
+    done = existing_record(task.target, context, started)
+    if done is not None:
+        return done
+    j, count = task.target.i, ReadCount()
+    head, k = context.params["head"], int(context.params["k"])
+    with ARITHMETIC:
+        process_reader().resize(0)
+        parts = Parts(open_workspace(context.url, context.durable))
+        found = largest_weights(
+            head, parts, context.grid, k, context.dtype, process_reader(), count, columns=(j,)
+        )[j]
+    context.array("values").write(j, 0, found.values, epoch=context.epoch)
+    mark = context.array("rows").write(j, 0, found.rows, epoch=context.epoch)
+    written = found.rows.nbytes + found.values.nbytes
+    return written_record(task.target, mark, started, bytes_read=count.bytes, bytes_written=written)

@@ -1,0 +1,285 @@
+"""Ranks of held-out items under many models at once, without any top list.
+
+The models of a sweep that share an inverse score with lines ``base + weight slope``: of L3AE at one ridge
+and one reg_f the weight is reg_e, and the base is EASE. A task per user block finds the scores of its
+held-out items and their ranks within their own item tile; a task per (user block, item tile) counts the
+columns of the other tiles that come before them. The client adds up.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from l3ae_dist.data.dataset import Dataset
+from l3ae_dist.graphs.context import StageContext, open_chunks, open_workspace
+from l3ae_dist.graphs.execute import (
+    ARITHMETIC,
+    TaskRecord,
+    existing_record,
+    process_reader,
+    run_task,
+    written_record,
+)
+from l3ae_dist.graphs.head import Head, History, Parts, Scorer, TileScores
+from l3ae_dist.graphs.score import take_rows
+from l3ae_dist.graphs.tasks import TileRef
+from l3ae_dist.linalg.tiles import TileGrid
+from l3ae_dist.ranks import count_over, limits_of, ranks_within
+from l3ae_dist.storage.tile_reader import ReadCount
+
+Array = npt.NDArray[Any]
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Models that score with ``base + weight slope``; without a slope, the base itself."""
+
+    slope: Head | None
+    weights: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HeldTask:
+    """Scores of the held-out items of user block ``target.i``, and their ranks within their own tile."""
+
+    target: TileRef
+    deps: tuple[TileRef, ...] = ()
+    feeds: TileRef | None = None
+
+    def flops(self, grid: TileGrid) -> float:
+        """Depends on the data: not counted."""
+        return 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class CountTask:
+    """Columns of item tile ``target.j`` that come before each held-out item of user block ``target.i``."""
+
+    target: TileRef
+    deps: tuple[TileRef, ...]
+    feeds: TileRef | None = None
+
+    def flops(self, grid: TileGrid) -> float:
+        """Depends on the data: not counted."""
+        return 0.0
+
+
+@dataclass(frozen=True)
+class RankGraph:
+    """All user blocks, each with its held-out items first and then every item tile.
+
+    Column ``grid.count`` of the array ``counts`` holds the ranks within the own tile; it is written with
+    ``held``.
+    """
+
+    grid: TileGrid
+    user_blocks: int
+    stage: str = "rank"
+
+    def __len__(self) -> int:
+        return self.user_blocks * (1 + self.grid.count)
+
+    def tasks(self) -> Iterator[HeldTask | CountTask]:
+        """All tasks; those of a user block wait for its first one."""
+        for u in range(self.user_blocks):
+            held = TileRef("held", u, 0)
+            yield HeldTask(held)
+            for j in range(self.grid.count):
+                yield CountTask(TileRef("counts", u, j), (held,))
+
+    def task_for(self, ref: TileRef) -> HeldTask | CountTask | None:
+        """The task that writes ``ref``."""
+        held = TileRef("held", ref.i, 0)
+        if ref == held or (ref.array == "counts" and ref.j == self.grid.count):
+            return HeldTask(held)
+        return CountTask(ref, (held,)) if ref.array == "counts" else None
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Users with held-out items, those with the most first; their items lie by ascending user, then item."""
+
+    rows: sparse.csr_matrix
+    starts: Array
+    lengths: Array
+    items: Array
+    owners: Array
+    scorer: Scorer
+
+
+@lru_cache(maxsize=1)
+def _block(
+    url: str, dataset: str, split: str, users_path: str, block: int, grid: TileGrid, dtype: str
+) -> _Block:
+    workspace = open_workspace(url, False)
+    source = Dataset(workspace, dataset)
+    users = open_chunks(url, users_path, False).read(block, 0)[:, 0]
+    truth = take_rows(source, split, users)
+    counts = np.diff(truth.indptr)
+    order = np.argsort(-counts, kind="stable")
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    rows = take_rows(source, "input", users)[order]
+    scorer = Scorer(History(rows, grid, dtype), Parts(workspace), process_reader(), ReadCount())
+    owners = np.repeat(place, counts)
+    return _Block(rows, truth.indptr[:-1][order], counts[order], truth.indices, owners, scorer)
+
+
+def _open_block(context: StageContext, u: int) -> _Block:
+    process_reader().resize(0)
+    params, paths = context.params, context.paths
+    block = _block(
+        context.url, params["dataset"], params["split"], paths["users"], u, context.grid, context.dtype
+    )
+    block.scorer.count = ReadCount()
+    return block
+
+
+@run_task.register
+def run_held_task(task: HeldTask, context: StageContext) -> TaskRecord:
+    """Scores of the held-out items of a user block; the own tiles' ranks go into ``counts`` too."""
+    started = time.time()
+    done = existing_record(task.target, context, started)
+    if done is not None:
+        return done
+    u, grid = task.target.i, context.grid
+    with ARITHMETIC:
+        block = _open_block(context, u)
+        values = np.zeros(context.array("held").valid_shape(u, 0), context.dtype)
+        ranks = np.zeros(context.array("counts").valid_shape(u, grid.count), np.int32)
+        for j in range(grid.count):
+            tile = grid.rows(j)
+            inside = np.flatnonzero((block.items >= tile.start) & (block.items < tile.stop))
+            for start in range(0, len(inside), len(block.lengths)):
+                _own_tile(inside[start : start + len(block.lengths)], j, block, context, values, ranks)
+    context.array("counts").write(u, grid.count, ranks, epoch=context.epoch)
+    mark = context.array("held").write(u, 0, values, epoch=context.epoch)
+    size = values.nbytes + ranks.nbytes
+    return written_record(task.target, mark, started, bytes_read=block.scorer.count.bytes, bytes_written=size)
+
+
+def _own_tile(
+    entries: Array, j: int, block: _Block, context: StageContext, values: Array, ranks: Array
+) -> None:
+    """Scores and ranks of some held-out items that lie in tile j, one row each."""
+    shared = block.scorer
+    history = History(block.rows[block.owners[entries]], context.grid, context.dtype)
+    scorer = Scorer(history, shared.parts, process_reader(), shared.count)
+    columns = block.items[entries] - context.grid.rows(j).start
+    base = scorer.tile(context.params["base"], j)
+    for column, part, slope, weights in _lines(scorer, j, context):
+        found = partial(_own_ranks, base, slope, weights, columns)
+        for rows, own, change, rank in _by_rows(found, len(entries), context.grid.size(j), context):
+            values[entries[rows], 0] = own
+            if change is not None:
+                values[entries[rows], column] = change
+            ranks[entries[rows], part] = rank
+
+
+def _own_ranks(
+    base: TileScores, slope: TileScores | None, weights: Array, columns: Array, rows: slice
+) -> tuple[slice, Array, Array | None, Array]:
+    """For some rows, the base and the slope at one column each, and its ranks under all weights."""
+    scores, changes = _scores(base, slope, rows)
+    where = np.arange(len(scores)), columns[rows]
+    ranks = ranks_within(scores, changes, weights, columns[rows])
+    return rows, scores[where], None if changes is None else changes[where], ranks
+
+
+@run_task.register
+def run_count_task(task: CountTask, context: StageContext) -> TaskRecord:
+    """Count what comes before the held-out items of a user block in one item tile."""
+    started = time.time()
+    done = existing_record(task.target, context, started)
+    if done is not None:
+        return done
+    u, j = task.target.i, task.target.j
+    with ARITHMETIC:
+        block = _open_block(context, u)
+        counts = np.zeros(context.array("counts").valid_shape(u, j), np.int32)
+        _count(block, j, context, context.array("held").read(u, 0)[: len(block.items)], counts)
+        block.scorer.forget_tile()
+        if j == context.grid.count - 1:
+            _block.cache_clear()
+    mark = context.array("counts").write(u, j, counts, epoch=context.epoch)
+    return written_record(
+        task.target, mark, started, bytes_read=block.scorer.count.bytes, bytes_written=counts.nbytes
+    )
+
+
+def _count(block: _Block, j: int, context: StageContext, held: Array, counts: Array) -> None:
+    tile = context.grid.rows(j)
+    before = block.items >= tile.stop
+    own = (block.items >= tile.start) & ~before
+    base = block.scorer.tile(context.params["base"], j)
+    for column, part, slope, weights in _lines(block.scorer, j, context):
+        limits = limits_of(held[:, 0], None if slope is None else held[:, column], weights, before)
+        limits[:, own] = np.inf  # counted with the item's own tile
+        function = partial(_count_rows, block, base, slope, weights, limits, counts[:, part])
+        _by_rows(function, len(block.lengths), context.grid.size(j), context)
+
+
+def _count_rows(
+    block: _Block,
+    base: TileScores,
+    slope: TileScores | None,
+    weights: Array,
+    limits: Array,
+    counts: Array,
+    rows: slice,
+) -> None:
+    limited = block.starts[rows], block.lengths[rows]
+    count_over(*_scores(base, slope, rows), weights, limits, *limited, counts)
+
+
+def _lines(
+    scorer: Scorer, j: int, context: StageContext
+) -> Iterator[tuple[int, slice, TileScores | None, Array]]:
+    """Column of each slope in ``held``, columns of its weights in ``counts``, the slope and the weights."""
+    first = 0
+    for column, line in enumerate(context.params["lines"], start=1):
+        slope = None if line.slope is None else scorer.tile(line.slope, j)
+        yield column, slice(first, first + len(line.weights)), slope, np.asarray(line.weights, context.dtype)
+        first += len(line.weights)
+
+
+_buffers = threading.local()
+
+
+def _scores(base: TileScores, slope: TileScores | None, rows: slice) -> tuple[Array, Array | None]:
+    """Base and slope of some users, what they have already left out; valid until the thread's next call."""
+    shape = (rows.stop - rows.start, base.history.shape[1])
+    if getattr(_buffers, "shape", None) != shape:
+        _buffers.shape, _buffers.pair = shape, np.empty((2, *shape), base.diagonal.dtype)
+    pair = _buffers.pair
+    scores = base.rows(rows, pair[0])
+    seen = base.history[rows].tocoo()
+    scores[seen.row, seen.col] = -np.inf
+    return scores, None if slope is None else slope.rows(rows, pair[1])
+
+
+def _by_rows(function: Callable[[slice], R], rows: int, width: int, context: StageContext) -> list[R]:
+    """Call for blocks of rows in as many threads as BLAS has, which then has one in each."""
+    controller, threads = _threads()
+    step = max(1, min(int(context.params["scores"]) // (threads * width), -(-rows // threads)))
+    parts = [slice(start, min(start + step, rows)) for start in range(0, rows, step)]
+    with controller.limit(limits=1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(function, parts))
+
+
+@lru_cache(maxsize=1)
+def _threads() -> tuple[Any, int]:
+    """The BLAS libraries of this process, and how many threads they have."""
+    from threadpoolctl import ThreadpoolController
+
+    controller = ThreadpoolController()
+    return controller, max((library["num_threads"] for library in controller.info()), default=1)

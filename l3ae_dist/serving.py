@@ -1,0 +1,307 @@
+"""Recommend from an exported model with NumPy and SciPy alone: no Dask, Ray, Zarr or torch.
+
+An export is a folder written by :func:`l3ae_dist.export.export_weights`: ``header.json``, ``weights.npz``
+(a SciPy CSR matrix W, the largest weights of each column of B) and ``items.npz`` (ids and titles).
+``scores = X @ W`` for users' histories X; column j of W predicts item j.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from l3ae_dist.errors import ConfigError, DataError, UnknownIdError, WorkspaceError, WorkspaceVersionError
+
+Array = npt.NDArray[Any]
+FORMAT = "l3ae-dist weights"
+FORMAT_VERSION = 1
+HEADER, WEIGHTS, ITEMS = "header.json", "weights.npz", "items.npz"
+# Entries of a batch's sparse scores (about); bounds memory, and what a thread works on fits its cache.
+_BATCH_SCORES = 1 << 20
+_MAX_BATCH = 4096
+# Users are padded to the longest of their group, whose candidates differ by at most this factor.
+_PADDING = 1.5
+
+
+def load_export(path: str | Path) -> "ServedModel":
+    """Load an exported model.
+
+    Parameters
+    ----------
+    path
+        The folder that was exported to.
+
+    Raises
+    ------
+    WorkspaceError
+        When it is not a complete export in npz form.
+    WorkspaceVersionError
+        When another version of the format wrote it.
+    """
+    folder = Path(path)
+    try:
+        header = json.loads((folder / HEADER).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise WorkspaceError(
+            f"{folder} is not an exported model ({error}); make one with `l3ae-dist export`."
+        ) from error
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise WorkspaceError(f"{folder / HEADER} is not that of an exported model; check the path.")
+    if header.get("format_version") != FORMAT_VERSION:
+        raise WorkspaceVersionError(
+            f"{folder} has export format {header.get('format_version')}, this version reads "
+            f"{FORMAT_VERSION}; export the model again."
+        )
+    if not (folder / WEIGHTS).exists() and (folder / "weights.parquet").exists():
+        raise WorkspaceError(f"{folder} holds Parquet only; export with `--format npz` to serve from it.")
+    try:
+        # opened here, since NumPy leaves a file that is no archive open
+        with (folder / WEIGHTS).open("rb") as stored:
+            weights = sparse.csr_matrix(sparse.load_npz(stored))
+        with (folder / ITEMS).open("rb") as stored, np.load(stored, allow_pickle=False) as items:
+            ids, titles = (_Column(items, name) for name in ("ids", "titles"))
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
+        raise WorkspaceError(
+            f"the export {folder} cannot be read ({error}); export the model again."
+        ) from error
+    return ServedModel(header, weights, ids, titles)
+
+
+class ServedModel:
+    """An exported model in memory; safe to use from several threads.
+
+    Attributes
+    ----------
+    header
+        Model, parameters, k, certificate and format version.
+    weights
+        CSR (n, n): ``scores = X @ weights``.
+    """
+
+    def __init__(
+        self, header: dict[str, Any], weights: sparse.csr_matrix, ids: "_Column", titles: "_Column"
+    ) -> None:
+        self.header = header
+        self.weights = weights
+        self._ids = ids
+        self._titles = titles
+
+    def __repr__(self) -> str:
+        return f"ServedModel({self.header['model']}, k={self.header['k']}, {self.n_items:,} items)"
+
+    @property
+    def n_items(self) -> int:
+        """Items of the catalog."""
+        return int(self.weights.shape[0])
+
+    @cached_property
+    def item_ids(self) -> Array:
+        """Id of each catalog row: int64, or objects of ``str``."""
+        return self._ids.values()
+
+    @cached_property
+    def titles(self) -> Array:
+        """Title of each catalog row."""
+        return self._titles.values()
+
+    @cached_property
+    def _index(self) -> dict[Any, int]:
+        return {item: row for row, item in enumerate(self.item_ids.tolist())}
+
+    @cached_property
+    def _without_liked(self) -> sparse.csr_matrix:
+        """The weights with -inf on the diagonal: what is in a history never comes out on top."""
+        diagonal = sparse.diags_array(np.full(self.n_items, -np.inf, self.weights.dtype))
+        return sparse.csr_matrix(self.weights + diagonal)
+
+    def item_rows(self, item_ids: Sequence[Any]) -> npt.NDArray[np.int64]:
+        """Catalog rows of item ids; raises :class:`UnknownIdError` naming the first unknown ones."""
+        index = self._index
+        found = [index.get(item, -1) for item in item_ids]
+        unknown = [item for item, row in zip(item_ids, found, strict=True) if row < 0]
+        if unknown:
+            shown = ", ".join(repr(item) for item in unknown[:5])
+            raise UnknownIdError(
+                f"{len(unknown)} item id(s) are not among the {self.n_items} known items: {shown}; "
+                "check the ids."
+            )
+        return np.asarray(found, np.int64)
+
+    def recommend(
+        self,
+        histories: Any,
+        n: int = 20,
+        *,
+        filter_already_liked: bool = True,
+        filter_items: Sequence[Any] | None = None,
+        items: Sequence[Any] | None = None,
+        threads: int | None = None,
+    ) -> tuple[npt.NDArray[np.int64], Array]:
+        """The best ``n`` items for each history.
+
+        Parameters
+        ----------
+        histories
+            One sequence of item ids for each user, or a sparse matrix (users, n_items) of positive weights.
+        n
+            Items for each.
+        filter_already_liked
+            Leave out what is in the history.
+        filter_items, items
+            Item ids that are never, or alone, recommended.
+        threads
+            Threads that work on batches of users; the machine's cores when None.
+
+        Returns
+        -------
+        Catalog rows (users, n) int64 and scores (users, n), best first, equal scores by lower row; row -1
+        and score -inf where fewer than ``n`` items are left. An item that scores exactly 0, of which the
+        kept weights say nothing, is left out. :meth:`named` gives ids and titles.
+
+        Raises
+        ------
+        ConfigError
+            When ``n`` is not positive.
+        UnknownIdError
+            For an unknown item id.
+        DataError
+            For a matrix of another width, or weights that are not positive and finite.
+        """
+        if n < 1:
+            raise ConfigError(f"n is {n} and must be at least 1.")
+        rows = self._histories(histories)
+        allowed = self._allowed(filter_items, items)
+        weights = self._without_liked if filter_already_liked else self.weights
+        found = np.full((rows.shape[0], n), -1, np.int64)
+        values = np.full((rows.shape[0], n), -np.inf, weights.dtype)
+
+        def work(part: slice) -> None:
+            scores = rows[part] @ weights
+            if allowed is not None:
+                scores.data[~allowed[scores.indices]] = -np.inf
+            _best_of_rows(scores, found[part], values[part])
+
+        with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+            for _ in pool.map(work, _batches(rows, weights)):
+                pass
+        return found, values
+
+    def similar_items(self, item_ids: Sequence[Any], n: int = 10) -> tuple[npt.NDArray[np.int64], Array]:
+        """What owning each item recommends: the largest kept entries of its row; see :meth:`recommend`."""
+        return self.recommend([[item] for item in item_ids], n)
+
+    def named(self, rows: Array, scores: Array) -> Iterator[list[dict[str, Any]]]:
+        """Results of :meth:`recommend` as one list of ``item_id, title, score`` for each user."""
+        ids, titles = self.item_ids, self.titles
+        for found, values in zip(rows, scores, strict=True):
+            yield [
+                {"item_id": ids[row], "title": titles[row], "score": float(value)}
+                for row, value in zip(found, values, strict=True)
+                if row >= 0
+            ]
+
+    def _histories(self, histories: Any) -> sparse.csr_matrix:
+        if not sparse.issparse(histories):
+            lists = [list(dict.fromkeys(history)) for history in histories]
+            columns = self.item_rows([item for history in lists for item in history])
+            indptr = np.concatenate([[0], np.cumsum([len(history) for history in lists], dtype=np.int64)])
+            data = np.ones(len(columns), self.weights.dtype)
+            return sparse.csr_matrix((data, columns, indptr), shape=(len(lists), self.n_items))
+        if histories.shape[1] != self.n_items:
+            raise DataError(
+                f"the histories have {histories.shape[1]} columns and the model {self.n_items} items; "
+                "give one column for each item."
+            )
+        rows = sparse.csr_matrix(histories, dtype=self.weights.dtype)
+        if not (np.isfinite(rows.data) & (rows.data > 0)).all():
+            raise DataError(
+                "the histories hold weights that are not positive and finite; drop those entries."
+            )
+        return rows
+
+    def _allowed(self, filter_items: Sequence[Any] | None, items: Sequence[Any] | None) -> Array | None:
+        if filter_items is None and items is None:
+            return None
+        allowed = np.full(self.n_items, items is None)
+        if items is not None:
+            allowed[self.item_rows(items)] = True
+        if filter_items is not None:
+            allowed[self.item_rows(filter_items)] = False
+        return allowed
+
+
+class _Column:
+    """Ids or strings as they are stored: int64, or UTF-8 bytes and offsets; decoded when asked for."""
+
+    def __init__(self, arrays: Any, name: str) -> None:
+        self._data = arrays[name]
+        self._offsets = arrays.get(f"{name}_offsets")
+
+    def values(self) -> Array:
+        """The column as int64, or as objects of ``str``."""
+        if self._offsets is None:
+            return np.asarray(self._data)
+        data, cuts = self._data.tobytes(), self._offsets.tolist()
+        out = np.empty(len(cuts) - 1, object)
+        for i in range(len(out)):
+            out[i] = data[cuts[i] : cuts[i + 1]].decode()
+        return out
+
+
+def _batches(rows: sparse.csr_matrix, weights: sparse.csr_matrix) -> Iterator[slice]:
+    """Consecutive users whose products have a bounded number of terms."""
+    terms = np.concatenate([[0], np.cumsum(np.diff(weights.indptr)[rows.indices], dtype=np.int64)])
+    before = terms[rows.indptr]
+    start = 0
+    while start < rows.shape[0]:
+        stop = int(np.searchsorted(before, before[start] + _BATCH_SCORES, side="right")) - 1
+        stop = max(start + 1, min(stop, start + _MAX_BATCH, rows.shape[0]))
+        yield slice(start, stop)
+        start = stop
+
+
+def _best_of_rows(scores: sparse.csr_matrix, items: Array, values: Array) -> None:
+    """Write the best entries of each sparse row into ``items`` and ``values``, (users, n) both."""
+    counts = np.diff(scores.indptr)
+    order = np.argsort(counts, kind="stable")
+    start = int(np.searchsorted(counts[order], 1))
+    while start < len(order):
+        limit = max(int(counts[order[start]] * _PADDING), 2 * items.shape[1])
+        stop = int(np.searchsorted(counts[order], limit, side="right"))
+        _best_of_group(scores, order[start:stop], items, values)
+        start = stop
+
+
+def _best_of_group(scores: sparse.csr_matrix, users: Array, items: Array, values: Array) -> None:
+    """As :func:`_best_of_rows` for rows of similar length, padded to the longest."""
+    n = items.shape[1]
+    first = scores.indptr[users, None]
+    lengths = scores.indptr[users + 1, None] - first
+    place = np.arange(int(lengths.max()), dtype=first.dtype)
+    padded = scores.data.take(first + place, mode="clip")
+    padded[place >= lengths] = -np.inf
+    if padded.shape[1] > n:
+        floor = np.partition(padded, padded.shape[1] - n, axis=1)[:, -n, None]
+        chosen = padded >= floor
+        chosen &= padded > -np.inf
+    else:
+        chosen = padded > -np.inf
+    # indices are in no order: of equal scores the lower item is found by sorting what is left
+    owner, slot = np.nonzero(chosen)
+    found = scores.indices[first[owner, 0] + slot]
+    value = padded[owner, slot]
+    order = np.lexsort((found, -value, owner))
+    owner = owner[order]
+    kept = np.bincount(owner, minlength=len(users))
+    rank = np.arange(len(owner)) - np.repeat(np.cumsum(kept) - kept, kept)
+    order, owner, rank = order[rank < n], owner[rank < n], rank[rank < n]
+    items[users[owner], rank] = found[order]
+    values[users[owner], rank] = value[order]

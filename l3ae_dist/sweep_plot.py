@@ -1,0 +1,166 @@
+"""A sweep as one page: the metric over (reg_f, reg_e) at each ridge, and the best of each ridge."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Row = Mapping[str, Any]
+# More panels than that, or more values on an axis, are drawn as points instead of maps.
+_PANELS = 12
+_VALUES = 12
+_COLOURS = {"L3AE": "#0072b2", "EASE": "#d55e00", "EASEText": "#009e73"}
+_CELL = 62
+
+
+def sweep_page(result: Mapping[str, Any]) -> str:
+    """The page of a sweep's result, HTML with everything that it needs inside."""
+    from bokeh.embed import file_html
+    from bokeh.layouts import column, gridplot
+    from bokeh.models import Div
+    from bokeh.resources import INLINE
+
+    found = result["sweep"]
+    rows, metric = list(found["table"]), found["metric"]
+    ours = [row for row in rows if row["model"] == "L3AE"]
+    outer = _outer(ours)
+    panels = {value: [row for row in ours if row[outer] == value] for value in _values(ours, outer)}
+    crowded = len(panels) > _PANELS or any(len(_values(ours, name)) > _VALUES for name in ("reg_f", "reg_e"))
+    if crowded:
+        plots = [_points(ours, name, metric) for name in ("ridge", "reg_f", "reg_e")]
+    else:
+        scale = _scale(ours, metric)
+        best = max(ours, key=lambda row: float(row[metric]))
+        plots = [_map(f"{outer} = {value:g}", part, best, metric, scale) for value, part in panels.items()]
+    page = column(
+        Div(text=_heading(result), width=900),
+        _ridges(rows, metric),
+        gridplot(plots, ncols=3 if crowded else _columns(ours), toolbar_location=None, merge_tools=False),
+    )
+    return str(file_html(page, INLINE, title="l3ae_dist sweep"))
+
+
+def _heading(result: Mapping[str, Any]) -> str:
+    """The picks and the comparisons in words."""
+    found, metric = result["sweep"], result["sweep"]["metric"]
+    lines = [
+        f"<h2>{found['models']} models on {found['ridges']} ridges</h2>",
+        f"<p>Picked by {metric} on the validation split ({found['valid_users']:,} users):</p><ul>",
+    ]
+    for name, model in result["models"].items():
+        params = ", ".join(f"{key} = {value:g}" for key, value in model["params"].items())
+        lines.append(
+            f"<li><b>{name}</b> ({params}): validation {model['valid'][metric]:.4f}, "
+            f"test {model['test'][metric]:.4f}</li>"
+        )
+    lines.append("</ul>")
+    for one in result["comparisons"]:
+        ours, other = one["models"]
+        lines.append(
+            f"<p>{ours} over {other} on the test split: {one['lift']:+.2%} (95 % interval "
+            f"{one['lift_low']:+.2%} to {one['lift_high']:+.2%}, p = {one['p_value']:.2g}, paired over "
+            f"{one['users']:,.0f} users)</p>"
+        )
+    return "".join(lines)
+
+
+def _values(rows: Sequence[Row], name: str) -> list[float]:
+    return sorted({float(row[name]) for row in rows})
+
+
+def _outer(rows: Sequence[Row]) -> str:
+    """The panels' parameter: the ridge, or reg_x when the grid was laid over it."""
+    return "ridge" if len(_values(rows, "ridge")) <= len(_values(rows, "reg_x")) else "reg_x"
+
+
+def _columns(rows: Sequence[Row]) -> int:
+    return max(1, min(4, 1300 // (_CELL * len(_values(rows, "reg_e")) + 90)))
+
+
+def _scale(rows: Sequence[Row], metric: str) -> Any:
+    from bokeh.models import LinearColorMapper
+
+    values = [float(row[metric]) for row in rows]
+    low, high = min(values), max(values)
+    return LinearColorMapper(palette="Viridis256", low=low, high=high if high > low else low + 1e-9)
+
+
+def _map(title: str, rows: Sequence[Row], best: Row, metric: str, scale: Any) -> Any:
+    """A heat map over reg_e (across) and reg_f (up), with the value in each cell and the best one framed."""
+    from bokeh.models import ColumnDataSource
+    from bokeh.plotting import figure
+
+    across = [f"{value:g}" for value in _values(rows, "reg_e")]
+    up = [f"{value:g}" for value in _values(rows, "reg_f")]
+    plot = figure(
+        title=title, x_range=across, y_range=up, x_axis_label="reg_e", y_axis_label="reg_f",
+        width=_CELL * len(across) + 90, height=44 * len(up) + 100, tools="hover", toolbar_location=None,
+        tooltips=[("ridge", "@ridge"), ("reg_x", "@reg_x"), ("reg_f", "@reg_f"), ("reg_e", "@reg_e"),
+                  (metric, "@value{0.00000}")],
+    )  # fmt: skip
+    middle = (scale.low + scale.high) / 2
+    data: dict[str, list[Any]] = {
+        name: [f"{row[name]:g}" for row in rows] for name in ("ridge", "reg_x", "reg_f", "reg_e")
+    }
+    data["value"] = [float(row[metric]) for row in rows]
+    data["text"] = [f"{row[metric]:.4f}" for row in rows]
+    data["ink"] = ["black" if row[metric] > middle else "white" for row in rows]
+    source = ColumnDataSource(data)
+    fill = {"field": "value", "transform": scale}
+    plot.rect("reg_e", "reg_f", 1, 1, source=source, fill_color=fill, line_color="white")
+    plot.text(
+        "reg_e", "reg_f", text="text", source=source, text_color="ink", text_align="center",
+        text_baseline="middle", text_font_size="12px",
+    )  # fmt: skip
+    if best in rows:
+        plot.rect(
+            [f"{best['reg_e']:g}"], [f"{best['reg_f']:g}"], 0.94, 0.92, fill_alpha=0, line_color="#d40000",
+            line_width=3,
+        )  # fmt: skip
+    plot.grid.visible = False
+    plot.axis.axis_label_text_font_style = "normal"
+    return plot
+
+
+def _points(rows: Sequence[Row], name: str, metric: str) -> Any:
+    """The metric of every model over one parameter."""
+    from bokeh.plotting import figure
+
+    values = [float(row[name]) for row in rows]
+    plot = figure(
+        title=f"{metric} over {name}", x_axis_label=name, y_axis_label=metric, width=430, height=330,
+        x_axis_type="log" if min(values) > 0 else "linear", toolbar_location=None,
+    )  # fmt: skip
+    plot.scatter(values, [float(row[metric]) for row in rows], size=7, alpha=0.6, color=_COLOURS["L3AE"])
+    plot.axis.axis_label_text_font_style = "normal"
+    return plot
+
+
+def _ridges(rows: Sequence[Row], metric: str) -> Any:
+    """The best of each kind over the ridge; EASEText has none and is a level line."""
+    from bokeh.plotting import figure
+
+    plot = figure(
+        title=f"The best at each ridge, {metric} on the validation split", x_axis_label="ridge",
+        y_axis_label=metric, x_axis_type="log", width=900, height=320, toolbar_location=None,
+    )  # fmt: skip
+    for name in ("L3AE", "EASE"):
+        best: dict[float, float] = {}
+        for row in rows:
+            if row["model"] == name:
+                best[row["ridge"]] = max(best.get(row["ridge"], -math.inf), float(row[metric]))
+        ridges = sorted(best)
+        line = {"color": _COLOURS[name], "legend_label": name}
+        plot.line(ridges, [best[ridge] for ridge in ridges], line_width=2, **line)
+        plot.scatter(ridges, [best[ridge] for ridge in ridges], size=8, **line)
+    texts = [float(row[metric]) for row in rows if row["model"] == "EASEText"]
+    ends = _values([row for row in rows if "ridge" in row], "ridge")
+    plot.line(
+        [ends[0], ends[-1]], [max(texts)] * 2, color=_COLOURS["EASEText"], line_dash="dashed", line_width=2,
+        legend_label="EASEText (no ridge)",
+    )  # fmt: skip
+    if len(ends) <= _PANELS:
+        plot.xaxis.ticker = ends
+        plot.xaxis.major_label_overrides = {ridge: f"{ridge:g}" for ridge in ends}
+    plot.axis.axis_label_text_font_style = "normal"
+    plot.add_layout(plot.legend[0], "right")
+    return plot
