@@ -11,16 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from l3ae_dist.config import RunConfig, make_config
 from l3ae_dist.data.append import append_interactions, appended_before, log_id
 from l3ae_dist.data.columns import write_column
 from l3ae_dist.data.dataset import Dataset
-from l3ae_dist.data.features import WORDS
 from l3ae_dist.embed.options import EncoderOptions
 from l3ae_dist.embed.run import embed_items, embedding_id, import_embeddings, import_id
-from l3ae_dist.errors import DataError, StageMissingError
-from l3ae_dist.members import BY_TITLE, MEMBERS
-from l3ae_dist.pipeline import MODEL_DOC, run
+from l3ae_dist.errors import DataError
+from l3ae_dist.model_document import config_of_model, raw_embeddings, read_model
+from l3ae_dist.pipeline import run
 from l3ae_dist.runtime.events import OnEvent
 from l3ae_dist.storage.blobs import storage_errors
 from l3ae_dist.storage.chunks import ChunkArray
@@ -80,28 +78,22 @@ def append(
     """
     started = time.perf_counter()
     opened = Workspace.open(workspace)
-    document = opened.read_doc(MODEL_DOC)
-    if document is None:
-        raise StageMissingError(f"{workspace} holds no fitted model; run `l3ae-dist fit` first.")
+    document = read_model(opened)
     if appended_before(opened, document["dataset"], log_id(interactions, items)):
         result = opened.read_doc(f"results/{document['run']}") or {"workspace": opened.url}
         result |= {"reused": True, "tiles_written": 0, "seconds": round(time.perf_counter() - started, 3)}
         return result | {"append": _report(opened, document) | {"already": True}}
     parent = Dataset(opened, document["dataset"])
-    config = _config(opened, document, options or {}, compute or {})
+    config = config_of_model(opened, document, options=options, compute=compute)
     with storage_errors(opened.url), WorkspaceLock(opened, f"append to {parent.id}") as lock:
         dataset = Dataset(opened, append_interactions(parent, interactions, items, config.data.options))
         lock.check()
-        embedding = _raw(opened, document["embedding"])
+        embedding = raw_embeddings(opened, document["embedding"])
         if embedding is not None and dataset.n_items > parent.n_items:
             embedding = _extend(embedding, dataset, config.encoder, embeddings, on_event)
     source = {"dataset": dataset.id, "embedding": embedding}
     result = run(config, source=source, until="fit", on_event=on_event)
-    document = opened.read_doc(MODEL_DOC) or document
-    if document["dataset"] != dataset.id:  # done before, and another model has been fitted since
-        opened.delete_doc(f"results/{result['run']}")
-        result = run(config, source=source, until="fit", on_event=on_event)
-        document = opened.read_doc(MODEL_DOC) or document
+    document = read_model(opened)
     report = _report(opened, document) | {"already": False}
     return result | {"append": report, "seconds": round(time.perf_counter() - started, 3)}
 
@@ -115,46 +107,6 @@ def _report(workspace: Workspace, document: Mapping[str, Any]) -> dict[str, Any]
     tiles = 0 if record is None else int(record["stats"]["tasks"])
     reused = 0 if record is None else int(record["params"].get("parent_tiles", 0))
     return report | {"gram_tiles": tiles, "gram_tiles_computed": tiles - reused}
-
-
-def _config(
-    workspace: Workspace,
-    document: Mapping[str, Any],
-    options: Mapping[str, Any],
-    compute: Mapping[str, Any],
-) -> RunConfig:
-    """The model's own data options, parameters and features, with the tile size that its Gram matrix has."""
-    recorded = workspace.require_stage("ingest", document["dataset"])["params"]
-    name = next(key for key, member in MEMBERS.items() if member.title == document["name"])
-    values: dict[str, Any] = {
-        "workspace": workspace.url,
-        "data": {"options": {**recorded, **options}},
-        "model": {"name": name, **document["params"]},
-        "compute": {"tile_size": document["tile"], **compute},
-    }
-    features = document["embedding"]
-    if features is None:
-        return make_config(values)
-    words = features.startswith(f"{WORDS}-")
-    if BY_TITLE[document["name"]].features is not None:
-        values["model"]["features"] = WORDS if words else "embeddings"
-    record = workspace.require_stage(WORDS if words else "embed", features)["params"]
-    if words:
-        return make_config({**values, "words": record})
-    if "source" in record:
-        values["transform"] = {key: value for key, value in record.items() if key != "source"}
-        record = workspace.require_stage("embed", record["source"])["params"]
-    if not record.get("imported"):
-        values["encoder"] = record
-    return make_config(values)
-
-
-def _raw(workspace: Workspace, features: str | None) -> str | None:
-    """The embeddings that the model's were made from; None without embeddings."""
-    if features is None or features.startswith(f"{WORDS}-"):
-        return None
-    params = workspace.require_stage("embed", features)["params"]
-    return str(params.get("source", features))
 
 
 def _extend(

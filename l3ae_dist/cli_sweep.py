@@ -54,7 +54,8 @@ def _print(result: dict[str, Any]) -> None:
     console.print(_table(result["sweep"]))
     console.print(model_table(result["models"]))
     for comparison in result["comparisons"]:
-        console.print(comparison_sentence(comparison), soft_wrap=True)
+        sentence = comparison_sentence(comparison).append(f"; p = {comparison['p_value']:.2g}")
+        console.print(sentence, soft_wrap=True)
     print_cost(console, result)
     if result["reused"]:
         console.print("Everything was complete and has been reused.")

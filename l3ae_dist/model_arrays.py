@@ -12,9 +12,10 @@ from l3ae_dist.config import parse_bytes
 from l3ae_dist.data.columns import ColumnReader
 from l3ae_dist.data.dataset import Dataset, find_ids, unknown_ids
 from l3ae_dist.data.features import HeldRows
-from l3ae_dist.errors import DataError, StageMissingError
+from l3ae_dist.errors import DataError
 from l3ae_dist.graphs.head import Head, Parts, head_pairs, product_pairs
 from l3ae_dist.linalg.tiles import TileGrid
+from l3ae_dist.model_document import read_model
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.workspace import Workspace
 
@@ -31,9 +32,7 @@ class ModelArrays:
     def __init__(
         self, workspace: Workspace, *, memory_budget: int | str = "2GiB", threads: int | None = None
     ) -> None:
-        document = workspace.read_doc("model")
-        if document is None:
-            raise StageMissingError(f"{workspace.url} holds no fitted model; run `l3ae-dist fit` first.")
+        document = read_model(workspace)
         self.workspace = workspace
         self.document = document
         self.name: str = document["name"]

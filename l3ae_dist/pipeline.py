@@ -1,45 +1,32 @@
-"""The stages in order: ingest, embed, gram, factor, invert, assemble, evaluate; done ones are skipped."""
+"""Runs: what is wanted, whether it is there, and else a :class:`~l3ae_dist.job.Job` under the lock."""
 
 import contextlib
 import time
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import numpy as np
-
 from l3ae_dist.config import RunConfig
-from l3ae_dist.data.dataset import Dataset
-from l3ae_dist.data.words import make_words, words_id
-from l3ae_dist.embed.transform import transform_embeddings, transformed_id
-from l3ae_dist.errors import ConfigError, StageMissingError
-from l3ae_dist.evaluate import (
-    TopLists,
-    candidates,
-    evaluated_users,
-    group_label,
-    measure,
-    measure_users,
-    score,
+from l3ae_dist.data.words import words_id
+from l3ae_dist.embed.transform import transformed_id
+from l3ae_dist.errors import ConfigError
+from l3ae_dist.job import LAST_RUN_DOC, Job, Specs
+from l3ae_dist.model_document import (
+    MODEL_DOC,
+    config_of_model,
+    model_of_run,
+    raw_embeddings,
+    read_model,
+    write_model,
 )
-from l3ae_dist.family import certificate, make_head, model_arrays, systems_of
-from l3ae_dist.members import MEMBERS, ModelSpec
-from l3ae_dist.plan import Plan
-from l3ae_dist.plan_run import check_limit, fill_in, plan_run
 from l3ae_dist.repair import noted_damage, take_out_damage
 from l3ae_dist.runtime.events import EventLog, OnEvent, ProcessGroups
 from l3ae_dist.runtime.memory import MemorySampler
-from l3ae_dist.significance import paired_bootstrap
-from l3ae_dist.solve import Solver
 from l3ae_dist.storage.blobs import storage_errors
 from l3ae_dist.storage.fingerprint import fingerprint
 from l3ae_dist.storage.lock import WorkspaceLock
 from l3ae_dist.storage.workspace import Workspace
-
-MODEL_DOC = "model"
-LAST_RUN_DOC = "last_run"
-Specs = tuple[ModelSpec, ...]
 
 
 def run(
@@ -48,10 +35,10 @@ def run(
     interactions: Any = None,
     items: Any = None,
     embeddings: Any = None,
-    source: dict[str, Any] | None = None,
+    source: Mapping[str, Any] | None = None,
     on_event: OnEvent | None = None,
     until: str | None = None,
-    job: "type[Job] | None" = None,
+    job: type[Job] = Job,
 ) -> dict[str, Any]:
     """Run every stage that is missing or stale.
 
@@ -72,41 +59,23 @@ def run(
 
     Returns
     -------
-    The result: workspace, seconds, peak_memory_bytes, certificate, models, and more.
+    The result: workspace, seconds, peak_memory_bytes, certificate, models, and more. A run that was
+    complete is not repeated; its model is the current one again.
     """
-    from l3ae_dist.data.ingest import dataset_id
-
     started = time.perf_counter()
-    interactions = config.data.interactions if interactions is None else interactions
-    items = config.data.items if items is None else items
-    embeddings = config.data.embeddings if embeddings is None else embeddings
-    workspace = Workspace.create(config.workspace, durable=config.compute.durable)
-    last = source or (workspace.read_doc(LAST_RUN_DOC) if interactions is None else None)
-    if interactions is None and last is None:
-        raise ConfigError("no interactions are given; set data.interactions to a path or URL.")
-    if last is not None:  # what the workspace was made from last
-        dataset = last["dataset"]
-        embedding = last["embedding"] or _embedding_id(config, embeddings, dataset)
-    else:
-        dataset = dataset_id(interactions, items, config.data.options)
-        embedding = _embedding_id(config, embeddings, dataset)
-    if config.model.uses == "words":
-        embedding = words_id(dataset, config.words)
-    embedding = None if config.model.uses is None else embedding
-    job = job or Job
+    inputs = _Inputs.of(config, interactions, items, embeddings)
+    workspace = _workspace(config, inputs, source)
+    dataset, embedding = _identify(config, inputs, workspace, source)
     run_id = _run_id(config, dataset, embedding, until, job.models(config))
     found = workspace.read_doc(f"results/{run_id}")
-    if found is not None and not noted_damage(workspace):
-        return {
-            **found,
-            "seconds": round(time.perf_counter() - started, 3),
-            "reused": True,
-            "tiles_written": 0,
-        }
+    if found is not None and not noted_damage(workspace) and _is_current(workspace, run_id, found):
+        seconds = round(time.perf_counter() - started, 3)
+        return {**found, "seconds": seconds, "reused": True, "tiles_written": 0}
     events, processes = EventLog(on_event), ProcessGroups()
     with (
         storage_errors(workspace.url),
         WorkspaceLock(workspace, run_id) as lock,
+        _kept(events, workspace, run_id),
         MemorySampler(processes.groups()) as memory,
     ):
         events.check = lock.check
@@ -115,32 +84,107 @@ def run(
         this = job(config, workspace, events, processes, lock.epoch, run_id)
         # one Ray for both engines; within it the embedding actors end before Dask's workers are placed
         with this.ray() if config.compute.cluster == "ray" else contextlib.nullcontext():
-            result = this.execute((dataset, interactions, items), (embedding, embeddings), until)
+            data = (dataset, inputs.interactions, inputs.items)
+            result = this.execute(data, (embedding, inputs.embeddings), until)
         memory.sample()
-    result |= {
-        "workspace": workspace.url,
-        "run": run_id,
-        "seconds": round(time.perf_counter() - started, 3),
-        "reused": False,
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "peak_memory_bytes": memory.result,
-        "tiles_written": sum(not e.get("skipped", False) for e in events.kept if e["kind"] == "tile"),
-    }
-    workspace.blobs.put(f"meta/events/{run_id}-{int(time.time())}.jsonl", [events.json_lines()])
-    workspace.write_doc(f"results/{run_id}", result)
+        result |= {
+            "workspace": workspace.url,
+            "run": run_id,
+            "seconds": round(time.perf_counter() - started, 3),
+            "reused": False,
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "peak_memory_bytes": memory.result,
+            "tiles_written": sum(not e.get("skipped", False) for e in events.kept if e["kind"] == "tile"),
+        }
+        workspace.write_doc(f"results/{run_id}", result)
     return result
 
 
-def _embedding_id(config: RunConfig, embeddings: Any, dataset: str) -> str | None:
-    if config.model.uses != "embeddings":
-        return None
-    if embeddings is not None:
-        from l3ae_dist.embed.run import import_id
+def evaluate_workspace(config: RunConfig, *, on_event: OnEvent | None = None) -> dict[str, Any]:
+    """Measure the fitted model of a workspace, beside EASE at its ridge, on the validation and test splits.
 
-        return import_id(embeddings, dataset)
-    from l3ae_dist.embed.run import embedding_id
+    With interactions in the configuration it is :func:`run`.
 
-    return embedding_id(dataset, config.encoder)
+    Raises
+    ------
+    StageMissingError
+        When the workspace holds no model.
+    ConfigError
+        When the configuration names another model.
+    """
+    if config.data.interactions is not None:
+        return run(config, on_event=on_event)
+    workspace = Workspace.open(config.workspace)
+    document = read_model(workspace)
+    if config.model_fields_set & {"model", "grid", "data", "encoder", "transform", "words"}:
+        raise ConfigError(
+            f"evaluate measures the fitted model of {workspace.url}, which is {document['name']} with "
+            f"{document['params']}; use `l3ae-dist run` to fit and measure another."
+        )
+    own = {"dtype": document["dtype"], "semantic_route": document["route"]}
+    compute = {**own, **config.compute.model_dump(exclude_unset=True)}
+    fitted = config_of_model(workspace, document, compute=compute, evaluate=config.evaluate)
+    embedding = raw_embeddings(workspace, document["embedding"])
+    return run(fitted, source={"dataset": document["dataset"], "embedding": embedding}, on_event=on_event)
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """Sources as given; None where the workspace has them."""
+
+    interactions: Any
+    items: Any
+    embeddings: Any
+
+    @classmethod
+    def of(cls, config: RunConfig, *given: Any) -> "_Inputs":
+        data = config.data
+        own = (data.interactions, data.items, data.embeddings)
+        return cls(*(mine if value is None else value for value, mine in zip(given, own, strict=True)))
+
+
+def _workspace(config: RunConfig, inputs: _Inputs, source: Mapping[str, Any] | None) -> Workspace:
+    """The workspace; only a run with interactions may make one."""
+    durable = config.compute.durable
+    if inputs.interactions is not None and source is None:
+        _dataset_id(config, inputs)  # what cannot be read leaves no workspace behind
+        return Workspace.create(config.workspace, durable=durable)
+    if source is None and (inputs.items is not None or "options" in config.data.model_fields_set):
+        raise ConfigError(
+            "data.items or data.options are given without data.interactions; give all of the data, or none "
+            "to go on with those of the workspace."
+        )
+    workspace = Workspace.open(config.workspace, durable=durable)
+    if source is None and workspace.read_doc(LAST_RUN_DOC) is None:
+        raise ConfigError("no interactions are given; set data.interactions to a path or URL.")
+    return workspace
+
+
+def _dataset_id(config: RunConfig, inputs: _Inputs) -> str:
+    from l3ae_dist.data.ingest import dataset_id
+
+    return dataset_id(inputs.interactions, inputs.items, config.data.options)
+
+
+def _identify(
+    config: RunConfig, inputs: _Inputs, workspace: Workspace, source: Mapping[str, Any] | None
+) -> tuple[str, str | None]:
+    """Ids of the dataset and of the embeddings or words, as they are or will be in the workspace."""
+    last = source or (workspace.read_doc(LAST_RUN_DOC) if inputs.interactions is None else None)
+    dataset = _dataset_id(config, inputs) if last is None else str(last["dataset"])
+    if config.model.uses is None:
+        return dataset, None
+    if config.model.uses == "words":
+        return dataset, words_id(dataset, config.words)
+    asked = source is None and (inputs.embeddings is not None or "encoder" in config.model_fields_set)
+    known = None if last is None or asked else last["embedding"]
+    return dataset, known or _embedding_id(config, inputs.embeddings, dataset)
+
+
+def _embedding_id(config: RunConfig, embeddings: Any, dataset: str) -> str:
+    from l3ae_dist.embed.run import embedding_id, import_id
+
+    return embedding_id(dataset, config.encoder) if embeddings is None else import_id(embeddings, dataset)
 
 
 def _run_id(config: RunConfig, dataset: str, embedding: str | None, until: str | None, specs: Specs) -> str:
@@ -152,253 +196,34 @@ def _run_id(config: RunConfig, dataset: str, embedding: str | None, until: str |
         "evaluate": config.evaluate.model_dump(),
         "compute": [
             *(compute.dtype, compute.tile_size, compute.memory_budget, compute.workers),
-            compute.semantic_route,
+            *(compute.semantic_route, compute.keep, compute.device, compute.threads),
         ],
         "until": until,
     }
     return fingerprint(parts)
 
 
-class Job:
-    """One execution under the lock; ``models`` says which models of a configuration it tries."""
+def _is_current(workspace: Workspace, run_id: str, result: Mapping[str, Any]) -> bool:
+    """Whether a complete run need not be repeated; its model is made the current one."""
+    if "certificate" not in result:  # it ended before a model
+        return True
+    document = model_of_run(workspace, run_id)
+    if document is None:
+        return False
+    if workspace.read_doc(MODEL_DOC) != document:
+        with WorkspaceLock(workspace, run_id):
+            write_model(workspace, document)
+    return True
 
-    models = staticmethod(candidates)
 
-    def __init__(
-        self,
-        config: RunConfig,
-        workspace: Workspace,
-        events: EventLog,
-        processes: ProcessGroups,
-        epoch: int,
-        run_id: str,
-    ) -> None:
-        self.config = config
-        self.workspace = workspace
-        self.events = events
-        self.processes = processes
-        self.epoch = epoch
-        self.run_id = run_id
-        self.stage_seconds: dict[str, float] = {}
-
-    @contextlib.contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
-        """Record a stage's wall time."""
-        started = time.perf_counter()
+@contextlib.contextmanager
+def _kept(events: EventLog, workspace: Workspace, run_id: str) -> Any:
+    """Keep the events in the workspace, also those of a run that fails."""
+    name = f"meta/events/{run_id}-{int(time.time())}.jsonl"
+    try:
         yield
-        self.stage_seconds[stage] = round(time.perf_counter() - started, 3)
-
-    @contextlib.contextmanager
-    def ray(self) -> Iterator[None]:
-        """Ray for the ``with`` block, with its processes measured; within another such block, the same."""
-        from l3ae_dist.runtime.ray_session import ray_session
-
-        with ray_session(dashboard=self.config.compute.ray_dashboard) as session:
-            outer, self.processes.ray = self.processes.ray, session.pids
-            if session.dashboard_url and outer is list:
-                self.events({"kind": "log", "message": f"Ray dashboard: {session.dashboard_url}"})
-            try:
-                yield
-            finally:
-                self.processes.ray = outer
-
-    def execute(
-        self, data: tuple[str, Any, Any], text: tuple[str | None, Any], until: str | None
-    ) -> dict[str, Any]:
-        """All stages; returns the result without the run's own bookkeeping.
-
-        ``data`` is the dataset's id, the interactions (None when they are in the workspace) and the
-        items; ``text`` the embeddings' id and, when they are given, the embeddings.
-        """
-        from l3ae_dist.data.ingest import ingest
-
-        identifier, interactions, items = data
-        embedding, embeddings = text
-        self.events({"kind": "stage_start", "stage": "ingest", "done": 0, "total": 1})
-        with self.timed("ingest"):
-            if interactions is not None:
-                ingest(interactions, items, self.config.data.options, self.workspace)
-            dataset = Dataset(self.workspace, identifier)
-        self.events({"kind": "stage_end", "stage": "ingest", **dataset.stats})
-        result: dict[str, Any] = {"dataset": {"id": dataset.id, **dataset.stats}}
-        if until == "ingest":
-            return {**result, "stage_seconds": self.stage_seconds}
-        if embedding is not None:
-            with self.timed("embed"):
-                self._embed(dataset, embedding, embeddings)
-        self._write_last(dataset, embedding)
-        if embedding is not None and self.config.model.uses == "embeddings":
-            embedding = transform_embeddings(embedding, self.config.transform, self.workspace)
-        if until == "embed":
-            return {**result, "embedding": embedding, "stage_seconds": self.stage_seconds}
-        specs = self.models(self.config)
-        plan, route = self._plan(dataset, embedding, specs)
-        result |= {"embedding": embedding, "plan": plan.summary(), "semantic_route": route}
-        with self._cluster(plan) as executor:
-            solver = Solver(
-                self.workspace,
-                dataset,
-                embedding,
-                plan,
-                executor,
-                keep=tuple(self.config.compute.keep),
-                epoch=self.epoch,
-                durable=self.config.compute.durable,
-                device=self.config.compute.device,
-                route=route,
-                on_event=self.events,
-            )
-            result |= (
-                self._fit_only(solver, specs) if until == "fit" else self._fit_and_evaluate(solver, specs)
-            )
-            stats = {label: vars(stage) for label, stage in solver.stats.items()}
-        return {**result, "stages": stats, "stage_seconds": self.stage_seconds}
-
-    def _write_last(self, dataset: Dataset, embedding: str | None) -> None:
-        """What a later run without sources goes on with; a model without embeddings leaves those before."""
-        if self.config.model.uses != "embeddings":
-            before = self.workspace.read_doc(LAST_RUN_DOC) or {}
-            embedding = before.get("embedding") if before.get("dataset") == dataset.id else None
-        self.workspace.write_doc(LAST_RUN_DOC, {"dataset": dataset.id, "embedding": embedding})
-
-    def _embed(self, dataset: Dataset, embedding: str, embeddings: Any) -> None:
-        from l3ae_dist.embed.run import check_text, embed_items, embedding_id, import_embeddings
-
-        if self.config.model.uses == "words":
-            make_words(dataset, self.config.words, self.workspace)
-            return
-        if self.workspace.stage_done("embed", embedding) is not None:
-            return
-        if embeddings is not None:
-            import_embeddings(embeddings, dataset, self.workspace)
-            return
-        if embedding != embedding_id(dataset.id, self.config.encoder):
-            raise StageMissingError(
-                f"the embeddings {embedding} are damaged or incomplete, and this run has no source for them; "
-                "give the embeddings (data.embeddings) or the encoder they were made with."
-            )
-        check_text(dataset)
-        compute = self.config.compute
-        pool: dict[str, Any] = {"num_actors": compute.actors, "num_gpus_per_actor": compute.gpus_per_actor}
-        with self.ray():
-            embed_items(dataset, self.config.encoder, self.workspace, **pool, on_event=self.events)
-
-    def _plan(self, dataset: Dataset, embedding: str | None, specs: Specs) -> tuple[Plan, str]:
-        with self.timed("condition estimate"):
-            self.config = self.config.model_copy(update={"compute": fill_in(self.config.compute)})
-            plan, kappa, route = plan_run(self.config, self.workspace, dataset, embedding, specs)
-        plan.validate()
-        self.events(
-            {
-                "kind": "log",
-                "message": f"{plan.grid.n:,} items in {plan.grid.count} x {plan.grid.count} tiles of "
-                f"{plan.grid.tile}, {plan.dtype}, condition estimate {kappa:.1e}, projected peak "
-                f"{plan.peak_bytes / 2**20:,.0f} MiB per worker",
-            }
-        )
-        return plan, route
-
-    @contextlib.contextmanager
-    def _cluster(self, plan: Plan) -> Iterator[Any]:
-        from l3ae_dist.runtime.backends import open_cluster
-
-        started = time.perf_counter()
-        with open_cluster(self.config.compute, self.events) as session:
-            self.stage_seconds["cluster start"] = round(time.perf_counter() - started, 3)
-            check_limit(session.memory_limit(), plan)
-            self.processes.workers = session.pids
-            self.processes.scheduler = lambda: session.scheduler_pids
-            if session.dashboard_url:
-                self.events({"kind": "log", "message": f"Dask dashboard: {session.dashboard_url}"})
-            try:
-                with session.watched(self.events.later):
-                    yield session.executor()
-            finally:
-                self.events.flush()
-                self.processes.workers = self.processes.scheduler = list
-
-    def _fit_only(self, solver: Solver, specs: Specs) -> dict[str, Any]:
-        spec = specs[0]
-        with self.timed("fit"):
-            found = self._save_model(solver, spec)
-        return {"certificate": found, "models": {spec.name: {"params": spec.params()}}}
-
-    def _fit_and_evaluate(self, solver: Solver, specs: Specs) -> dict[str, Any]:
-        options = self.config.evaluate
-        users = evaluated_users(solver.dataset, options.max_users, options.seed)
-        best: dict[str, tuple[float, ModelSpec, TopLists]] = {}
-        table = []
-        saved = MEMBERS[self.config.model.name].title
-        for key in dict.fromkeys(spec.group for spec in specs):
-            group = tuple(spec for spec in specs if spec.group == key)
-            with self.timed(group_label(group[0])):
-                lists = score(solver, group, max(options.cutoffs), users)
-                for spec in group:
-                    values = measure_users(lists, spec, "valid", options.metric)
-                    value = float(np.nanmean(values)) if np.isfinite(values).any() else 0.0
-                    table.append(
-                        {"model": spec.name, **spec.params(), "ridge": spec.ridge, options.metric: value}
-                    )
-                    if spec.name not in best or value > best[spec.name][0]:
-                        best[spec.name] = (value, spec, lists)
-            self._drop_inverses(solver, specs, keep=best.get(saved, best[group[0].name])[1])
-        found = self._save_model(solver, best[saved][1])
-        names = sorted(best, key=lambda name: name != saved)
-        with self.timed("metrics"):
-            models = {
-                name: {
-                    "params": best[name][1].params(),
-                    **{
-                        split: measure(best[name][2], best[name][1], split, options.cutoffs, options.by)
-                        for split in ("valid", "test")
-                    },
-                }
-                for name in names
-            }
-        result = {"certificate": found, "models": models, "users": len(users)}
-        if len(table) > len(best):
-            result["grid"] = table
-        if len(best) == 2:
-            ours, other = (
-                measure_users(best[name][2], best[name][1], "test", options.metric) for name in names
-            )
-            comparison = paired_bootstrap(ours, other, repeats=max(options.bootstrap, 1), seed=options.seed)
-            result["comparison"] = {"metric": options.metric, "models": names, **comparison}
-        return result
-
-    def _drop_inverses(self, solver: Solver, specs: Specs, keep: ModelSpec) -> None:
-        """Only the best model so far keeps its n^2 bytes."""
-        if "P" in solver.keep:
-            return
-        kept = systems_of(keep, solver.embedding, solver.route)
-        wanted = (system for spec in specs for system in systems_of(spec, solver.embedding, solver.route))
-        for ridge, system in set(wanted) - set(kept):
-            factor = solver.factor(ridge, system)
-            if self.workspace.has(factor.path):
-                solver.discard_inverse(factor)
-
-    def _save_model(self, solver: Solver, spec: ModelSpec) -> dict[str, Any]:
-        """Write down which arrays make up the model, for ``load_model``; returns the certificate."""
-        head = make_head(solver, spec)
-        found = certificate(solver, spec)
-        document: dict[str, Any] = {
-            "name": spec.name,
-            "params": spec.params(),
-            "dataset": solver.dataset.id,
-            "embedding": solver.embedding if spec.with_features else None,
-            "tile": solver.plan.grid.tile,
-            "dtype": solver.plan.dtype,
-            "arrays": model_arrays(solver, spec, head),
-            "head": head.document(),
-            "reg_e": spec.reg_e,
-            "certificate": found,
-            "run": self.run_id,
-        }
-        self.workspace.write_doc(MODEL_DOC, document)
-        return found
-
-
-def evaluate_workspace(config: RunConfig, *, on_event: OnEvent | None = None) -> dict[str, Any]:
-    """Evaluate with the configuration's metrics; the workspace must exist, what it holds is reused."""
-    Workspace.open(config.workspace)
-    return run(config, on_event=on_event)
+    except BaseException:
+        with contextlib.suppress(OSError):  # the store may be what failed
+            workspace.blobs.put(name, [events.json_lines()])
+        raise
+    workspace.blobs.put(name, [events.json_lines()])

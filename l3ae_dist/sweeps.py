@@ -18,9 +18,10 @@ from l3ae_dist.data.features import feature_path, open_rows
 from l3ae_dist.errors import ConfigError
 from l3ae_dist.evaluate import TopLists, evaluated_users, measure, measure_users, score
 from l3ae_dist.graphs.score import take_rows
+from l3ae_dist.job import Job
 from l3ae_dist.members import ModelSpec
 from l3ae_dist.metrics import per_user_of_ranks
-from l3ae_dist.pipeline import Job, run
+from l3ae_dist.pipeline import run
 from l3ae_dist.plan import Plan
 from l3ae_dist.plan_rank import RankPlan, plan_ranks
 from l3ae_dist.plan_run import may_use_gpu
