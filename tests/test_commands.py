@@ -121,7 +121,7 @@ def test_status_tells_what_is_there_and_who_writes(job):
     assert result["run"] in {record["run"] for record in found["results"]}
     with WorkspaceLock(Workspace.open(workspace), "another-run") as lock:
         held = workspace_status(workspace)["lock"]
-    assert (held["run_id"], held["pid"], held["epoch"]) == ("another-run", os.getpid(), lock.epoch)
+        assert (held["run_id"], held["pid"], held["epoch"]) == ("another-run", os.getpid(), lock.epoch)
 
 
 def test_an_array_that_goes_while_status_reads_is_left_out(tmp_path):
