@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from l3ae_dist.cli_append import append
+from l3ae_dist.cli_cluster import app as cluster_app
 from l3ae_dist.cli_support import (
     EXIT_CODES,
     build_config,
@@ -30,6 +31,8 @@ app = typer.Typer(
     "Ray embeds, Dask solves, Zarr keeps the tiles.",
     epilog=_EPILOG,
 )
+
+app.add_typer(cluster_app, name="cluster")
 
 Target = Annotated[
     str, typer.Argument(metavar="CONFIG", help="YAML file, or a workspace to use with defaults.")

@@ -133,7 +133,9 @@ def _check_budget(model: "FittedModel", k: int, dtype: str, memory_budget: int |
     per_weight = 8 + itemsize + 2 * (4 + stored)
     needed = blocks + n * k * per_weight
     if needed > budget:
-        fits = (budget - blocks) // (n * per_weight)
+        first = block_bytes(tile, 0, itemsize)
+        # a block's share grows at most as fast as for the first weight
+        fits = (budget - first) // (n * per_weight + block_bytes(tile, 1, itemsize) - first)
         advice = f"k of at most {fits:,} or " if fits > 0 else ""
         raise BudgetError(
             f"exporting {k:,} weights for each of {n:,} items needs {needed / 2**20:,.0f} MiB in this "

@@ -11,10 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from l3ae_dist.data.features import feature_path, features_times, open_rows, squared_norms
-from l3ae_dist.graphs.head import Head, MatrixTerm, ProductTerm
+from l3ae_dist.errors import NumericalError
+from l3ae_dist.graphs.head import Head, MatrixTerm, Parts, ProductTerm, head_pairs
 from l3ae_dist.graphs.semantic import ProductGraph
 from l3ae_dist.linalg.closed_form import column_slope, product_column_scale
 from l3ae_dist.linalg.spectral import certificate_tolerance, condition_number
+from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.members import ADDITIVE, COLLECTIVE, ModelSpec
 from l3ae_dist.solve import Factor, Solver
 from l3ae_dist.spectral_filter import spectral_certificate, spectral_head
@@ -24,6 +26,8 @@ from l3ae_dist.systems import INTERACTIONS, System, spectrum
 
 Array = npt.NDArray[Any]
 _PROBES = 2
+# What rounding leaves of the diagonal of B where the system is well conditioned, in units of eps.
+_DIAGONAL_EPS = 1000
 
 
 def systems_of(spec: ModelSpec, features: str | None, route: str) -> tuple[tuple[float, System], ...]:
@@ -169,10 +173,44 @@ class _Vectors:
         return path
 
 
-def certificate(solver: Solver, spec: ModelSpec) -> dict[str, Any]:
-    """The certificate of the least certain system of a model; a model that solves none is exact."""
+def certificate(solver: Solver, spec: ModelSpec, head: Head) -> dict[str, Any]:
+    """The certificate of a model: that of its least certain system, and the largest ``|B_jj|``.
+
+    The diagonal of B is 0 in exact arithmetic and a sum of large terms as computed, so that an error in
+    any of Q, V, c or P shows. It is relative to the largest term.
+
+    Raises
+    ------
+    NumericalError
+        When the diagonal is over the tolerance.
+    """
     if spec.name == "GFCF":
         return spectral_certificate(solver, spec)
+    found = _system_certificate(solver, spec)
+    value = diagonal_error(head, Parts(solver.workspace), solver.plan.grid)
+    tolerance = max(float(found["tolerance"]), _DIAGONAL_EPS * float(np.finfo(solver.plan.dtype).eps))
+    if not value <= tolerance:
+        raise NumericalError(
+            f"the diagonal of {spec.name} is {value:.2e} where it must be 0, over the tolerance "
+            f"{tolerance:.2e}; use dtype float64 or a larger ridge."
+        )
+    return {**found, "diagonal": value, "diagonal_tolerance": tolerance}
+
+
+def diagonal_error(head: Head, parts: Parts, grid: TileGrid) -> float:
+    """The largest ``|B_jj|``, relative to its largest term (at least 1); reads the diagonal tiles once."""
+    worst, largest = 0.0, 1.0
+    for i in range(grid.count):
+        rows = np.arange(grid.rows(i).start, grid.rows(i).stop)
+        entries = head_pairs(head, parts, grid, rows, rows)
+        collaborative, semantic = entries["collaborative"], entries["semantic"]
+        worst = max(worst, float(np.abs(collaborative + semantic).max()))
+        largest = max(largest, float(np.abs(semantic).max()))
+    return worst / largest
+
+
+def _system_certificate(solver: Solver, spec: ModelSpec) -> dict[str, Any]:
+    """The certificate of the least certain system of a model; a model that solves none is exact."""
     systems = systems_of(spec, solver.embedding, solver.route)
     found = [solver.inverse(ridge, system).certificate for ridge, system in systems]
     if spec.name == "EASEText" and not found:

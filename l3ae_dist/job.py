@@ -266,7 +266,7 @@ class Job:
     def _save_model(self, solver: Solver, spec: ModelSpec) -> dict[str, Any]:
         """Write down which arrays make up the model, for ``load_model``; returns the certificate."""
         head = make_head(solver, spec)
-        found = certificate(solver, spec)
+        found = certificate(solver, spec, head)
         document: dict[str, Any] = {
             "name": spec.name,
             "params": spec.params(),

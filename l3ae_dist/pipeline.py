@@ -23,7 +23,7 @@ from l3ae_dist.model_document import (
 from l3ae_dist.repair import noted_damage, take_out_damage
 from l3ae_dist.runtime.events import EventLog, OnEvent, ProcessGroups
 from l3ae_dist.runtime.memory import MemorySampler
-from l3ae_dist.storage.blobs import storage_errors
+from l3ae_dist.storage.blobs import open_blobs, storage_errors
 from l3ae_dist.storage.fingerprint import fingerprint
 from l3ae_dist.storage.lock import WorkspaceLock
 from l3ae_dist.storage.workspace import Workspace
@@ -116,14 +116,14 @@ def evaluate_workspace(config: RunConfig, *, on_event: OnEvent | None = None) ->
         return run(config, on_event=on_event)
     workspace = Workspace.open(config.workspace)
     document = read_model(workspace)
-    if config.model_fields_set & {"model", "grid", "data", "encoder", "transform", "words"}:
+    own = {"dtype": document["dtype"], "semantic_route": document["route"]}
+    compute = {**own, **config.compute.model_dump(exclude_unset=True)}
+    fitted = config_of_model(workspace, document, compute=compute, evaluate=config.evaluate)
+    if config.grid or ("model" in config.model_fields_set and config.model.spec() != fitted.model.spec()):
         raise ConfigError(
             f"evaluate measures the fitted model of {workspace.url}, which is {document['name']} with "
             f"{document['params']}; use `l3ae-dist run` to fit and measure another."
         )
-    own = {"dtype": document["dtype"], "semantic_route": document["route"]}
-    compute = {**own, **config.compute.model_dump(exclude_unset=True)}
-    fitted = config_of_model(workspace, document, compute=compute, evaluate=config.evaluate)
     embedding = raw_embeddings(workspace, document["embedding"])
     return run(fitted, source={"dataset": document["dataset"], "embedding": embedding}, on_event=on_event)
 
@@ -149,14 +149,19 @@ def _workspace(config: RunConfig, inputs: _Inputs, source: Mapping[str, Any] | N
     if inputs.interactions is not None and source is None:
         _dataset_id(config, inputs)  # what cannot be read leaves no workspace behind
         return Workspace.create(config.workspace, durable=durable)
+    if open_blobs(config.workspace).get("zarr.json") is None:
+        raise ConfigError(
+            f"no interactions are given, and there is no workspace at {config.workspace} to go on with; "
+            "set data.interactions to a path or URL, or correct the workspace."
+        )
+    workspace = Workspace.open(config.workspace, durable=durable)
+    if source is None and workspace.read_doc(LAST_RUN_DOC) is None:
+        raise ConfigError("no interactions are given; set data.interactions to a path or URL.")
     if source is None and (inputs.items is not None or "options" in config.data.model_fields_set):
         raise ConfigError(
             "data.items or data.options are given without data.interactions; give all of the data, or none "
             "to go on with those of the workspace."
         )
-    workspace = Workspace.open(config.workspace, durable=durable)
-    if source is None and workspace.read_doc(LAST_RUN_DOC) is None:
-        raise ConfigError("no interactions are given; set data.interactions to a path or URL.")
     return workspace
 
 

@@ -1,10 +1,13 @@
 """The plan of a configured run: what :mod:`l3ae_dist.plan` needs to know, taken from the data."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
 
 from l3ae_dist.config import ComputeConfig, RunConfig
 from l3ae_dist.data.dataset import Dataset
-from l3ae_dist.data.features import Rows, SparseRows, feature_path, open_rows
+from l3ae_dist.data.features import SparseRows, feature_path, open_rows
 from l3ae_dist.errors import BudgetError
 from l3ae_dist.family import systems_of
 from l3ae_dist.linalg.sparse_gram import exact_dtype
@@ -14,6 +17,30 @@ from l3ae_dist.members import ModelSpec
 from l3ae_dist.plan import INTERPRETER_BYTES, Plan, choose_tile, make_plan
 from l3ae_dist.storage.workspace import Workspace
 from l3ae_dist.systems import spectrum
+
+
+@dataclass(frozen=True)
+class DataSize:
+    """What a plan needs to know of the data.
+
+    Parameters
+    ----------
+    items, users, interactions
+        Of the training matrix.
+    dim
+        Columns of the item features, 0 without.
+    widest_block
+        Interactions of the most popular tile, given the tile size.
+    gram_itemsize
+        Bytes of an entry of the exact Gram matrix.
+    """
+
+    items: int
+    users: int
+    interactions: int
+    dim: int
+    widest_block: Callable[[int], int]
+    gram_itemsize: int
 
 
 def plan_run(
@@ -36,26 +63,57 @@ def plan_run(
     """
     compute = config.compute
     features = None if embedding is None else open_rows(workspace, feature_path(embedding))
-    route = semantic_route(config, dataset, features)
+    route = semantic_route(config, None if features is None else features.shape)
     systems = {system for spec in specs for system in systems_of(spec, embedding, route)}
     kappas = [condition_number(spectrum(workspace, dataset, system), ridge) for ridge, system in systems]
     kappa = max(kappas, default=1.0)
     dtype = choose_dtype(kappa, compute.dtype)
-    direct = route == "direct" and any(spec.with_semantics for spec in specs)
-    # sparse features are multiplied as they are, unless the woodbury route makes them dense
-    sparse = isinstance(features, SparseRows) and route == "direct"
-    d = 0 if features is None or sparse else features.shape[1]
-    gpu = may_use_gpu(compute)
-    tile = compute.tile_size or choose_tile(
-        dataset.n_items, np.dtype(dtype).itemsize, compute.memory_budget, compute.workers, gpu=gpu
+    size = dataset_size(dataset, 0 if features is None else features.shape[1])
+    plan = plan_sizes(
+        config, specs, size, dtype, route, gpu=may_use_gpu(compute), sparse=isinstance(features, SparseRows)
     )
-    blocks = np.add.reduceat(dataset.popularity(), np.arange(0, dataset.n_items, tile))
-    plan = make_plan(
-        n=dataset.n_items,
-        n_users=dataset.n_users,
-        nnz=dataset.nnz("train"),
-        widest_block_nnz=int(blocks.max()),
-        d=d,
+    return plan, kappa, route
+
+
+def dataset_size(dataset: Dataset, dim: int) -> DataSize:
+    """The numbers of an ingested dataset with features of ``dim`` columns."""
+
+    def widest(tile: int) -> int:
+        return int(np.add.reduceat(dataset.popularity(), np.arange(0, dataset.n_items, tile)).max())
+
+    itemsize = np.dtype(exact_dtype(dataset.max_count(), dataset.weighted)).itemsize
+    return DataSize(dataset.n_items, dataset.n_users, dataset.nnz("train"), dim, widest, itemsize)
+
+
+def plan_sizes(
+    config: RunConfig,
+    specs: tuple[ModelSpec, ...],
+    size: DataSize,
+    dtype: str,
+    route: str,
+    *,
+    gpu: bool,
+    sparse: bool,
+) -> Plan:
+    """The plan for these models on data of this size, not yet validated; ``sparse`` features are words.
+
+    Raises
+    ------
+    BudgetError
+        When not even the smallest tile fits the budget.
+    """
+    compute = config.compute
+    direct = route == "direct" and any(spec.with_semantics for spec in specs)
+    tile = compute.tile_size or choose_tile(
+        size.items, np.dtype(dtype).itemsize, compute.memory_budget, compute.workers, gpu=gpu
+    )
+    return make_plan(
+        n=size.items,
+        n_users=size.users,
+        nnz=size.interactions,
+        widest_block_nnz=size.widest_block(tile),
+        # sparse features are multiplied as they are, unless the woodbury route makes them dense
+        d=0 if sparse and route == "direct" else size.dim,
         dtype=dtype,
         memory_budget=compute.memory_budget,
         workers=compute.workers,
@@ -63,15 +121,14 @@ def plan_run(
         k=max(config.evaluate.cutoffs),
         tile=tile,
         gpu=gpu,
-        gram_itemsize=np.dtype(exact_dtype(dataset.max_count(), dataset.weighted)).itemsize,
+        gram_itemsize=size.gram_itemsize,
         semantic_tiles=direct,
         product=direct and any(spec.name == "L3AE" and spec.with_semantics for spec in specs),
         low_rank=max(spec.rank for spec in specs),
     )
-    return plan, kappa, route
 
 
-def semantic_route(config: RunConfig, dataset: Dataset, features: Rows | None) -> str:
+def semantic_route(config: RunConfig, features: tuple[int, ...] | None) -> str:
     """The cheaper route of the semantic phase, in flops, of those that fit the memory budget.
 
     Woodbury costs ``2 n d^2 + d^3`` and 24 d^2 bytes in one process, L3AE another ``2 n^2 d`` for P F';
@@ -80,7 +137,7 @@ def semantic_route(config: RunConfig, dataset: Dataset, features: Rows | None) -
     wanted = config.compute.semantic_route
     if features is None or wanted != "auto":
         return "woodbury" if wanted == "auto" else wanted
-    (n, d), budget = features.shape, config.compute.memory_budget
+    (n, d), budget = features, config.compute.memory_budget
     l3ae = config.model.name == "l3ae"
     woodbury = 2.0 * n * d * d + float(d) ** 3 + (2.0 * n * n * d if l3ae else 0.0)
     direct = float(n) ** 3 * (3 if l3ae else 1)

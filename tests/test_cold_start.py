@@ -145,10 +145,11 @@ def test_another_process_sees_added_items_and_adding_again_replaces(with_vectors
     assert done.stdout.strip() == "[103]"
 
 
-def test_texts_are_embedded_as_the_catalog_was(tmp_path, small_tables, dask_session):
+@pytest.mark.ray
+def test_texts_are_embedded_as_the_catalog_was(tmp_path, small_tables, dask_session, ray_cluster):
     """With the recorded encoder, its prompt and truncation, then the fitted transformation."""
     log, items = small_tables
-    encoder = {"prompt": "product: ", "truncate_dim": 64}
+    encoder = {"prompt": "product: ", "truncate_dim": 16}
     model = EASEText(
         2.0, encoder=encoder, transform={"standardize": True, "compress": "pca", "dim": 6},
         compute=compute(dask_session),

@@ -29,6 +29,7 @@ LAYERS = {
     "cli_render": 5,
     "cli_sweep": 5,
     "cli_verify": 5,
+    "cli_cluster": 5,
     "report": 5,
 }
 # every other module of the package (model, pipeline, config, ...)

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,8 @@ from l3ae_dist.errors import (
     WorkspaceError,
     WorkspaceVersionError,
 )
+from l3ae_dist.family import diagonal_error
+from l3ae_dist.graphs.head import Parts
 from l3ae_dist.linalg import closed_form as cf
 from l3ae_dist.linalg.torch_kernels import resolve_device
 from l3ae_dist.metrics import evaluate_top
@@ -339,3 +342,80 @@ def test_zarr_reads_the_tiles_by_itself(tmp_path):
     np.testing.assert_array_equal(zarr.open_array(tmp_path / "w" / "a" / "b", mode="r")[:], x)
     members = [name for name, _ in zarr.open_group(tmp_path / "w", mode="r").members(max_depth=None)]
     assert "a/b" in members
+
+
+def test_a_complete_run_serves_its_own_model_again(tmp_path, small_tables, dask_session):
+    """A, B, then A: the third fit is reused, and answers with the weights of A."""
+    log, items = small_tables
+    f, where = text(40, 8), str(tmp_path / "w")
+    models = {}
+    for reg_e in (20.0, 50.0, 20.0):
+        model = L3AE(5.0, 2.0, reg_e, compute=compute(dask_session))
+        model.fit(log, items, workspace=where, embeddings=f)
+        want = cf.l3ae_dense(dense_x(log, 40), cf.semantic_dense(f.T.astype(float), 2.0), 5.0, reg_e)
+        np.testing.assert_allclose(model.model_.weights(range(40)), want, atol=1e-10)
+        assert load_model(where).params["reg_e"] == reg_e
+        models.setdefault(reg_e, []).append(model.result_["reused"])
+    assert models == {20.0: [False, True], 50.0: [False]}
+
+
+def test_a_complete_run_whose_inverse_was_dropped_is_run_again(tmp_path, small_tables, dask_session):
+    log, items = small_tables
+    one = config(tmp_path / "w", dask_session, model={"name": "ease", "reg_x": 10}, evaluate={"ks": [5]})
+    first = run(one, interactions=log, items=items)
+    grid = config(tmp_path / "w", dask_session, model={"name": "ease"}, grid={"ridges": [10, 5000]},
+                  evaluate={"ks": [5]})  # fmt: skip
+    picked = run(grid, interactions=log, items=items)["models"]["EASE"]["params"]["reg_x"]
+    other = config(tmp_path / "w", dask_session, model={"name": "ease", "reg_x": 5010 - picked},
+                   evaluate={"ks": [5]})  # fmt: skip
+    run(other, interactions=log, items=items)
+    again = run(one, interactions=log, items=items)
+    assert again["models"] == first["models"]
+    assert load_model(str(tmp_path / "w")).params == {"reg_x": 10.0}
+    assert len(load_model(str(tmp_path / "w")).recommend([3], n=5)) == 5
+
+
+def test_evaluate_measures_the_model_that_was_fitted(tmp_path, small_tables, dask_session):
+    log, items = small_tables
+    f, where = text(40, 8), tmp_path / "w"
+    settings = config(where, dask_session, model={"reg_x": 10, "reg_f": 5, "reg_e": 10})
+    fitted = run(settings, interactions=log, items=items, embeddings=f, until="fit")
+    own = compute(dask_session)
+    bare = make_config({"workspace": str(where), "compute": {k: own[k] for k in ("cluster", "address")}})
+    found = evaluate_workspace(bare)
+    assert found["models"]["L3AE"]["params"] == fitted["models"]["L3AE"]["params"]
+    assert found["stages"].keys() == {"score ridge 20"}
+    assert load_model(str(where)).params == fitted["models"]["L3AE"]["params"]
+    with pytest.raises(ConfigError, match="evaluate measures the fitted model"):
+        evaluate_workspace(
+            bare.model_copy(update={"model": settings.model.model_copy(update={"reg_e": 1.0})})
+        )
+    with pytest.raises(StageMissingError, match="holds no fitted model"):
+        evaluate_workspace(make_config({"workspace": Workspace.create(tmp_path / "empty").url}))
+
+
+def test_sources_beside_a_workspace_are_used_or_refused(tmp_path, small_tables, dask_session):
+    log, items = small_tables
+    settings = config(tmp_path / "w", dask_session, model={"reg_x": 10, "reg_f": 5, "reg_e": 10})
+    first = run(settings, interactions=log, items=items, embeddings=text(40, 8), until="fit")
+    other = run(settings, embeddings=text(40, 8, seed=5), until="fit")
+    assert other["embedding"] != first["embedding"]
+    with pytest.raises(ConfigError, match=r"without data\.interactions"):
+        run(settings, items=items, until="fit")
+    with pytest.raises(ConfigError, match="there is no workspace at"):
+        run(config(tmp_path / "typo", dask_session))
+    with pytest.raises(DataError, match="no file at"):
+        run(config(tmp_path / "typo", dask_session), interactions=str(tmp_path / "none.csv"), items=items)
+    assert not (tmp_path / "typo").exists()
+
+
+def test_every_certificate_says_how_far_the_diagonal_is_from_zero(tmp_path, small_tables, dask_session):
+    log, items = small_tables
+    model = L3AE(5.0, 2.0, 20.0, compute=compute(dask_session))
+    model.fit(log, items, workspace=str(tmp_path / "w"), embeddings=text(40, 8))
+    found = model.certificate_
+    assert 0 <= found["diagonal"] <= found["diagonal_tolerance"] <= 1e-12
+    head, parts = model.model_.head, Parts(model.model_.workspace)
+    # a Q that is wrong by a thousandth passes the residual of P, but not this
+    wrong = replace(head, products=tuple(replace(p, weight=p.weight * 1.001) for p in head.products))
+    assert diagonal_error(wrong, parts, model.model_.grid) > 1e-6
