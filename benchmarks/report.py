@@ -26,9 +26,12 @@ def machine() -> dict[str, Any]:
 
 
 def row(name: str, ours: float, unit: str, peer: float | None = None, target: float | None = None,
-        *, smaller: bool = False) -> dict[str, Any]:  # fmt: skip
-    """One figure; ``target`` bounds the ratio to the peer, or the figure itself without a peer."""
-    ratio = None if peer is None else ours / peer
+        *, smaller: bool = False, faster: bool = False) -> dict[str, Any]:  # fmt: skip
+    """One figure; ``target`` bounds the ratio to the peer, or the figure itself without a peer.
+
+    The ratio is ours over the peer's; of seconds that are to be ``faster``, the peer's over ours.
+    """
+    ratio = None if peer is None else peer / ours if faster else ours / peer
     measured = ours if ratio is None else ratio
     met = None if target is None else (measured <= target if smaller else measured >= target)
     return {

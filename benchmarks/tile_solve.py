@@ -3,6 +3,7 @@
 The system is ``Y Y' / r + I`` with ``Y`` n x r random: cheap to make tile by tile, and well conditioned.
 """
 
+import contextlib
 import shutil
 import tempfile
 import time
@@ -14,8 +15,9 @@ import numpy as np
 from l3ae_dist.graphs.cholesky import CholeskyGraph
 from l3ae_dist.graphs.context import StageContext
 from l3ae_dist.graphs.inverse import InverseGraph, TriangularInverseGraph
+from l3ae_dist.graphs.tasks import Graph
 from l3ae_dist.plan import Plan, make_plan
-from l3ae_dist.runtime.cluster import local_cluster
+from l3ae_dist.runtime.cluster import DaskSession, local_cluster
 from l3ae_dist.runtime.executors import DaskExecutor
 from l3ae_dist.runtime.memory import MemorySampler
 from l3ae_dist.runtime.run_graph import StageStats, run_graph
@@ -46,8 +48,9 @@ class Solved:
     stages: dict[str, StageStats]
     peak: dict[str, int]
     idle: dict[str, int]
-    residual: float
+    residual: float | None
     start_seconds: float
+    graphs: dict[str, Graph]
     events: list[dict[str, Any]] = field(repr=False, default_factory=list)
 
     @property
@@ -64,9 +67,11 @@ def tile_solve(
     tile: int | None = None,
     stop: str | None = None,
     sample_seconds: float = 0.2,
+    session: DaskSession | None = None,
 ) -> Solved:
     """Write the Gram tiles, then factor and invert (or ``stop`` after a stage); the workspace is removed.
 
+    It runs on the cluster of ``session``, which has these workers and threads, or on one of its own.
     Sampling the memory of a worker walks its page tables, which takes a core some milliseconds.
     """
     plan = make_plan(
@@ -93,10 +98,10 @@ def tile_solve(
         )  # fmt: skip
         events: list[dict[str, Any]] = []
         stages: dict[str, StageStats] = {}
+        graphs: dict[str, Graph] = {}
         started = time.perf_counter()
-        with local_cluster(
-            workers=workers, threads=threads, memory_budget=memory_budget, dashboard=False
-        ) as session:
+        opened = local_cluster(workers=workers, threads=threads, memory_budget=memory_budget, dashboard=False)
+        with opened if session is None else contextlib.nullcontext(session) as session:
             start_seconds = time.perf_counter() - started
             executor = DaskExecutor(session.client)
             groups = {"workers": session.pids}
@@ -108,14 +113,15 @@ def tile_solve(
                     ({"Linv"}, TriangularInverseGraph(plan.grid)),
                     ({"P"}, InverseGraph(plan.grid)),
                 ):
+                    graphs[graph.stage] = graph
                     stages[graph.stage] = run_graph(
                         graph, context, executor, targets=targets, on_event=events.append
                     )
                     if graph.stage == stop:
                         break
                 memory.sample()
-        residual = float("nan") if stop else probe_residual(arrays["P"], y)
-        return Solved(plan, stages, memory.result, idle.result, residual, start_seconds, events)
+        residual = None if stop else probe_residual(arrays["P"], y)
+        return Solved(plan, stages, memory.result, idle.result, residual, start_seconds, graphs, events)
     finally:
         shutil.rmtree(url)
 
@@ -137,16 +143,13 @@ def probe_residual(p: ChunkArray, y: np.ndarray) -> float:
     return float(np.linalg.norm(error) / np.linalg.norm(z))
 
 
-def dask_solve(n: int, chunk: int) -> dict[str, Any]:
-    """``dask.array.linalg`` on a cluster like ours: Cholesky, two triangular solves with the identity."""
+def dask_solve(n: int, chunk: int, session: DaskSession) -> dict[str, Any]:
+    """``dask.array.linalg``: Cholesky, two triangular solves with the identity."""
     import dask.array as da
     from distributed import wait
 
     y = rows_of_y(n)
-    with (
-        local_cluster(workers=1, threads=2, memory_budget=20 * GIB, dashboard=False) as session,
-        MemorySampler({"workers": session.pids}, interval=0.1) as memory,
-    ):
+    with MemorySampler({"workers": session.pids}, interval=0.1) as memory:
         memory.sample()
         idle = memory.result["workers_sum"]
         rows = da.from_array(y, chunks=(chunk, RANK))

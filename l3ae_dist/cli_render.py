@@ -167,6 +167,10 @@ def _figure(value: Any) -> str:
 def print_status(console: Console, status: Mapping[str, Any]) -> None:
     """What a workspace holds: finished stages, then the arrays with their finished chunks."""
     console.print(Text(f"Workspace: {status['workspace']}"), soft_wrap=True)
+    lock = status.get("lock")
+    if lock:
+        line = f"Being written by run {lock['run_id']} (host {lock['host']}, pid {lock['pid']})"
+        console.print(Text(line), soft_wrap=True)
     stages = Table(title="Finished stages")
     for heading in ("stage", "id", "finished"):
         stages.add_column(heading)

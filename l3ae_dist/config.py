@@ -198,7 +198,8 @@ class ComputeConfig(Section):
     workers: int = Field(default=1, ge=1)
     """Dask worker processes."""
     threads: int | None = Field(default=None, ge=1)
-    """BLAS threads per worker; the cores divided by the workers when null."""
+    """BLAS threads per worker; the cores divided by the workers when null. Workers of an existing
+    cluster keep the threads that they were started with."""
     tile_size: int | None = Field(default=None, ge=1)
     """Rows and columns of a tile; chosen from the memory budget when null."""
     cluster: Literal["local", "ray", "address", "synchronous"] = "local"
@@ -220,6 +221,12 @@ class ComputeConfig(Section):
     inverses of all ridges that are tried and not only the chosen one."""
     durable: bool = False
     """Flush every write to the disk, so that finished tiles survive a power cut."""
+    actors: int | None = Field(default=None, ge=1)
+    """Ray actors that embed; one for each GPU, or CPU where there is none, when null."""
+    gpus_per_actor: NotNegative | None = None
+    """GPUs of each; a fraction lets actors share one, 0 embeds on CPUs; 1 where there are GPUs when null."""
+    ray_dashboard: bool = True
+    """Whether a Ray that this run starts serves its dashboard (on 127.0.0.1; 0.9 GB of memory)."""
 
     @model_validator(mode="after")
     def _address_goes_with_cluster(self) -> "ComputeConfig":

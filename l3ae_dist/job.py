@@ -72,7 +72,7 @@ class Job:
         """Ray for the ``with`` block, with its processes measured; within another such block, the same."""
         from l3ae_dist.runtime.ray_session import ray_session
 
-        with ray_session() as session:
+        with ray_session(dashboard=self.config.compute.ray_dashboard) as session:
             outer, self.processes.ray = self.processes.ray, session.pids
             if session.dashboard_url and outer is list:
                 self.events({"kind": "log", "message": f"Ray dashboard: {session.dashboard_url}"})
@@ -156,8 +156,18 @@ class Job:
                 f"the embeddings {embedding} are damaged or incomplete, and this run has no source for them; "
                 "give the embeddings (data.embeddings) or the encoder they were made with."
             )
+        dataset.require_text()  # before Ray starts
+        compute = self.config.compute
         with self.ray():
-            embed_items(dataset, self.config.encoder, self.workspace, epoch=self.epoch, on_event=self.events)
+            embed_items(
+                dataset,
+                self.config.encoder,
+                self.workspace,
+                num_actors=compute.actors,
+                num_gpus_per_actor=compute.gpus_per_actor,
+                epoch=self.epoch,
+                on_event=self.events,
+            )
 
     def _plan(self, dataset: Dataset, embedding: str | None, specs: Specs) -> tuple[Plan, str]:
         with self.timed("condition estimate"):

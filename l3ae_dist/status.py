@@ -2,12 +2,14 @@
 
 from typing import Any
 
+from l3ae_dist.errors import StageMissingError
 from l3ae_dist.storage.chunks import ChunkArray
+from l3ae_dist.storage.lock import lock_holder
 from l3ae_dist.storage.workspace import Workspace
 
 
 def workspace_status(url: str) -> dict[str, Any]:
-    """What a workspace holds, read from storage alone."""
+    """What a workspace holds and which run is writing it, read from storage alone."""
     workspace = Workspace.open(url)
     stages: dict[str, list[dict[str, Any]]] = {}
     for key in workspace.list_docs("stages"):
@@ -22,8 +24,17 @@ def workspace_status(url: str) -> dict[str, Any]:
         "stages": stages,
         "arrays": _array_progress(workspace),
         "model": workspace.read_doc("model"),
+        "lock": _lock(workspace),
         "results": [r for r in results if r is not None],
     }
+
+
+def _lock(workspace: Workspace) -> dict[str, Any] | None:
+    holder = lock_holder(workspace)
+    if holder is None:
+        return None
+    names = ("run_id", "host", "pid", "epoch", "since", "heartbeat")
+    return {name: getattr(holder, name) for name in names}
 
 
 def _array_progress(workspace: Workspace) -> dict[str, dict[str, int]]:
@@ -33,7 +44,10 @@ def _array_progress(workspace: Workspace) -> dict[str, dict[str, int]]:
         counts[path] = counts.get(path, 0) + 1
     progress = {}
     for path, done in sorted(counts.items()):
-        grid = ChunkArray.open(workspace, path).grid
+        try:
+            grid = ChunkArray.open(workspace, path).grid
+        except StageMissingError:  # a run that goes on has just deleted it
+            continue
         square = grid[0] == grid[1] and path.split("/")[0] in ("grams", "factors")
         progress[path] = {
             "done": done,

@@ -138,7 +138,7 @@ def start_actors(
     if have < need:
         raise ClusterError(
             f"an embedding actor needs {need:g} {kind} and the Ray cluster has {have:g}; "
-            "add a node or set num_gpus_per_actor to 0."
+            "add a node or set compute.gpus_per_actor to 0."
         )
     count = max(1, min(num_actors or int(have / need), chunks))
     actor = ray.remote(

@@ -164,14 +164,15 @@ class _Pool:
             self._feed(actor)
 
     def _open(self, dim: int) -> None:
-        """Make the array once the first actor has told the dimension, and list what is missing."""
-        array = ChunkArray.create(
-            self._dataset.workspace,
-            self._path,
-            shape=(self._dataset.n_items, dim),
-            chunks=(self._rows_per_chunk, dim),
-            dtype="float32",
-        )
+        """Make the array once the first actor has told the dimension, and list what is missing.
+
+        What was begun with other row chunks goes on with those, so that no finished row is lost.
+        """
+        workspace, shape, rows = self._dataset.workspace, (self._dataset.n_items, dim), self._rows_per_chunk
+        if workspace.has(self._path):
+            begun = ChunkArray.open(workspace, self._path)
+            rows = begun.chunks[0] if begun.shape == shape else rows
+        array = ChunkArray.create(workspace, self._path, shape=shape, chunks=(rows, dim), dtype="float32")
         finished = array.done()
         self._total = array.grid[0]
         self._done = len(finished)

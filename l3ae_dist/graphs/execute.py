@@ -29,7 +29,11 @@ ARITHMETIC = threading.Lock()
 
 @dataclass(frozen=True)
 class TaskRecord:
-    """What a finished task tells the client: it computed from ``began`` (Unix time) for ``computed`` s."""
+    """What a finished task tells the client.
+
+    It read its first tile from ``staged`` (Unix time) for ``loaded`` seconds, and computed from ``began``
+    for ``computed`` seconds, of which the arithmetic waited ``stalled`` for further tiles.
+    """
 
     target: TileRef
     skipped: bool
@@ -42,6 +46,9 @@ class TaskRecord:
     pid: int
     began: float = 0.0
     computed: float = 0.0
+    staged: float = 0.0
+    loaded: float = 0.0
+    stalled: float = 0.0
 
 
 @lru_cache(maxsize=1)
@@ -84,7 +91,9 @@ def run_tile_task(task: TileTask, context: StageContext) -> TaskRecord:
 def _run_staged(task: TileTask, context: StageContext, started: float) -> TaskRecord:
     reader, kernels, count = process_reader(), process_kernels(context.device), ReadCount()
     reader.resize(context.cache_bytes)
+    staged = time.time()
     held = _start(task, context, reader, count)
+    loaded = time.time() - staged
     actions = list(task.actions())
     requests = [tuple(_request(ref, task, context) for ref in refs) for _, refs in actions]
     stream = reader.stream(requests, count)
@@ -112,6 +121,9 @@ def _run_staged(task: TileTask, context: StageContext, started: float) -> TaskRe
         bytes_written=array.chunk_nbytes + 4,
         began=began,
         computed=computed,
+        staged=staged,
+        loaded=loaded,
+        stalled=count.waited,
     )
 
 
@@ -131,10 +143,9 @@ def written_record(
     bytes_read: int,
     bytes_written: int,
     flops: float = 0.0,
-    began: float = 0.0,
-    computed: float = 0.0,
+    **times: float,
 ) -> TaskRecord:
-    """The record of a chunk that was written just now."""
+    """The record of a chunk that was written just now; ``times`` are those of :class:`TaskRecord`."""
     return TaskRecord(
         target=target,
         skipped=False,
@@ -145,8 +156,7 @@ def written_record(
         started=started,
         seconds=time.time() - started,
         pid=os.getpid(),
-        began=began,
-        computed=computed,
+        **times,
     )
 
 

@@ -109,6 +109,9 @@ def _tile_event(graph: Graph, record: TaskRecord, stats: StageStats) -> dict[str
         "seconds": record.seconds,
         "began": record.began,
         "computed": record.computed,
+        "staged": record.staged,
+        "loaded": record.loaded,
+        "stalled": record.stalled,
         "pid": record.pid,
     }
 

@@ -278,7 +278,7 @@ def _os_error(error: OSError, path: Path, verb: str) -> WorkspaceError:
     return WorkspaceError(f"cannot {verb} {path}: {fix}.")
 
 
-_SCHEMES = {"s3", "gs", "az", "abfs", "memory"}
+_SCHEMES = {"s3", "gs", "az", "abfs"}
 
 
 # Query parameters of pre-signed URLs and access tokens.

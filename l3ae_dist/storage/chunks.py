@@ -20,12 +20,15 @@ import numpy.typing as npt
 
 from l3ae_dist.errors import DamagedTileError, StageMissingError, WorkspaceError
 from l3ae_dist.storage.direct_io import aligned_buffer
+from l3ae_dist.storage.fingerprint import fingerprint
 from l3ae_dist.storage.makers import remedy
 from l3ae_dist.storage.workspace import Workspace
 
 Array = npt.NDArray[Any]
 # Bytes of the CRC32C after a chunk's rows.
 TRAILER = 4
+# Names of the arrays whose upper triangle is zero and has no chunks.
+_TRIANGULAR = ("L", "Linv")
 BAD = "meta/bad"
 """Below it, an object for every chunk that some read has found damaged."""
 
@@ -278,19 +281,21 @@ class ChunkArray:
         ----------
         symmetric
             Whether only the lower triangle is stored and the upper is its mirror; a Gram matrix and an
-            inverse are, and that is the default for them.
+            inverse are, and that is the default for them. Above a triangular factor there are zeros.
         """
         import dask.array as da
 
+        leaf = self.path.rsplit("/", 1)[-1]
         if symmetric is None:
-            symmetric = self.path.startswith("grams/") or self.path.endswith("/P")
+            symmetric = self.path.startswith("grams/") or leaf == "P"
+        upper = "mirror" if symmetric else "zero" if leaf in _TRIANGULAR else "stored"
         rows, columns = (
             tuple(min(size, total - start) for start in range(0, total, size))
             for size, total in zip(self.chunks, self.shape, strict=True)
         )
-        name = f"chunks-{self.path}-{id(self)}"
+        name = f"chunks-{fingerprint([self.workspace.url, self.path, upper])}"
         graph = {
-            (name, i, j): (_read_chunk, self.workspace.url, self.path, i, j, symmetric)
+            (name, i, j): (_read_chunk, self.workspace.url, self.path, i, j, upper)
             for i in range(self.grid[0])
             for j in range(self.grid[1])
         }
@@ -336,8 +341,10 @@ def note_damage(workspace: Workspace, path: str, i: int, j: int, what: str) -> N
         workspace.blobs.put(bad_key(path, i, j), [what.encode()])
 
 
-def _read_chunk(url: str, path: str, i: int, j: int, symmetric: bool) -> Array:
+def _read_chunk(url: str, path: str, i: int, j: int, upper: str) -> Array:
     array = ChunkArray.open(Workspace.open(url), path)
-    if symmetric and j > i:
+    if j > i and upper == "mirror":
         return array.read(j, i).T
+    if j > i and upper == "zero":
+        return np.zeros(array.valid_shape(i, j), array.dtype)
     return array.read(i, j)

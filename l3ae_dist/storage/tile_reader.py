@@ -9,6 +9,7 @@ the second class.
 """
 
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -63,9 +64,10 @@ class TileRequest:
 
 @dataclass
 class ReadCount:
-    """Bytes that one task really read."""
+    """Bytes that one task really read, and the seconds its arithmetic waited for tiles."""
 
     bytes: int = 0
+    waited: float = 0.0
 
 
 class TileReader:
@@ -209,7 +211,9 @@ class TileStream:
         """Yield the tiles of one entry after the other; ends all reading when left early."""
         try:
             while self._waiting:
+                asked = time.perf_counter()
                 held = [future.result() for future in self._waiting.popleft()]
+                self._count.waited += time.perf_counter() - asked
                 self._submit()
                 yield tuple(item.tile for item in held)
                 for item in held:

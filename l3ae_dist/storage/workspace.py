@@ -194,6 +194,26 @@ class Workspace:
         """``P`` of the current model, lower tiles."""
         return self._of_model("P")
 
+    @property
+    def cross(self) -> "ChunkArray":
+        """``Q = P F'`` of the current L3AE model, n x d; on the woodbury route."""
+        return self._of_model("Q")
+
+    @property
+    def semantic(self) -> "ChunkArray":
+        """``V`` of the current model as n x d rows, whose transpose is the V of the equations."""
+        return self._of_model("V")
+
+    @property
+    def column_scale(self) -> "ChunkArray":
+        """``c`` of the current model, n x 1."""
+        return self._of_model("c")
+
+    @property
+    def embeddings(self) -> "ChunkArray":
+        """``F`` of the current model as n x d rows, after the transformation if there is one."""
+        return self._of_model("F")
+
     def _of_model(self, name: str) -> "ChunkArray":
         from l3ae_dist.storage.chunks import ChunkArray
 

@@ -1,0 +1,84 @@
+"""What the benchmarks compute from their measurements: rows, shares of time, replayed task graphs."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from l3ae_dist.graphs.cholesky import CholeskyGraph
+from l3ae_dist.graphs.inverse import InverseGraph
+from l3ae_dist.linalg.tiles import TileGrid
+
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+
+
+@pytest.fixture(autouse=True)
+def benchmarks(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    yield
+    for name in ("report", "scaling_profile"):
+        sys.modules.pop(name, None)
+
+
+def test_a_row_compares_rates_and_seconds_each_in_its_direction():
+    from report import row
+
+    rate = row("a", 30.0, "GFLOP/s", 10.0, 2)
+    assert (rate["ratio"], rate["met"]) == (3.0, True)
+    seconds = row("b", 5.0, "s", 10.0, 2.5, faster=True)
+    assert (seconds["ours"], seconds["peer"], seconds["ratio"], seconds["met"]) == (5.0, 10.0, 2.0, False)
+    assert row("c", 3.44, "", target=2.5, smaller=True)["met"] is False
+    assert row("d", 1.0, "MiB", 4.0, 1 / 3, smaller=True)["met"] is True
+
+
+def event(tile, pid, **times):
+    array, i, j = tile
+    base = {"kind": "tile", "stage": "factor", "array": array, "i": i, "j": j, "skipped": False, "flops": 1e9}
+    return {**base, "pid": pid, **times}
+
+
+def test_shares_of_time_are_exclusive_and_add_up_to_one():
+    from scaling_profile import kernel_rate, shares, tile_events
+
+    # worker 1: reads 0-1, computes 1-5 of which 1 s waits for tiles, writes 5-6 and idles until 10
+    first = event(("L", 0, 0), 1, started=0.0, staged=0.0, loaded=1.0, began=1.0, computed=4.0, stalled=1.0,
+                  seconds=6.0)  # fmt: skip
+    # worker 2: its second task reads while the first computes, and computes while the first writes
+    second = event(("L", 1, 0), 2, started=0.0, staged=0.0, loaded=0.0, began=0.0, computed=5.0, stalled=0.0,
+                   seconds=7.0)  # fmt: skip
+    third = event(("L", 2, 0), 2, started=1.0, staged=1.0, loaded=2.0, began=5.0, computed=5.0, stalled=0.0,
+                  seconds=9.0)  # fmt: skip
+    skipped = {**first, "skipped": True}
+    tiles = tile_events([first, second, third, skipped, {"kind": "log"}], "factor")
+    assert len(tiles) == 3
+    got = shares(tiles)
+    assert got == {"computing": 13 / 20, "reading": 2 / 20, "writing": 1 / 20, "waiting": 4 / 20}
+    assert kernel_rate(tiles) == pytest.approx(3 / 13)
+
+
+def measured(graph, seconds):
+    """An event of each task."""
+    keys = ("started", "staged", "loaded", "began", "stalled", "seconds")
+    times = dict.fromkeys(keys, 0.0)
+    return [
+        event((t.target.array, t.target.i, t.target.j), 1, **times, computed=seconds) for t in graph.tasks()
+    ]
+
+
+def test_replaying_independent_tasks_divides_them_among_the_workers():
+    from scaling_profile import makespan
+
+    graph = InverseGraph(TileGrid(48, 4))  # 78 tasks that wait for nothing
+    assert [makespan(graph, measured(graph, 2.0), workers) for workers in (1, 2, 5)] == [156, 78, 32]
+
+
+def test_replaying_a_factorisation_never_beats_its_critical_path():
+    from scaling_profile import makespan
+
+    graph = CholeskyGraph(TileGrid(48, 4), workers=2)
+    tiles = measured(graph, 1.0)
+    total = len(graph)
+    assert makespan(graph, tiles, 1) == total
+    # each column waits for its diagonal tile, which waits for the column before: two tasks a column
+    assert max(total / 2, 2 * 12 - 1) <= makespan(graph, tiles, 2) < total
+    assert makespan(graph, tiles, 1000) >= 2 * 12 - 1
