@@ -35,6 +35,8 @@ class Dataset:
         self.workspace = workspace
         self.id = identifier
         self.stats: dict[str, Any] = workspace.require_stage("ingest", identifier)["stats"]
+        self.catalog = str(self.stats.get("catalog", identifier))
+        """Names the items and their texts, which several datasets may share."""
         self.n_users = int(self.stats["n_users"])
         self.n_items = int(self.stats["n_items"])
         self.has_text = bool(self.stats["has_text"])
