@@ -119,7 +119,7 @@ def _extend(
     catalog, rows = _new_items(dataset, known.shape[0]), None
     try:
         if not record["params"].get("imported"):
-            identifier = embedding_id(dataset.id, encoder)
+            identifier = embedding_id(dataset.catalog, encoder)
             rows = embed_items(catalog, encoder, workspace, on_event=on_event)
         elif embeddings is None:
             raise DataError(
@@ -127,7 +127,7 @@ def _extend(
                 "give their rows as embeddings."
             )
         else:
-            identifier = import_id(embeddings, dataset.id)
+            identifier = import_id(embeddings, dataset.catalog)
             rows = import_embeddings(embeddings, catalog, workspace)
         _join(known, ChunkArray.open(workspace, f"embeddings/{rows}"), f"embeddings/{identifier}")
         stats = {**record["stats"], "rows": dataset.n_items, "embedded": catalog.n_items, "parent": before}

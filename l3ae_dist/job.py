@@ -151,7 +151,7 @@ class Job:
         if embeddings is not None:
             import_embeddings(embeddings, dataset, self.workspace)
             return
-        if embedding != embedding_id(dataset.id, self.config.encoder):
+        if embedding != embedding_id(dataset.catalog, self.config.encoder):
             raise StageMissingError(
                 f"the embeddings {embedding} are damaged or incomplete, and this run has no source for them; "
                 "give the embeddings (data.embeddings) or the encoder they were made with."

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from l3ae_dist.config import RunConfig
+from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.words import words_id
 from l3ae_dist.embed.transform import transformed_id
 from l3ae_dist.errors import ConfigError
@@ -183,13 +184,20 @@ def _identify(
         return dataset, words_id(dataset, config.words)
     asked = source is None and (inputs.embeddings is not None or "encoder" in config.model_fields_set)
     known = None if last is None or asked else last["embedding"]
-    return dataset, known or _embedding_id(config, inputs.embeddings, dataset)
-
-
-def _embedding_id(config: RunConfig, embeddings: Any, dataset: str) -> str:
+    if known:
+        return dataset, str(known)
     from l3ae_dist.embed.run import embedding_id, import_id
 
-    return embedding_id(dataset, config.encoder) if embeddings is None else import_id(embeddings, dataset)
+    catalog = _catalog_id(config, inputs) if last is None else Dataset(workspace, dataset).catalog
+    if inputs.embeddings is None:
+        return dataset, embedding_id(catalog, config.encoder)
+    return dataset, import_id(inputs.embeddings, catalog)
+
+
+def _catalog_id(config: RunConfig, inputs: _Inputs) -> str:
+    from l3ae_dist.data.ingest import catalog_id
+
+    return catalog_id(inputs.interactions, inputs.items, config.data.options)
 
 
 def _run_id(config: RunConfig, dataset: str, embedding: str | None, until: str | None, specs: Specs) -> str:

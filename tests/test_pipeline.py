@@ -419,3 +419,19 @@ def test_every_certificate_says_how_far_the_diagonal_is_from_zero(tmp_path, smal
     # a Q that is wrong by a thousandth passes the residual of P, but not this
     wrong = replace(head, products=tuple(replace(p, weight=p.weight * 1.001) for p in head.products))
     assert diagonal_error(wrong, parts, model.model_.grid) > 1e-6
+
+
+def test_another_split_or_log_of_the_same_catalog_keeps_the_embeddings(tmp_path, small_tables, dask_session):
+    log, items = small_tables
+    found = []
+    for seed, part in ((0, log), (1, log), (1, log[:-5])):
+        settings = config(tmp_path / "w", dask_session, data={"options": {"seed": seed}})
+        events = []
+        result = run(settings, interactions=part, items=items, embeddings=text(40, 8), until="embed",
+                     on_event=events.append)  # fmt: skip
+        found.append((result["dataset"]["id"], result["embedding"]))
+    assert len({dataset for dataset, _ in found}) == 3
+    assert len({embedding for _, embedding in found}) == 1
+    changed = items.assign(text=items.text + " new")
+    other = run(settings, interactions=log, items=changed, embeddings=text(40, 8), until="embed")
+    assert other["embedding"] != found[0][1]

@@ -115,7 +115,9 @@ def append_interactions(
     stats["dropped"] = dropped | stats["dropped"]
     added["users"] = stats["n_users"] - parent.n_users
     added["items"] = stats["n_items"] - parent.n_items
-    stats |= {"parent": parent.id, "log": log, "appended": added}
+    # the texts are the parent's, unless there are new ones
+    texts = identifier if added["items"] else parent.catalog
+    stats |= {"parent": parent.id, "catalog": texts, "log": log, "appended": added}
     workspace.mark_stage("ingest", identifier, options.model_dump(), stats)
     return identifier
 

@@ -43,6 +43,8 @@ class Dataset:
                 "again what was appended."
             )
         self.stats: dict[str, Any] = record["stats"]
+        self.catalog = str(self.stats.get("catalog", identifier))
+        """Names the items and their texts, which several datasets may share."""
         self.n_users = int(self.stats["n_users"])
         self.n_items = int(self.stats["n_items"])
         self.has_text = bool(self.stats["has_text"])

@@ -43,6 +43,14 @@ def dataset_id(interactions: Any, items: Any, options: IngestOptions) -> str:
     return fingerprint([log, describe(items), options.model_dump()])
 
 
+def catalog_id(interactions: Any, items: Any, options: IngestOptions) -> str:
+    """Name of the items and texts that these sources give: embeddings outlive another log or split."""
+    if is_authors_layout(interactions, items):
+        return dataset_id(interactions, items, options)
+    columns = (options.catalog_id_column, options.title_column, options.text_columns, options.text_separator)
+    return fingerprint(["catalog", describe(items), columns])
+
+
 def describe_authors(folder: Any) -> Any:
     """Names, sizes and times of the files of the authors' layout."""
     from pathlib import Path
@@ -80,7 +88,10 @@ def ingest(
     DataError
         For missing columns, empty tables, null or duplicate ids, unknown items, bad weights.
     """
-    identifier = dataset_id(interactions, items, options)
+    identifier, catalog_name = (
+        dataset_id(interactions, items, options),
+        catalog_id(interactions, items, options),
+    )
     if workspace.stage_done("ingest", identifier) is not None:
         return identifier
     no_text = None
@@ -112,7 +123,7 @@ def ingest(
             users_per_block=users_per_block,
             records_per_block=records_per_block,
         )
-    stats["dropped"] = dropped | stats["dropped"]
+    stats |= {"dropped": dropped | stats["dropped"], "catalog": catalog_name}
     workspace.mark_stage("ingest", identifier, options.model_dump(), stats)
     return identifier
 

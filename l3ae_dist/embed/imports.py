@@ -24,7 +24,7 @@ _SHOWN = 5
 _KEY = "item_id"
 
 
-def import_id(source: Any, dataset: str) -> str:
+def import_id(source: Any, catalog: str) -> str:
     """Name of imported embeddings: content of an array or frame; name, size and time of files.
 
     Cost: one pass over an array or frame in memory; files are not read.
@@ -38,7 +38,7 @@ def import_id(source: Any, dataset: str) -> str:
         identity = _describe_tree(source)
     else:
         identity = describe(source)
-    return fingerprint(["imported", dataset, identity])
+    return fingerprint(["imported", catalog, identity])
 
 
 def import_embeddings(source: Any, dataset: Dataset, workspace: Workspace) -> str:
@@ -67,7 +67,7 @@ def import_embeddings(source: Any, dataset: Dataset, workspace: Workspace) -> st
     -----
     A table is put into catalog order on local disk: 4 n d bytes of temporary space.
     """
-    identifier = import_id(source, dataset.id)
+    identifier = import_id(source, dataset.catalog)
     if workspace.stage_done("embed", identifier) is not None:
         return identifier
     with workspace.scratch_dir() as scratch:

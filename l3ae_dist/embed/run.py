@@ -24,9 +24,9 @@ _PATIENCE_SECONDS = 60.0
 _MEMORY_INTERVAL = 1.0
 
 
-def embedding_id(dataset: str, options: EncoderOptions) -> str:
-    """Name of the embeddings of a dataset under these options; batching does not count."""
-    return fingerprint([dataset, options.resolved().model_dump(exclude={"batch_tokens", "rows_per_chunk"})])
+def embedding_id(catalog: str, options: EncoderOptions) -> str:
+    """Name of the embeddings of a catalog under these options; batching does not count."""
+    return fingerprint([catalog, options.resolved().model_dump(exclude={"batch_tokens", "rows_per_chunk"})])
 
 
 def embed_items(
@@ -69,7 +69,7 @@ def embed_items(
     ClusterError
         When an actor does not fit the cluster, or actors keep dying.
     """
-    identifier = embedding_id(dataset.id, options)
+    identifier = embedding_id(dataset.catalog, options)
     if workspace.stage_done("embed", identifier) is not None:
         return identifier
     dataset.require_text()
