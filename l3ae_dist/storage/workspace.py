@@ -117,7 +117,10 @@ class Workspace:
         )
 
     def array(self, path: str) -> zarr.Array[Any]:
-        """Open the array at ``path``; raises :class:`StageMissingError` when there is none."""
+        """Zarr's own view of an array, to which a missing chunk is zeros; the package reads checked chunks.
+
+        Raises :class:`StageMissingError` when there is none.
+        """
         node = self.group.get(path)
         if not isinstance(node, zarr.Array):
             raise StageMissingError(f"{self.url} holds no array {path!r}; run the stage that makes it.")
