@@ -156,14 +156,26 @@ def _workspace(config: RunConfig, inputs: _Inputs, source: Mapping[str, Any] | N
             "set data.interactions to a path or URL, or correct the workspace."
         )
     workspace = Workspace.open(config.workspace, durable=durable)
-    if source is None and workspace.read_doc(LAST_RUN_DOC) is None:
-        raise ConfigError("no interactions are given; set data.interactions to a path or URL.")
-    if source is None and (inputs.items is not None or "options" in config.data.model_fields_set):
-        raise ConfigError(
-            "data.items or data.options are given without data.interactions; give all of the data, or none "
-            "to go on with those of the workspace."
-        )
+    if source is None:
+        _refuse_other_data(config, inputs, workspace)
     return workspace
+
+
+def _refuse_other_data(config: RunConfig, inputs: _Inputs, workspace: Workspace) -> None:
+    """A run without interactions goes on with the workspace's data, and cannot change them."""
+    last = workspace.read_doc(LAST_RUN_DOC)
+    if last is None:
+        raise ConfigError("no interactions are given; set data.interactions to a path or URL.")
+    options = config.data.options.model_dump(mode="json", exclude_unset=True)
+    recorded = Dataset(workspace, last["dataset"]).options
+    changed = [f"data.options.{name}" for name, value in options.items() if recorded.get(name) != value]
+    if inputs.items is not None:
+        changed.append("data.items")
+    if changed:
+        raise ConfigError(
+            f"{', '.join(changed)} would change the data of {workspace.url}, but data.interactions is not "
+            "given; give all of the data, or none to go on with those of the workspace."
+        )
 
 
 def _dataset_id(config: RunConfig, inputs: _Inputs) -> str:

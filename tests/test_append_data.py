@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from object_store import s3_server
 
 from l3ae_dist.data.append import append_interactions, appended_before, log_id
 from l3ae_dist.data.changes import touched_tiles
@@ -231,9 +232,18 @@ def test_unknown_items_are_dropped_on_request_and_files_are_read_in_parts(tmp_pa
     assert child.stats["dropped"]["unknown_item_interactions"] == 1
 
 
-@pytest.mark.parametrize("url", ["disk", "memory:///adopted"])
-def test_a_chunk_is_taken_over_with_its_checksum_unless_it_is_damaged(tmp_path, url):
-    ws = Workspace.create(tmp_path / "w" if url == "disk" else url)
+def test_a_chunk_is_taken_over_with_its_checksum_unless_it_is_damaged(tmp_path):
+    check_taking_over(Workspace.create(tmp_path / "w"))
+
+
+def test_a_chunk_is_taken_over_on_an_object_store_too(monkeypatch):
+    with s3_server() as environment:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        check_taking_over(Workspace.create("s3://bucket/w"))
+
+
+def check_taking_over(ws):
     rng = np.random.default_rng(0)
     source, target = (
         ChunkArray.create(ws, path, shape=(n, n), chunks=(4, 4), dtype="float32")

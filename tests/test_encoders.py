@@ -107,7 +107,7 @@ def test_each_actor_has_a_logical_gpu_of_its_own(dataset, ray_cluster):
 @pytest.mark.ray
 def test_what_was_begun_with_other_row_chunks_goes_on_with_those(dataset, ray_cluster):
     ws, options = dataset.workspace, EncoderOptions(rows_per_chunk=7)
-    identifier = embedding_id(dataset.id, options)
+    identifier = embedding_id(dataset.catalog, options)
     begun = ChunkArray.create(ws, f"embeddings/{identifier}", shape=(40, 384), chunks=(7, 384), dtype="f4")
     for chunk in range(5):
         begun.write(chunk, 0, np.full((7, 384), chunk, np.float32))
@@ -128,7 +128,7 @@ def test_a_catalog_without_text_is_refused_before_ray_starts(tmp_path, small_tab
     before = ray.is_initialized()
     settings = make_config({"workspace": str(tmp_path / "w")})
     events = []
-    with pytest.raises(DataError, match="no text to embed"):
+    with pytest.raises(DataError, match=r"no column 'text'.*the model needs item text"):
         run(settings, interactions=log, items=items[["item_id"]], until="embed", on_event=events.append)
     assert ray.is_initialized() == before
     assert not any("Ray" in event.get("message", "") for event in events)

@@ -400,8 +400,11 @@ def test_sources_beside_a_workspace_are_used_or_refused(tmp_path, small_tables, 
     first = run(settings, interactions=log, items=items, embeddings=text(40, 8), until="fit")
     other = run(settings, embeddings=text(40, 8, seed=5), until="fit")
     assert other["embedding"] != first["embedding"]
-    with pytest.raises(ConfigError, match=r"without data\.interactions"):
+    with pytest.raises(ConfigError, match=r"data\.items would change the data"):
         run(settings, items=items, until="fit")
+    other_split = config(tmp_path / "w", dask_session, data={"options": {"seed": 3}})
+    with pytest.raises(ConfigError, match=r"data\.options\.seed would change"):
+        run(other_split, until="fit")
     with pytest.raises(ConfigError, match="there is no workspace at"):
         run(config(tmp_path / "typo", dask_session))
     with pytest.raises(DataError, match="no file at"):

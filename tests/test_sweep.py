@@ -286,7 +286,7 @@ def test_the_command_prints_one_json_object_and_the_page_needs_no_network(
 
     from l3ae_dist.cli import app
 
-    (tmp_path / "c.json").write_text(config.model_dump_json())
+    (tmp_path / "c.json").write_text(config.model_dump_json(exclude_unset=True))
     done = CliRunner().invoke(app, ["sweep", str(tmp_path / "c.json"), "--json"])
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["sweep"]["table"] == plain(result["sweep"]["table"])

@@ -43,6 +43,8 @@ class Dataset:
                 "again what was appended."
             )
         self.stats: dict[str, Any] = record["stats"]
+        self.options: dict[str, Any] = record["params"]
+        """The ingest options it was made with."""
         self.catalog = str(self.stats.get("catalog", identifier))
         """Names the items and their texts, which several datasets may share."""
         self.n_users = int(self.stats["n_users"])
