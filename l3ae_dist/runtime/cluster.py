@@ -58,7 +58,13 @@ class DaskSession:
 
     def refresh_pids(self) -> None:
         """Ask the workers for their process ids again (after one was restarted)."""
-        found = self.client.run(whereabouts)
+        answers = self.client.run(whereabouts, on_error="return")
+        # a worker that died while it was asked is asked again at the next call
+        found = {address: answer for address, answer in answers.items() if not isinstance(answer, OSError)}
+        self._joined = self._joined or len(found) < len(answers)
+        for answer in found.values():
+            if isinstance(answer, Exception):
+                raise answer
         self.worker_pids = {address: pid for address, (machine, pid) in found.items() if machine == boot_id()}
         self._elsewhere = [0] * (len(found) - len(self.worker_pids))
 
