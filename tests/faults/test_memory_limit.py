@@ -56,7 +56,9 @@ def test_workers_of_an_existing_cluster_that_are_too_small_are_refused_with_the_
     assert not list((tmp_path / "w" / "meta").glob("done/grams"))
 
 
-def test_workers_without_room_for_their_interpreter_end_the_run_instead_of_hanging_it(tmp_path):
+def test_workers_with_room_for_an_interpreter_but_not_for_the_package_end_the_run_instead_of_hanging_it(
+    tmp_path,
+):
     workspace = Workspace.create(tmp_path / "w")
     for name in ("gram", "L"):
         ChunkArray.create(workspace, name, shape=(40, 40), chunks=(16, 16), dtype="float64")
