@@ -41,13 +41,15 @@ class DaskSession:
     worker_pids: dict[str, int] = field(default_factory=dict)
     scheduler_pids: list[int] = field(default_factory=list)
     """The scheduler's process, where it is one of its own on this machine."""
+    worker_limit: int | None = None
+    """Bytes that each worker was given, where this package started them."""
     _joined: bool = False
     _elsewhere: list[int] = field(default_factory=list)
     _asked: float = 0.0
 
     def executor(self) -> DaskExecutor:
         """Where tasks run."""
-        return DaskExecutor(self.client)
+        return DaskExecutor(self.client, worker_limit=self.memory_limit())
 
     def pids(self) -> list[int]:
         """Process ids of the workers on this machine; asked for again after one has joined."""
@@ -79,6 +81,8 @@ class DaskSession:
 
     def memory_limit(self) -> int | None:
         """The smallest memory limit of a worker in bytes; None when none of them has one."""
+        if self.worker_limit:
+            return self.worker_limit
         workers = self.client.scheduler_info(n_workers=-1)["workers"].values()
         return min(
             (int(worker["memory_limit"]) for worker in workers if worker["memory_limit"]), default=None
@@ -147,7 +151,12 @@ def local_cluster(
     import dask
     from distributed import Client, LocalCluster
 
-    config = {**WORKER_CONFIG, "distributed.nanny.pre-spawn-environ": dict.fromkeys(THREADS, str(threads))}
+    config = {
+        **WORKER_CONFIG,
+        # here a worker is only away while its nanny starts it again
+        "distributed.scheduler.no-workers-timeout": "45s",
+        "distributed.nanny.pre-spawn-environ": dict.fromkeys(THREADS, str(threads)),
+    }
     with (
         _without(THREADS),
         dask.config.set(config),
@@ -164,7 +173,9 @@ def local_cluster(
         ) as cluster,
         Client(cluster) as client,
     ):
-        session = DaskSession(client, cluster.dashboard_link if dashboard else None)
+        session = DaskSession(
+            client, cluster.dashboard_link if dashboard else None, worker_limit=memory_budget
+        )
         session.refresh_pids()
         yield session
 

@@ -18,6 +18,9 @@ class Executor(Protocol):
 
     slots: int
 
+    def worker_limit(self) -> int | None:
+        """The smallest memory limit of a worker in bytes; None where none is known."""
+
     def submit(self, function: RunTask, task: Task, context: Any) -> None:
         """Start a task."""
 
@@ -35,6 +38,10 @@ class SerialExecutor:
 
     def __init__(self) -> None:
         self._queue: deque[tuple[RunTask, Task, Any]] = deque()
+
+    def worker_limit(self) -> int | None:
+        """See :meth:`Executor.worker_limit`."""
+        return None
 
     def submit(self, function: RunTask, task: Task, context: Any) -> None:
         """See :meth:`Executor.submit`."""
@@ -84,18 +91,25 @@ class DaskExecutor:
         A ``distributed.Client``.
     per_worker
         Tasks in flight for each worker: those it holds tiles of, and one that waits beside them.
+    worker_limit
+        Bytes a worker may use, told when workers are killed; None if it is not known.
     """
 
-    def __init__(self, client: Any, *, per_worker: int = STAGED + 1) -> None:
+    def __init__(self, client: Any, *, per_worker: int = STAGED + 1, worker_limit: int | None = None) -> None:
         from distributed import as_completed
 
         self.client = client
         workers = max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
         self.slots = workers * per_worker
+        self._limit = worker_limit
         self._as_completed = as_completed
         self._completed = as_completed([])
         self._tasks: dict[str, tuple[Task, Any]] = {}
         self._serial = 0
+
+    def worker_limit(self) -> int | None:
+        """See :meth:`Executor.worker_limit`."""
+        return self._limit
 
     def submit(self, function: RunTask, task: Task, context: Any) -> None:
         """See :meth:`Executor.submit`."""
@@ -115,10 +129,11 @@ class DaskExecutor:
             self._completed.add(future)
             future = next(self._completed)
         task, _ = self._tasks.pop(future.key)
-        error = future.exception() if future.status == "error" else None
-        if future.status == "cancelled":
-            error = RuntimeError(f"task {future.key} was cancelled")
-        result = None if error is not None else future.result()
+        result, error = None, None
+        try:
+            result = future.result()
+        except Exception as raised:  # its own error, or what became of its worker
+            error = raised
         future.release()
         return task, result, error
 

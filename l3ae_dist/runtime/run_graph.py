@@ -80,6 +80,8 @@ def run_graph(
             task, record, error = executor.wait()
             in_flight -= 1
             if error is not None:
+                if workers_gone := _workers_gone(error, task, graph, executor.worker_limit()):
+                    raise ClusterError(workers_gone) from error
                 _recover(error, task, graph, context, window, on_event)
                 continue
             stats.add(record)
@@ -128,8 +130,6 @@ def _recover(
     if not isinstance(error, DamagedTileError):
         if isinstance(error, L3AEError):
             raise error
-        if isinstance(error, _killed_worker()):
-            raise ClusterError(_died(error, task, graph)) from error
         raise ClusterError(
             f"stage {graph.stage} failed at {task.target} ({type(error).__name__}: {error}); what was "
             "written is kept, run the same command again."
@@ -158,19 +158,20 @@ def _is_sound(context: StageContext, ref: TileRef) -> bool:
     return array.find_mark(ref.i, ref.j) is not None
 
 
-def _killed_worker() -> type[BaseException]:
-    from distributed.scheduler import KilledWorker
+def _workers_gone(error: BaseException, task: Task, graph: Graph, limit: int | None) -> str | None:
+    """What to change when each worker that took a task was killed, or none is left; None for other errors."""
+    from distributed.scheduler import KilledWorker, NoValidWorkerError, NoWorkerError
 
-    return KilledWorker  # type: ignore[no-any-return]
-
-
-def _died(error: Any, task: Task, graph: Graph) -> str:
-    """What to change when every worker that took a task was killed."""
-    limit = error.last_worker.memory_limit
+    target = f"tile ({task.target.i}, {task.target.j}) of {task.target.array}"
+    if isinstance(error, KilledWorker):
+        limit = error.last_worker.memory_limit or limit
+        what = f"{error.allowed_failures + 1} worker processes in a row were killed while they made {target}"
+    elif isinstance(error, (NoWorkerError, NoValidWorkerError)):
+        what = f"no worker process stayed alive to make {target}"
+    else:
+        return None
     bound = f" (their memory limit is {limit / 2**20:,.0f} MiB)" if limit else ""
     return (
-        f"stage {graph.stage} failed: {error.allowed_failures + 1} worker processes in a row were killed "
-        f"while they made tile ({task.target.i}, {task.target.j}) of {task.target.array}{bound}; raise "
-        "compute.memory_budget or lower compute.tile_size or compute.workers, and run the same command "
-        "again: what was finished is kept."
+        f"stage {graph.stage} failed: {what}{bound}; raise compute.memory_budget or lower compute.tile_size "
+        "or compute.workers, and run the same command again: what was finished is kept."
     )
