@@ -29,6 +29,8 @@ GPU_HOST_BYTES = 1024 * MIB
 PINNED_TILES = 2
 MAX_TILE = 4096
 _STEP = 128
+# Rows that a kernel of float32 or float64 takes at a time divide this.
+_ALIGNED = 32
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def choose_tile(n: int, itemsize: int, memory_budget: int, workers: int, *, gpu:
 
     Returns
     -------
-    Rows of a tile, a multiple of 128 (or ``n`` when that is smaller).
+    Rows of a tile, a multiple of 32 (or ``n`` when that is smaller).
 
     Raises
     ------
@@ -132,7 +134,13 @@ def choose_tile(n: int, itemsize: int, memory_budget: int, workers: int, *, gpu:
         )
     busy = -(-n // (6 * workers if workers > 1 else 4))
     wanted = max(512, -(-busy // _STEP) * _STEP)
-    return int(min(side, MAX_TILE, wanted, n))
+    return _even(n, min(side, MAX_TILE, wanted, n))
+
+
+def _even(n: int, side: int) -> int:
+    """The smallest tile that needs no more tiles than ``side``: the last ones are stored whole too."""
+    each = -(-n // -(-n // side))
+    return min(side, -(-each // _ALIGNED) * _ALIGNED)
 
 
 def make_plan(
