@@ -6,6 +6,7 @@ import typer
 
 from l3ae_dist.cli_append import append
 from l3ae_dist.cli_cluster import app as cluster_app
+from l3ae_dist.cli_housekeeping import du, gc
 from l3ae_dist.cli_support import (
     EXIT_CODES,
     build_config,
@@ -18,6 +19,7 @@ from l3ae_dist.cli_support import (
     set_debug,
 )
 from l3ae_dist.cli_sweep import sweep
+from l3ae_dist.cli_watch import watch
 
 _EPILOG = "Exit codes: " + "; ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items()) + "."
 
@@ -354,6 +356,9 @@ def verify(workspace: WorkspaceArgument, as_json: AsJson = False) -> None:
 
 app.command()(append)
 app.command()(sweep)
+app.command()(watch)
+app.command()(du)
+app.command()(gc)
 
 
 def main() -> None:

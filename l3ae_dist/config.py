@@ -16,6 +16,7 @@ from l3ae_dist.data.options import IngestOptions, WordOptions
 from l3ae_dist.embed.options import EncoderOptions, TransformOptions
 from l3ae_dist.errors import ConfigError
 from l3ae_dist.members import ADDITIVE, MEMBERS, Features, ModelSpec
+from l3ae_dist.prices import PriceConfig
 from l3ae_dist.sweep_options import SweepOptions
 
 ENVIRONMENT_PREFIX = "L3AE__"
@@ -225,6 +226,8 @@ class ComputeConfig(Section):
     """Ray actors that embed; one for each GPU, or CPU where there is none, when null."""
     gpus_per_actor: NotNegative | None = None
     """GPUs of each; a fraction lets actors share one, 0 embeds on CPUs; 1 where there are GPUs when null."""
+    performance_report: bool = True
+    """Whether Dask's report of the run, one HTML file, is kept in the workspace; needs the dashboard."""
     ray_dashboard: bool = True
     """Whether a Ray that this run starts serves its dashboard (on 127.0.0.1; 0.9 GB of memory)."""
 
@@ -265,6 +268,8 @@ class RunConfig(Section):
     """What is measured."""
     compute: ComputeConfig = ComputeConfig()
     """Precision, memory and processes."""
+    prices: PriceConfig | None = None
+    """What object storage costs, for the estimate before the tile stages."""
 
 
 def load_config(

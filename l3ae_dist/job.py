@@ -29,6 +29,7 @@ from l3ae_dist.members import MEMBERS, ModelSpec
 from l3ae_dist.model_document import write_model
 from l3ae_dist.plan import Plan
 from l3ae_dist.plan_run import check_limit, fill_in, plan_run
+from l3ae_dist.preflight import check_disk, need_message, need_summary, storage_need
 from l3ae_dist.runtime.events import EventLog, ProcessGroups
 from l3ae_dist.significance import paired_bootstrap
 from l3ae_dist.solve import Solver
@@ -113,6 +114,7 @@ class Job:
         specs = self.models(self.config)
         plan, route = self._plan(dataset, embedding, specs)
         result |= {"embedding": embedding, "plan": plan.summary(), "semantic_route": route}
+        result["storage"] = self._storage(plan, route, dataset, embedding, specs)
         with self._cluster(plan) as executor:
             solver = Solver(
                 self.workspace,
@@ -174,6 +176,15 @@ class Job:
             self.config = self.config.model_copy(update={"compute": fill_in(self.config.compute)})
             plan, kappa, route = plan_run(self.config, self.workspace, dataset, embedding, specs)
         plan.validate()
+        peaks = {stage.name: stage.peak_bytes for stage in plan.stages}
+        self.events(
+            {
+                "kind": "plan",
+                "memory_budget": plan.memory_budget,
+                "projected_peak_bytes": plan.peak_bytes,
+                "stages": peaks,
+            }
+        )
         self.events(
             {
                 "kind": "log",
@@ -183,6 +194,22 @@ class Job:
             }
         )
         return plan, route
+
+    def _storage(
+        self, plan: Plan, route: str, dataset: Dataset, embedding: str | None, specs: Specs
+    ) -> dict[str, Any]:
+        """What the tiles take of the workspace's storage; refused when its disk has no room."""
+        need = storage_need(
+            plan,
+            self.workspace,
+            dataset,
+            {system for spec in specs for system in systems_of(spec, embedding, route)},
+            keep=tuple(self.config.compute.keep),
+            product=any(stage.name == "product" for stage in plan.stages),
+        )
+        check_disk(need, self.workspace)
+        self.events({"kind": "log", "message": need_message(need, self.config.prices)})
+        return need_summary(need, self.config.prices)
 
     @contextlib.contextmanager
     def _cluster(self, plan: Plan) -> Iterator[Any]:
@@ -196,12 +223,50 @@ class Job:
             self.processes.scheduler = lambda: session.scheduler_pids
             if session.dashboard_url:
                 self.events({"kind": "log", "message": f"Dask dashboard: {session.dashboard_url}"})
+            if self.config.compute.cluster in ("address", "ray"):
+                self._check_processes(session)
             try:
-                with session.watched(self.events.later):
+                with session.watched(self.events.later), self._shown(session), self._reported(session):
                     yield session.executor()
             finally:
                 self.events.flush()
                 self.processes.workers = self.processes.scheduler = self.processes.elsewhere = list
+
+    @contextlib.contextmanager
+    def _shown(self, session: Any) -> Iterator[None]:
+        """The tiles on the dashboard's page, where there is a dashboard."""
+        if not session.dashboard_url:
+            yield
+            return
+        from l3ae_dist.runtime.dashboard import SECONDS, show_tiles, tell
+
+        page = show_tiles(session.client, session.dashboard_url)
+        self.events({"kind": "log", "message": f"Tiles: {page}"})
+        end = self.events.follow(lambda new: tell(session.client, new), SECONDS)
+        try:
+            yield
+        finally:
+            end()
+
+    def _check_processes(self, session: Any) -> None:
+        """Every worker has this process's versions; BLAS builds that differ are told of."""
+        from l3ae_dist.runtime.versions import check_processes
+
+        for message in check_processes(session.environments()):
+            self.events({"kind": "log", "message": message})
+
+    @contextlib.contextmanager
+    def _reported(self, session: Any) -> Iterator[None]:
+        """Dask's own report of what ran, in the workspace; a run that fails has none."""
+        if not session.dashboard_url or not self.config.compute.performance_report:
+            yield
+            return
+        with self.workspace.scratch_dir() as folder:
+            report = session.performance_report(folder / "dask.html")
+            yield
+            report()
+            name = f"meta/reports/{self.run_id}-{int(time.time())}.html"
+            self.workspace.blobs.put(name, [(folder / "dask.html").read_bytes()])
 
     def _fit_only(self, solver: Solver, specs: Specs) -> dict[str, Any]:
         spec = specs[0]

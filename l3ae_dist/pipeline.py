@@ -22,8 +22,10 @@ from l3ae_dist.model_document import (
     write_model,
 )
 from l3ae_dist.repair import noted_damage, take_out_damage
-from l3ae_dist.runtime.events import EventLog, OnEvent, ProcessGroups
+from l3ae_dist.runtime.event_store import EventStore
+from l3ae_dist.runtime.events import Event, EventLog, OnEvent, ProcessGroups
 from l3ae_dist.runtime.memory import MemorySampler
+from l3ae_dist.runtime.versions import versions
 from l3ae_dist.storage.blobs import open_blobs, storage_errors
 from l3ae_dist.storage.fingerprint import fingerprint
 from l3ae_dist.storage.lock import WorkspaceLock
@@ -77,7 +79,11 @@ def run(
         storage_errors(workspace.url),
         WorkspaceLock(workspace, run_id) as lock,
         _kept(events, workspace, run_id),
-        MemorySampler(processes.groups(), elsewhere=lambda: processes.elsewhere()) as memory,
+        MemorySampler(
+            processes.groups(),
+            elsewhere=lambda: processes.elsewhere(),
+            tell=lambda sizes: events.later({"kind": "memory", **sizes}),
+        ) as memory,
     ):
         events.check = lock.check
         for path, i, j in take_out_damage(workspace):
@@ -243,12 +249,23 @@ def _is_current(workspace: Workspace, run_id: str, result: Mapping[str, Any]) ->
 
 @contextlib.contextmanager
 def _kept(events: EventLog, workspace: Workspace, run_id: str) -> Any:
-    """Keep the events in the workspace, also those of a run that fails."""
-    name = f"meta/events/{run_id}-{int(time.time())}.jsonl"
+    """Keep the events in the workspace: segments while the run goes on, all of them when it ends or fails."""
+    store = EventStore(workspace, run_id)
+
+    def append(new: list[Event]) -> None:
+        with contextlib.suppress(OSError):  # written once more at the end; the store may be what fails
+            store.append(new)
+
+    end = events.follow(append, store.seconds)
+    events({"kind": "run_start", "run": run_id, "workspace": workspace.url, "versions": versions()})
     try:
         yield
-    except BaseException:
+    except BaseException as error:
+        events.later({"kind": "run_end", "run": run_id, "outcome": f"failed: {type(error).__name__}"})
         with contextlib.suppress(OSError):  # the store may be what failed
-            workspace.blobs.put(name, [events.json_lines()])
+            end()
+            store.finish(events.kept)
         raise
-    workspace.blobs.put(name, [events.json_lines()])
+    events.later({"kind": "run_end", "run": run_id, "outcome": "finished"})
+    end()
+    store.finish(events.kept)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from l3ae_dist.errors import StageMissingError
-from l3ae_dist.storage.chunks import ChunkArray
+from l3ae_dist.storage.chunks import ChunkArray, is_lower
 from l3ae_dist.storage.lock import lock_holder
 from l3ae_dist.storage.workspace import Workspace
 
@@ -48,9 +48,8 @@ def _array_progress(workspace: Workspace) -> dict[str, dict[str, int]]:
             grid = ChunkArray.open(workspace, path).grid
         except StageMissingError:  # a run that goes on has just deleted it
             continue
-        square = grid[0] == grid[1] and path.split("/")[0] in ("grams", "factors")
         progress[path] = {
             "done": done,
-            "total": grid[0] * (grid[0] + 1) // 2 if square else grid[0] * grid[1],
+            "total": grid[0] * (grid[0] + 1) // 2 if is_lower(path, grid) else grid[0] * grid[1],
         }
     return progress

@@ -28,7 +28,10 @@ LAYERS = {
     "cli_recommend": 5,
     "cli_render": 5,
     "cli_sweep": 5,
+    "cli_housekeeping": 5,
     "cli_verify": 5,
+    "cli_watch": 5,
+    "cli_watch_view": 5,
     "cli_cluster": 5,
     "report": 5,
 }

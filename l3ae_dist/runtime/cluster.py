@@ -6,12 +6,14 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from l3ae_dist.errors import ClusterError, ConfigError
 from l3ae_dist.graphs.execute import STAGED
 from l3ae_dist.runtime.executors import DaskExecutor, task_targets
+from l3ae_dist.runtime.versions import environment
 from l3ae_dist.storage.lock import boot_id
 
 LOOPBACK = "127.0.0.1:0"
@@ -87,6 +89,24 @@ class DaskSession:
         return min(
             (int(worker["memory_limit"]) for worker in workers if worker["memory_limit"]), default=None
         )
+
+    def environments(self) -> dict[str, dict[str, Any]]:
+        """Versions and BLAS of every worker, by address."""
+        return dict(self.client.run(environment))
+
+    def performance_report(self, path: Path) -> Callable[[], None]:
+        """Begin Dask's report; returns a function that writes it to ``path``, as one file of its own."""
+        from distributed import performance_report
+
+        report = performance_report(str(path), mode="inline")
+        with self.client.as_current():
+            report.__enter__()
+
+        def write() -> None:
+            with self.client.as_current():
+                report.__exit__(None, None, None)
+
+        return write
 
     @contextlib.contextmanager
     def watched(self, report: Callable[[dict[str, Any]], None]) -> Iterator[None]:

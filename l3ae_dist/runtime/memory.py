@@ -7,11 +7,13 @@ that the sum over processes is what the machine really holds.
 import logging
 import re
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+TELL_SECONDS = 5.0
 GROUPS = ("workers", "scheduler", "client", "ray")
 _PSS = re.compile(rb"^Pss:\s+(\d+) kB", re.MULTILINE)
 _log = logging.getLogger(__name__)
@@ -45,6 +47,9 @@ class MemorySampler:
         Seconds between samples. One sample costs about a millisecond per process and GiB.
     elsewhere
         Bytes of each worker that is no process of this machine.
+    tell
+        Called from the sampling thread with the sizes of now, in the form of :attr:`result`, at most every
+        ``TELL_SECONDS``.
     """
 
     def __init__(
@@ -53,6 +58,7 @@ class MemorySampler:
         *,
         interval: float = 0.2,
         elsewhere: Callable[[], list[int]] = list,
+        tell: Callable[[dict[str, int]], None] | None = None,
     ) -> None:
         unknown = sorted(set(pids) - set(GROUPS))
         if unknown:
@@ -62,6 +68,8 @@ class MemorySampler:
         self._elsewhere = elsewhere
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self._tell = tell
+        self._told = 0.0
         self._peak = {"worker_max": 0, "workers_sum": 0, "scheduler": 0, "client": 0, "ray": 0}
         self._warned: set[str] = set()
 
@@ -94,14 +102,19 @@ class MemorySampler:
 
     def sample(self) -> None:
         """Take one sample now."""
+        found: dict[str, int] = {}
         for group in self._pids:
             sizes = [process_bytes(pid) for pid in self._ask(group, self._pids[group])]
             if group == "workers":
                 sizes += self._ask("workers on other machines", self._elsewhere)
-                self._raise_peak("worker_max", max(sizes, default=0))
-                self._raise_peak("workers_sum", sum(sizes))
+                found |= {"worker_max": max(sizes, default=0), "workers_sum": sum(sizes)}
             else:
-                self._raise_peak(group, sum(sizes))
+                found[group] = sum(sizes)
+        for name, value in found.items():
+            self._peak[name] = max(self._peak[name], value)
+        if self._tell is not None and time.monotonic() - self._told >= TELL_SECONDS:
+            self._told = time.monotonic()
+            self._tell(found)
 
     def _run(self) -> None:
         while not self._stop.wait(self._interval):
@@ -115,6 +128,3 @@ class MemorySampler:
                 self._warned.add(group)
                 _log.warning("memory of group %s is not measured for now: %s", group, error)
             return []
-
-    def _raise_peak(self, name: str, value: int) -> None:
-        self._peak[name] = max(self._peak[name], value)

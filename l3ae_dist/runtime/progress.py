@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, TextIO
 
@@ -10,59 +10,18 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from l3ae_dist.runtime.stage_progress import StageProgress
+
 LINE_SECONDS = 5.0
 Event = dict[str, Any]
 
 
 @dataclass
-class StageProgress:
-    """What is known of one running stage."""
+class _Shown(StageProgress):
+    """A stage with its bar, or the time of its last line."""
 
-    name: str
-    done: int = 0
-    total: int = 0
-    already: int = 0
-    """Units that were complete before the run."""
-    flops: float = 0.0
-    rows: int = 0
-    started: float = field(default_factory=time.monotonic)
     printed: float = float("-inf")
     task: TaskID | None = None
-
-    def update(self, event: Event) -> None:
-        """Count an event of this stage."""
-        self.done = int(event.get("done", self.done))
-        self.total = int(event.get("total", self.total))
-        self.flops += float(event.get("flops", 0.0))
-        self.rows += int(event.get("rows", 0))
-
-    def rate(self, now: float) -> str:
-        """GFLOP/s, else rows/s, else units/s; empty before the first unit."""
-        seconds = max(now - self.started, 1e-9)
-        if self.flops:
-            return f"{self.flops / seconds / 1e9:.1f} GFLOP/s"
-        if self.rows:
-            return f"{self.rows / seconds:,.0f} rows/s"
-        made = self.done - self.already
-        return f"{made / seconds:.1f} /s" if made > 0 else ""
-
-    def time_left(self, now: float) -> str:
-        """Time for the rest at the rate so far; empty when unknown or complete."""
-        made = self.done - self.already
-        if made <= 0 or self.done >= self.total:
-            return ""
-        return f"{clock((self.total - self.done) * (now - self.started) / made)} left"
-
-
-def clock(seconds: float) -> str:
-    """Seconds as ``1:02:03`` or ``2:03``.
-
-    >>> clock(3723)
-    '1:02:03'
-    """
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 class ProgressPrinter:
@@ -76,7 +35,7 @@ class ProgressPrinter:
 
     def __init__(self, stream: TextIO) -> None:
         self._console = Console(file=stream, highlight=False)
-        self._stages: dict[str, StageProgress] = {}
+        self._stages: dict[str, _Shown] = {}
         self._handlers: dict[str, Callable[[Event], None]] = {
             "stage_start": self._start,
             "tile": self._advance,
@@ -116,7 +75,7 @@ class ProgressPrinter:
         self._bars.stop()
 
     def _start(self, event: Event) -> None:
-        stage = StageProgress(str(event["stage"]))
+        stage = _Shown(str(event["stage"]))
         stage.update(event)
         stage.already = stage.done
         self._stages[stage.name] = stage
@@ -171,7 +130,7 @@ class ProgressPrinter:
         held = len(event["tasks"])
         self._line(f"{event['stage']}: worker {event['worker']} was lost; its {held} tasks go to the others")
 
-    def _stage(self, event: Event) -> StageProgress:
+    def _stage(self, event: Event) -> _Shown:
         name = str(event["stage"])
         if name not in self._stages:
             self._start({**event, "done": max(0, int(event.get("done", 0)) - 1)})

@@ -11,6 +11,7 @@ from l3ae_dist.graphs.tasks import Graph, Task, TileRef
 from l3ae_dist.runtime.events import OnEvent
 from l3ae_dist.runtime.executors import Executor
 from l3ae_dist.runtime.window import SubmissionWindow
+from l3ae_dist.storage.chunks import is_lower
 
 
 @dataclass
@@ -70,7 +71,15 @@ def run_graph(
     reused = sum(task.target in done or task.feeds in done for task in graph.tasks()) if done else 0
     stats = StageStats(tasks=len(graph), reused=reused)
     window = SubmissionWindow(graph.tasks(), done)
-    on_event({"kind": "stage_start", "stage": graph.stage, "done": reused, "total": len(graph)})
+    on_event(
+        {
+            "kind": "stage_start",
+            "stage": graph.stage,
+            "done": reused,
+            "total": len(graph),
+            "map": _tile_map(context, targets, done),
+        }
+    )
     in_flight = 0
     try:
         while not window.finished:
@@ -93,6 +102,21 @@ def run_graph(
     stats.seconds = time.perf_counter() - started
     on_event({"kind": "stage_end", "stage": graph.stage, **vars(stats)})
     return stats
+
+
+def _tile_map(context: StageContext, targets: set[str], done: set[TileRef]) -> dict[str, Any]:
+    """Shape of the largest chunk grid that the stage writes, and which of its chunks are there."""
+    array, (rows, columns) = max(
+        ((name, context.array(name).grid) for name in sorted(targets)),
+        key=lambda item: item[1][0] * item[1][1],
+    )
+    return {
+        "array": array,
+        "rows": rows,
+        "columns": columns,
+        "lower": is_lower(context.paths[array], (rows, columns)),
+        "done": sorted((ref.i, ref.j) for ref in done if ref.array == array),
+    }
 
 
 def _tile_event(graph: Graph, record: TaskRecord, stats: StageStats) -> dict[str, Any]:

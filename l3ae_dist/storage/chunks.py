@@ -348,3 +348,8 @@ def _read_chunk(url: str, path: str, i: int, j: int, upper: str) -> Array:
     if j > i and upper == "zero":
         return np.zeros(array.valid_shape(i, j), array.dtype)
     return array.read(i, j)
+
+
+def is_lower(path: str, grid: tuple[int, int]) -> bool:
+    """Whether the array at ``path`` has chunks on and below its diagonal alone."""
+    return grid[0] == grid[1] and path.split("/")[0] in ("grams", "factors")

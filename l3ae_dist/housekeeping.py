@@ -1,0 +1,190 @@
+"""What a workspace takes, and taking out what no model needs any more."""
+
+import shutil
+from collections.abc import Iterable
+from typing import Any
+
+from l3ae_dist.errors import StageMissingError
+from l3ae_dist.graphs.head import Head
+from l3ae_dist.model_document import MODEL_DOC
+from l3ae_dist.runtime.event_store import EVENTS
+from l3ae_dist.storage.blobs import LocalBlobs
+from l3ae_dist.storage.chunks import TRAILER, ChunkArray
+from l3ae_dist.storage.lock import WorkspaceLock
+from l3ae_dist.storage.workspace import Workspace
+
+# What can be made again from the data and the embeddings, with the parts of the path that name one artifact.
+_DERIVED = {
+    "grams": 2,
+    "factors": 4,
+    "crosses": 2,
+    "semantic": 4,
+    "models": 2,
+    "scores": 2,
+    "weights": 2,
+}
+_REPORTS = "meta/reports"
+
+
+def usage(url: str) -> dict[str, Any]:
+    """Bytes of every array by its finished chunks, of events and reports, and what the disk has left.
+
+    Reads done-marks and array headers, no chunk.
+    """
+    workspace = Workspace.open(url)
+    arrays = array_bytes(workspace)
+    kinds: dict[str, dict[str, int]] = {}
+    for path, found in arrays.items():
+        kind = kinds.setdefault(path.split("/")[0], {"arrays": 0, "chunks": 0, "bytes": 0})
+        kind["arrays"] += 1
+        for name in ("chunks", "bytes"):
+            kind[name] += found[name]
+    for prefix in (EVENTS, _REPORTS):
+        sizes = [workspace.blobs.size(key) or 0 for key in workspace.blobs.list(prefix)]
+        if sizes:
+            kinds[prefix.split("/")[1]] = {"arrays": 0, "chunks": len(sizes), "bytes": sum(sizes)}
+    return {
+        "workspace": workspace.url,
+        "bytes": sum(kind["bytes"] for kind in kinds.values()),
+        "kinds": kinds,
+        "arrays": arrays,
+        "free_bytes": free_bytes(workspace),
+    }
+
+
+def free_bytes(workspace: Workspace) -> int | None:
+    """Bytes that the workspace's disk has left; None on object storage."""
+    if not isinstance(workspace.blobs, LocalBlobs):
+        return None
+    return shutil.disk_usage(workspace.url).free
+
+
+def collect_garbage(
+    url: str, *, keep_runs: int = 1, keep_events: int = 20, dry_run: bool = False
+) -> dict[str, Any]:
+    """Delete Gram matrices, factors, products and scores that no kept model needs.
+
+    The data, the embeddings, and what an unfinished run would go on with are never deleted.
+
+    Parameters
+    ----------
+    url
+        The workspace.
+    keep_runs
+        The models of how many runs to keep: the current one, then the latest.
+    keep_events
+        The events and reports of how many runs to keep.
+    dry_run
+        Only tell what would be deleted.
+
+    Returns
+    -------
+    ``{"workspace", "deleted": {path: bytes}, "kept": {path: bytes}, "bytes", "events", "dry_run"}``.
+
+    Raises
+    ------
+    WorkspaceLockedError
+        While a run writes to the workspace.
+    """
+    workspace = Workspace.open(url)
+    if dry_run:
+        return _collect(workspace, keep_runs, keep_events, dry_run=True)
+    with WorkspaceLock(workspace, "gc"):
+        return _collect(workspace, keep_runs, keep_events, dry_run=False)
+
+
+def _collect(workspace: Workspace, keep_runs: int, keep_events: int, *, dry_run: bool) -> dict[str, Any]:
+    sizes: dict[str, int] = {}
+    for path, found in array_bytes(workspace).items():
+        parts = path.split("/")
+        if parts[0] in _DERIVED:
+            root = "/".join(parts[: _DERIVED[parts[0]]])
+            sizes[root] = sizes.get(root, 0) + found["bytes"]
+    needed = _needed(workspace, sizes, _kept_models(workspace, keep_runs))
+    obsolete = sorted(set(sizes) - needed)
+    events = _old_events(workspace, keep_events)
+    if not dry_run:
+        _delete(workspace, obsolete)
+        for key in events:
+            workspace.blobs.delete(key)
+    return {
+        "workspace": workspace.url,
+        "deleted": {root: sizes[root] for root in obsolete},
+        "kept": {root: sizes[root] for root in sorted(needed)},
+        "bytes": sum(sizes[root] for root in obsolete),
+        "events": len(events),
+        "dry_run": dry_run,
+    }
+
+
+def _kept_models(workspace: Workspace, keep_runs: int) -> list[dict[str, Any]]:
+    """Documents of the current model and of the latest others."""
+    current = workspace.read_doc(MODEL_DOC)
+    documents = [workspace.read_doc(key) for key in workspace.list_docs("fitted")]
+
+    def finished(document: dict[str, Any]) -> str:
+        return str((workspace.read_doc(f"results/{document['run']}") or {}).get("finished", ""))
+
+    others = sorted((d for d in documents if d is not None and d != current), key=finished, reverse=True)
+    kept = [] if current is None else [current]
+    return [*kept, *others][: max(keep_runs, len(kept))]
+
+
+def _needed(workspace: Workspace, roots: Iterable[str], models: list[dict[str, Any]]) -> set[str]:
+    """The artifacts that the models read, the Gram matrices they came from, and unfinished factors."""
+    paths = {path for model in models for path in Head.from_document(model["head"]).paths()}
+    paths |= {path for model in models for path in model["arrays"].values() if path}
+    kept = {root for root in roots if any(path == root or path.startswith(f"{root}/") for path in paths)}
+    inverted = {
+        (workspace.read_doc(key) or {}).get("params", {}).get("base")
+        for key in workspace.list_docs("stages/invert")
+    }
+    kept |= {root for root in roots if root.startswith("factors/") and root not in inverted}
+    grams = {f"grams/{root.split('/')[1]}" for root in kept if root.startswith("factors/")}
+    unused = not any(root.startswith("factors/") for root in roots)
+    return kept | {root for root in roots if root in grams or (unused and root.startswith("grams/"))}
+
+
+def _delete(workspace: Workspace, roots: list[str]) -> None:
+    """Records first, so that no stage is taken for done whose arrays are gone."""
+    for key in workspace.list_docs("stages"):
+        record = workspace.read_doc(key)
+        if record is not None and any(_made(record, root) for root in roots):
+            workspace.delete_doc(key)
+    for root in roots:
+        workspace.delete(root)
+
+
+def _made(record: dict[str, Any], root: str) -> bool:
+    kind, _, identifier = root.partition("/")
+    if kind == f"{record['stage']}s" and record["id"] == identifier:  # grams, scores
+        return True
+    values = [value for value in record["params"].values() if isinstance(value, str)]
+    return any(value == root or value.startswith(f"{root}/") for value in values)
+
+
+def _old_events(workspace: Workspace, keep: int) -> list[str]:
+    """Keys of the events and reports of all runs but the latest."""
+    runs: dict[str, list[str]] = {}
+    for prefix in (EVENTS, _REPORTS):
+        for key in workspace.blobs.list(prefix):
+            name = key.removeprefix(f"{prefix}/").partition("/")[0].partition(".")[0]
+            runs.setdefault(name, []).append(key)
+    latest = sorted(runs, key=lambda name: int(name.rpartition("-")[2]), reverse=True)
+    return [key for name in latest[max(keep, 0) :] for key in runs[name]]
+
+
+def array_bytes(workspace: Workspace) -> dict[str, dict[str, int]]:
+    """Finished chunks and bytes of every array that has done-marks, by path."""
+    counts: dict[str, int] = {}
+    for key in workspace.blobs.list("meta/done"):
+        path = key.removeprefix("meta/done/").rpartition("/")[0]
+        counts[path] = counts.get(path, 0) + 1
+    found = {}
+    for path, chunks in sorted(counts.items()):
+        try:
+            size = ChunkArray.open(workspace, path).chunk_nbytes + TRAILER
+        except StageMissingError:  # a run that goes on has just deleted it
+            continue
+        found[path] = {"chunks": chunks, "bytes": chunks * size}
+    return found

@@ -1,0 +1,71 @@
+"""The page ``/l3ae`` on the Dask dashboard: a plugin of the scheduler that keeps the view of the run.
+
+The client tells the scheduler of the run's events in batches (topic ``l3ae``); which tiles are running the
+plugin sees from the scheduler's own transitions, so that workers send nothing beside their results.
+"""
+
+import contextlib
+from typing import Any
+
+from distributed import SchedulerPlugin
+
+from l3ae_dist.runtime.executors import task_targets
+from l3ae_dist.runtime.run_view import RunView
+
+TOPIC = "l3ae"
+PAGE = "/l3ae"
+# Seconds between two batches of events.
+SECONDS = 0.5
+
+
+class TilesPlugin(SchedulerPlugin):  # type: ignore[misc]
+    """Keeps a :class:`RunView` in the scheduler and serves it as a page and as ``/l3ae.json``."""
+
+    name = "l3ae-tiles"
+    idempotent = True
+
+    async def start(self, scheduler: Any) -> None:
+        """Add the page; called in the scheduler's event loop."""
+        from distributed.dashboard.core import BokehApplication
+        from tornado.ioloop import IOLoop
+        from tornado.web import RequestHandler
+
+        from l3ae_dist.runtime.dashboard_page import tiles_document
+
+        view = self.view = RunView()
+
+        class Document(RequestHandler):
+            def get(self) -> None:
+                """The view as JSON."""
+                self.write(view.document())
+
+        application = BokehApplication(
+            {PAGE: lambda server, extra, document: tiles_document(view, document)}, scheduler, prefix=""
+        )
+        application.add_handlers(r".*", [(rf"{PAGE}\.json", Document)])
+        scheduler.http_application.add_application(application)
+        application.initialize(IOLoop.current())
+        application.start()
+
+    def log_event(self, topic: str, msg: Any) -> None:
+        """Take a batch of events."""
+        if topic == TOPIC:
+            self.view.take_all(msg)
+
+    def transition(self, key: Any, start: str, finish: str, *args: Any, **kwargs: Any) -> None:
+        """A task begins or ceases to be processed by a worker."""
+        if (start == "processing") != (finish == "processing"):
+            for array, i, j in task_targets([key]):
+                self.view.mark(array, i, j, on=finish == "processing")
+
+
+def show_tiles(client: Any, dashboard_url: str) -> str:
+    """Add the page to the dashboard of a client's scheduler; returns its address."""
+    client.register_plugin(TilesPlugin())
+    return dashboard_url.removesuffix("/status") + PAGE
+
+
+def tell(client: Any, events: list[dict[str, Any]]) -> None:
+    """Send a batch of events to the page; costs one small message to the scheduler."""
+    with contextlib.suppress(OSError):  # a scheduler that is lost is told of by the tasks
+        client.log_event(TOPIC, events)

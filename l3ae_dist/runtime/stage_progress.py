@@ -1,0 +1,58 @@
+"""How far a stage is, from its events: counts, rates and the time that is left."""
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+Event = dict[str, Any]
+
+
+@dataclass
+class StageProgress:
+    """What is known of one running stage."""
+
+    name: str
+    done: int = 0
+    total: int = 0
+    already: int = 0
+    """Units that were complete before the run."""
+    flops: float = 0.0
+    bytes: float = 0.0
+    rows: int = 0
+    started: float = field(default_factory=time.monotonic)
+
+    def update(self, event: Event) -> None:
+        """Count an event of this stage."""
+        self.done = int(event.get("done", self.done))
+        self.total = int(event.get("total", self.total))
+        self.flops += float(event.get("flops", 0.0))
+        self.bytes += float(event.get("bytes", 0.0))
+        self.rows += int(event.get("rows", 0))
+
+    def rate(self, now: float) -> str:
+        """GFLOP/s, else rows/s, else units/s; empty before the first unit."""
+        seconds = max(now - self.started, 1e-9)
+        if self.flops:
+            return f"{self.flops / seconds / 1e9:.1f} GFLOP/s"
+        if self.rows:
+            return f"{self.rows / seconds:,.0f} rows/s"
+        made = self.done - self.already
+        return f"{made / seconds:.1f} /s" if made > 0 else ""
+
+    def time_left(self, now: float) -> str:
+        """Time for the rest at the rate so far; empty when unknown or complete."""
+        made = self.done - self.already
+        if made <= 0 or self.done >= self.total:
+            return ""
+        return f"{clock((self.total - self.done) * (now - self.started) / made)} left"
+
+
+def clock(seconds: float) -> str:
+    """Seconds as ``1:02:03`` or ``2:03``.
+
+    >>> clock(3723)
+    '1:02:03'
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
