@@ -11,9 +11,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 import cluster_backends
+import cluster_watched
+import store_rates
 from report import RESULTS, publish
 
-PARTS: dict[str, Callable[[], list[dict[str, Any]]]] = {"backends": cluster_backends.rows}
+PARTS: dict[str, Callable[[], list[dict[str, Any]]]] = {
+    "backends": cluster_backends.rows,
+    "stores": store_rates.rows,
+    "watched": cluster_watched.rows,
+}
 
 
 def main() -> None:

@@ -10,7 +10,8 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from report import row
+from report import RESULTS, row
+from scaling_plot import plot_scaling
 
 from l3ae_dist.config import make_config
 from l3ae_dist.data.synthetic import zipf_log
@@ -77,6 +78,12 @@ def rows() -> list[dict[str, Any]]:
         )
     one, two, small = (took[name]["fit"] for name in ("one", "two", "small"))
     work = (WEAK[2] / WEAK[1]) ** 3 / 2
+    plot_scaling(
+        RESULTS / "cluster-scaling.png",
+        {1: one, 2: two},
+        {1: small * work, 2: two},
+        (f"strong scaling, n = {STRONG}", f"weak scaling, n = {WEAK[1]} and {WEAK[2]}"),
+    )
     return [
         row(f"the same fit on ray over local, n = {STRONG}, seconds", took["ray"]["fit"], "s",
             took["local"]["fit"], 1.15, smaller=True),

@@ -62,3 +62,22 @@ def publish(name: str, rows: list[dict[str, Any]], **details: Any) -> None:
         met = "" if line["met"] is None else ("  met" if line["met"] else "  NOT met")
         goal = "" if line["target"] is None else f"  target {line['target']:g}"
         print(f"  {line['name']}: {line['ours']:.4g} {line['unit']}{peer}{goal}{met}")
+
+
+def markdown(name: str) -> str:
+    """The rows of a result as the table of the README."""
+    document = json.loads((RESULTS / f"{name}.json").read_text())
+    lines = ["| what | ours | peer | ratio | target | |", "|---|---|---|---|---|---|"]
+    for line in document["rows"]:
+        met = {None: "", True: "met", False: "**not met**"}[line["met"]]
+        cells = [f"{line['ours']:.4g} {line['unit']}".strip()]
+        cells += ["" if line[key] is None else f"{line[key]:.4g}" for key in ("peer", "ratio", "target")]
+        lines.append(f"| {line['name']} | {' | '.join(cells)} | {met} |")
+    return f"{document['date']}, {document['machine']}\n" + "\n".join(lines)
+
+
+if __name__ == "__main__":
+    import sys
+
+    for result in sys.argv[1:]:
+        print(markdown(result))

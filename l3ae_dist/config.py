@@ -227,7 +227,7 @@ class ComputeConfig(Section):
     gpus_per_actor: NotNegative | None = None
     """GPUs of each; a fraction lets actors share one, 0 embeds on CPUs; 1 where there are GPUs when null."""
     performance_report: bool = True
-    """Whether Dask's report of the run, one HTML file, is kept in the workspace; needs the dashboard."""
+    """Whether Dask's report (one HTML file) of a run of more than 5 s is kept; needs the dashboard."""
     ray_dashboard: bool = True
     """Whether a Ray that this run starts serves its dashboard (on 127.0.0.1; 0.9 GB of memory)."""
 

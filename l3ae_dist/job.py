@@ -36,6 +36,8 @@ from l3ae_dist.solve import Solver
 from l3ae_dist.storage.workspace import Workspace
 
 LAST_RUN_DOC = "last_run"
+# Dask's report of a shorter solve tells nothing for its 2 MB.
+_REPORTED_SECONDS = 5.0
 Specs = tuple[ModelSpec, ...]
 
 
@@ -257,13 +259,16 @@ class Job:
 
     @contextlib.contextmanager
     def _reported(self, session: Any) -> Iterator[None]:
-        """Dask's own report of what ran, in the workspace; a run that fails has none."""
+        """Dask's own report of what ran, in the workspace; runs that fail or take seconds have none."""
         if not session.dashboard_url or not self.config.compute.performance_report:
             yield
             return
+        started = time.monotonic()
         with self.workspace.scratch_dir() as folder:
             report = session.performance_report(folder / "dask.html")
             yield
+            if time.monotonic() - started < _REPORTED_SECONDS:
+                return
             report()
             name = f"meta/reports/{self.run_id}-{int(time.time())}.html"
             self.workspace.blobs.put(name, [(folder / "dask.html").read_bytes()])

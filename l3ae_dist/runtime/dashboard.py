@@ -15,7 +15,10 @@ from l3ae_dist.runtime.run_view import RunView
 TOPIC = "l3ae"
 PAGE = "/l3ae"
 # Seconds between two batches of events.
-SECONDS = 0.5
+SECONDS = 1.0
+_PATIENCE = 5.0
+# Of a tile's event, what the view reads.
+_TILE = ("kind", "time", "stage", "array", "i", "j", "done", "total", "flops", "bytes")
 
 
 class TilesPlugin(SchedulerPlugin):  # type: ignore[misc]
@@ -54,7 +57,7 @@ class TilesPlugin(SchedulerPlugin):  # type: ignore[misc]
 
     def transition(self, key: Any, start: str, finish: str, *args: Any, **kwargs: Any) -> None:
         """A task begins or ceases to be processed by a worker."""
-        if (start == "processing") != (finish == "processing"):
+        if start != finish and "processing" in (start, finish):
             for array, i, j in task_targets([key]):
                 self.view.mark(array, i, j, on=finish == "processing")
 
@@ -67,5 +70,8 @@ def show_tiles(client: Any, dashboard_url: str) -> str:
 
 def tell(client: Any, events: list[dict[str, Any]]) -> None:
     """Send a batch of events to the page; costs one small message to the scheduler."""
+    if client.status != "running":
+        return
+    slim = [{key: e[key] for key in _TILE} if e["kind"] == "tile" else e for e in events]
     with contextlib.suppress(OSError):  # a scheduler that is lost is told of by the tasks
-        client.log_event(TOPIC, events)
+        client.sync(client.scheduler.log_event, topic=TOPIC, msg=slim, callback_timeout=_PATIENCE)

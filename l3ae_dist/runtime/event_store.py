@@ -15,7 +15,7 @@ from l3ae_dist.storage.workspace import Workspace
 
 EVENTS = "meta/events"
 # Seconds between two segments; a request to an object store takes longer than a file.
-LOCAL_SECONDS, REMOTE_SECONDS = 2.0, 10.0
+LOCAL_SECONDS, REMOTE_SECONDS = 4.0, 15.0
 # Columns of the Parquet form; what has none of them is in ``more``, as JSON.
 _FLOATS = ("time", "flops", "started", "seconds", "began", "computed", "staged", "loaded", "stalled")
 _INTEGERS = ("i", "j", "done", "total", "bytes", "pid", "rows")
