@@ -46,13 +46,18 @@ def gc(
     ] = 1,
     keep_events: Annotated[int, typer.Option(min=0, help="Runs whose events and reports to keep.")] = 20,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be deleted.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also what unfinished runs would go on with.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Delete matrices that no kept model needs; never data, embeddings or an unfinished run's tiles."""
+    """Delete matrices that no kept model needs; never data or embeddings."""
     from l3ae_dist.housekeeping import collect_garbage
 
     with output_to_stderr():
-        found = collect_garbage(workspace, keep_runs=keep_runs, keep_events=keep_events, dry_run=dry_run)
+        found = collect_garbage(
+            workspace, keep_runs=keep_runs, keep_events=keep_events, dry_run=dry_run, force=force
+        )
     if as_json:
         print_json(found)
         return
@@ -65,3 +70,8 @@ def gc(
         f"{human_bytes(found['bytes'])} in {len(found['deleted'])} artifacts and {found['events']} event "
         f"files {verb}; {len(found['kept'])} artifacts are kept"
     )
+    if found["unfinished"]:
+        typer.echo(
+            f"{len(found['unfinished'])} of them are kept for runs that have not finished; --force deletes "
+            "them"
+        )

@@ -45,7 +45,7 @@ def view_panel(view: RunView, most: int) -> Group:
             str(found["tiles"]["bad"] or ""),
         )
     parts: list[Any] = [Text(title, style="bold"), table]
-    maps = view.maps(1)
+    maps = view.maps()[-1:]
     if maps:
         parts += [Text(f"Tiles of {maps[0].array} ({maps[0].name})"), _tile_text(maps[0], most), _legend()]
     memory = view.memory.get("worker_max")

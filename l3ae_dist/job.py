@@ -27,6 +27,7 @@ from l3ae_dist.evaluate import (
 from l3ae_dist.family import certificate, make_head, model_arrays, systems_of
 from l3ae_dist.members import MEMBERS, ModelSpec
 from l3ae_dist.model_document import write_model
+from l3ae_dist.observe import dask_report, shown_tiles
 from l3ae_dist.plan import Plan
 from l3ae_dist.plan_run import check_limit, fill_in, plan_run
 from l3ae_dist.preflight import check_disk, need_message, need_summary, storage_need
@@ -36,8 +37,6 @@ from l3ae_dist.solve import Solver
 from l3ae_dist.storage.workspace import Workspace
 
 LAST_RUN_DOC = "last_run"
-# Dask's report of a shorter solve tells nothing for its 2 MB.
-_REPORTED_SECONDS = 5.0
 Specs = tuple[ModelSpec, ...]
 
 
@@ -208,9 +207,11 @@ class Job:
             {system for spec in specs for system in systems_of(spec, embedding, route)},
             keep=tuple(self.config.compute.keep),
             product=any(stage.name == "product" for stage in plan.stages),
+            low_pass=any(spec.rank for spec in specs),
         )
         check_disk(need, self.workspace)
-        self.events({"kind": "log", "message": need_message(need, self.config.prices)})
+        message = need_message(need, self.workspace, self.config.prices)
+        self.events({"kind": "log", "message": message})
         return need_summary(need, self.config.prices)
 
     @contextlib.contextmanager
@@ -228,27 +229,15 @@ class Job:
             if self.config.compute.cluster in ("address", "ray"):
                 self._check_processes(session)
             try:
-                with session.watched(self.events.later), self._shown(session), self._reported(session):
+                with contextlib.ExitStack() as stack:
+                    stack.enter_context(session.watched(self.events.later))
+                    stack.enter_context(shown_tiles(session, self.events))
+                    if self.config.compute.performance_report:
+                        stack.enter_context(dask_report(session, self.workspace, self.events))
                     yield session.executor()
             finally:
                 self.events.flush()
                 self.processes.workers = self.processes.scheduler = self.processes.elsewhere = list
-
-    @contextlib.contextmanager
-    def _shown(self, session: Any) -> Iterator[None]:
-        """The tiles on the dashboard's page, where there is a dashboard."""
-        if not session.dashboard_url:
-            yield
-            return
-        from l3ae_dist.runtime.dashboard import SECONDS, show_tiles, tell
-
-        page = show_tiles(session.client, session.dashboard_url)
-        self.events({"kind": "log", "message": f"Tiles: {page}"})
-        end = self.events.follow(lambda new: tell(session.client, new), SECONDS)
-        try:
-            yield
-        finally:
-            end()
 
     def _check_processes(self, session: Any) -> None:
         """Every worker has this process's versions; BLAS builds that differ are told of."""
@@ -256,22 +245,6 @@ class Job:
 
         for message in check_processes(session.environments()):
             self.events({"kind": "log", "message": message})
-
-    @contextlib.contextmanager
-    def _reported(self, session: Any) -> Iterator[None]:
-        """Dask's own report of what ran, in the workspace; runs that fail or take seconds have none."""
-        if not session.dashboard_url or not self.config.compute.performance_report:
-            yield
-            return
-        started = time.monotonic()
-        with self.workspace.scratch_dir() as folder:
-            report = session.performance_report(folder / "dask.html")
-            yield
-            if time.monotonic() - started < _REPORTED_SECONDS:
-                return
-            report()
-            name = f"meta/reports/{self.run_id}-{int(time.time())}.html"
-            self.workspace.blobs.put(name, [(folder / "dask.html").read_bytes()])
 
     def _fit_only(self, solver: Solver, specs: Specs) -> dict[str, Any]:
         spec = specs[0]

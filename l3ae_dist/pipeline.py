@@ -251,6 +251,7 @@ def _is_current(workspace: Workspace, run_id: str, result: Mapping[str, Any]) ->
 def _kept(events: EventLog, workspace: Workspace, run_id: str) -> Any:
     """Keep the events in the workspace: segments while the run goes on, all of them when it ends or fails."""
     store = EventStore(workspace, run_id)
+    events.name = store.name
 
     def append(new: list[Event]) -> None:
         with contextlib.suppress(OSError):  # written once more at the end; the store may be what fails
@@ -262,8 +263,9 @@ def _kept(events: EventLog, workspace: Workspace, run_id: str) -> Any:
         yield
     except BaseException as error:
         events.later({"kind": "run_end", "run": run_id, "outcome": f"failed: {type(error).__name__}"})
-        with contextlib.suppress(OSError):  # the store may be what failed
+        with contextlib.suppress(Exception):  # who is told, or the store, may be what failed
             end()
+        with contextlib.suppress(OSError):
             store.finish(events.kept)
         raise
     events.later({"kind": "run_end", "run": run_id, "outcome": "finished"})

@@ -1,14 +1,18 @@
 """The local Dask cluster: BLAS threads, ports and environment are what was asked for."""
 
 import contextlib
+import json
 import os
 import subprocess
 import sys
 import time
 
 import pytest
-from distributed import LocalCluster
+from distributed import Client, LocalCluster
 
+from l3ae_dist.config import make_config
+from l3ae_dist.errors import ClusterError
+from l3ae_dist.pipeline import run
 from l3ae_dist.runtime.cluster import existing_cluster, local_cluster
 from l3ae_dist.runtime.memory import MemorySampler
 
@@ -81,3 +85,66 @@ def test_workers_of_another_machine_count_with_what_they_tell():
             worker.wait()
     assert 2**25 <= sampler.result["worker_max"] < 2**30
     assert sampler.result["workers_sum"] == sampler.result["worker_max"]
+
+
+WITHOUT_THE_PACKAGE = """
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "l3ae_dist":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Absent())
+"""
+
+
+@contextlib.contextmanager
+def dask_processes(folder, without):
+    """A scheduler and a worker as their operator starts them; one of them has not got this package."""
+    (folder / "sitecustomize.py").write_text(WITHOUT_THE_PACKAGE)
+    file, local = folder / "scheduler.json", ["--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"]
+    commands = {
+        "scheduler": ["dask_scheduler", "--scheduler-file", file, "--port", "0", *local],
+        "worker": ["dask_worker", "--scheduler-file", file, "--nthreads", "2", "--memory-limit", "2GiB", *local,
+                   "--local-directory", folder],
+    }  # fmt: skip
+    with contextlib.ExitStack() as stack:
+        for name, (module, *arguments) in commands.items():
+            environment = {**os.environ, **({"PYTHONPATH": str(folder)} if name == without else {})}
+            process = subprocess.Popen(
+                [sys.executable, "-m", f"distributed.cli.{module}", *map(str, arguments)],
+                env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            )  # fmt: skip
+            stack.callback(process.wait)
+            stack.callback(process.terminate)
+        deadline = time.monotonic() + 60
+        while not file.exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        yield json.loads(file.read_text())["address"]
+
+
+def run_on(address, where, small_tables, said):
+    log, items = small_tables
+    compute = {"cluster": "address", "address": address, "tile_size": 16, "dtype": "float64"}
+    config = make_config({"workspace": str(where), "model": {"name": "ease", "reg_x": 5}, "compute": compute})
+    return run(config, interactions=log, items=items, until="fit",
+               on_event=lambda e: said.append(e.get("message", "")))  # fmt: skip
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("without", ["scheduler", "worker"])
+def test_processes_without_this_package_are_a_sentence(tmp_path, small_tables, without):
+    log, items = small_tables
+    with dask_processes(tmp_path, without) as address:
+        with Client(address) as client:
+            client.wait_for_workers(1, timeout=60)
+        compute = {"cluster": "address", "address": address, "tile_size": 16, "dtype": "float64"}
+        config = make_config(
+            {"workspace": str(tmp_path / "w"), "model": {"name": "ease", "reg_x": 5}, "compute": compute}
+        )
+        with pytest.raises(
+            ClusterError, match=rf"the {without} tcp://127.* cannot import this package.*install"
+        ):
+            run(config, interactions=log, items=items, until="fit")

@@ -16,7 +16,14 @@ import pytest
 from l3ae_dist.config import make_config
 from l3ae_dist.errors import L3AEError
 from l3ae_dist.pipeline import run
-from l3ae_dist.runtime.event_store import EVENTS, EventReader, EventStore
+from l3ae_dist.runtime.event_store import (
+    EVENTS,
+    EventReader,
+    EventStore,
+    attempts,
+    json_lines,
+    read_events,
+)
 from l3ae_dist.runtime.events import EventLog
 from l3ae_dist.storage.workspace import Workspace
 
@@ -41,18 +48,20 @@ def test_a_reader_sees_each_event_once_while_the_run_goes_on_and_when_it_is_over
     store.append(events[4:5])
     assert reader.poll() == (False, events[3:5])
     store.finish(events)
-    assert reader.poll() == (False, events[5:])
+    assert reader.poll() == (True, events)  # the whole, whatever became of single segments
     assert reader.finished
     assert reader.poll() == (False, [])
-    assert sorted(workspace.blobs.list(EVENTS)) == [f"{store.name}.jsonl", f"{store.name}.parquet"]
+    names = [f"{EVENTS}/{store.name}.{form}" for form in ("jsonl", "parquet")]
+    assert sorted(workspace.blobs.list(EVENTS)) == names
+    assert read_events(workspace, attempts(workspace)[0]) == events
 
 
 def test_a_reader_turns_to_the_run_that_began_last(workspace):
     for name, first in (("old-100", 0), ("new-200", 50)):
-        store = EventStore(workspace, "x")
-        store.name = f"{EVENTS}/{name}"
-        store.append([event(first)])
+        workspace.blobs.put(f"{EVENTS}/{name}/000001.jsonl", [json_lines([event(first)])])
+    workspace.blobs.put(f"{EVENTS}/.nfs0001", [b"not ours"])
     assert EventReader(workspace).poll() == (True, [event(50)])
+    assert [attempt.run for attempt in attempts(workspace)] == ["old", "new"]
 
 
 def test_parquet_and_json_lines_hold_the_same(workspace):
@@ -64,8 +73,8 @@ def test_parquet_and_json_lines_hold_the_same(workspace):
     ]  # fmt: skip
     store = EventStore(workspace, "run")
     store.finish(events)
-    table = pq.read_table(io.BytesIO(workspace.blobs.get(f"{store.name}.parquet"))).to_pylist()
-    lines = [json.loads(line) for line in workspace.blobs.get(f"{store.name}.jsonl").splitlines()]
+    table = pq.read_table(io.BytesIO(workspace.blobs.get(f"{EVENTS}/{store.name}.parquet"))).to_pylist()
+    lines = [json.loads(line) for line in workspace.blobs.get(f"{EVENTS}/{store.name}.jsonl").splitlines()]
     assert lines == events
     for line, found in zip(table, events, strict=True):
         more = json.loads(line.pop("more") or "{}")
@@ -89,6 +98,22 @@ def test_followers_are_told_in_batches_of_everything_in_order():
         [("log", "1"), ("log", "2"), ("memory", None), ("stage_start", None)],
         [("tile", None)],
     ]
+
+
+def test_who_is_told_and_raises_loses_no_event():
+    def cancel(event):
+        raise KeyboardInterrupt
+
+    log, told = EventLog(None), []
+    end = log.follow(told.extend, seconds=1000)
+    log({"kind": "stage_start", "stage": "gram"})
+    log._on_event = cancel
+    log.later({"kind": "memory"})
+    log.later({"kind": "run_end"})
+    with pytest.raises(KeyboardInterrupt):
+        end()
+    assert [e["kind"] for e in log.kept] == ["stage_start", "memory", "run_end"]
+    assert told == log.kept
 
 
 def small_run(where, address, **compute):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -31,11 +32,11 @@ def tables():
     return log, pd.DataFrame({"item_id": range(N)}), rng.standard_normal((N, 8)).astype(np.float32)
 
 
-def fit(where, until="fit", on_event=None, prices=None, **model):
+def fit(where, until="fit", on_event=None, prices=None, keep=(), grid=None, **model):
     """One run in this process; returns its result."""
-    compute = {"cluster": "synchronous", "threads": 1, "dtype": "float64", "tile_size": 16}
+    compute = {"cluster": "synchronous", "threads": 1, "dtype": "float64", "tile_size": 16, "keep": keep}
     values = {"workspace": str(where), "model": {"reg_x": 10, "reg_f": 5, "reg_e": 10, **model},
-              "evaluate": {"ks": [3, 20]}, "compute": compute, "prices": prices}  # fmt: skip
+              "evaluate": {"ks": [3, 20]}, "compute": compute, "prices": prices, "grid": grid}  # fmt: skip
     log, items, rows = tables()
     return run(make_config(values), interactions=log, items=items, embeddings=rows, until=until,
                on_event=on_event)  # fmt: skip
@@ -64,6 +65,24 @@ def workspace(two_runs, tmp_path):
     where = tmp_path / "w"
     shutil.copytree(two_runs, where)
     return where
+
+
+class Stop(Exception):
+    pass
+
+
+def stop_in(stage):
+    """An ``on_event`` that ends the run at the first tile of a stage."""
+
+    def on_event(event):
+        if event["kind"] == "tile" and event["stage"] == stage:
+            raise Stop
+
+    return on_event
+
+
+def factors_of(roots):
+    return [root for root in roots if root.startswith("factors/")]
 
 
 def invoke(*arguments):
@@ -120,27 +139,45 @@ def test_a_run_whose_matrices_were_deleted_makes_them_again_in_the_same_bits(wor
 def test_models_of_earlier_runs_are_kept_on_request(workspace):
     assert collect_garbage(str(workspace), keep_runs=1, dry_run=True)["bytes"] > 0
     kept = collect_garbage(str(workspace), keep_runs=2)["kept"]
-    assert len([root for root in kept if root.startswith("factors/")]) == 2
+    assert len(factors_of(kept)) == 2
     assert fit(workspace, until=None)["reused"]
 
 
 def test_what_an_unfinished_run_would_go_on_with_is_kept(tmp_path):
-    class Stop(Exception):
-        pass
-
-    def stop(event):
-        if event["kind"] == "tile" and event["stage"] == "linv":
-            raise Stop
-
     where = tmp_path / "w"
+    fit(where, reg_x=30)
     fit(where, reg_x=20)
     with pytest.raises(Stop):
-        fit(where, on_event=stop)
-    collect_garbage(str(where))
+        fit(where, on_event=stop_in("linv"))
+    found = collect_garbage(str(where))
+    assert found["bytes"] > 0  # the first model's
+    assert any(root.startswith("factors/") for root in found["unfinished"])
     events = []
     fit(where, on_event=events.append)
     factor = [e for e in events if e["kind"] == "tile" and e["stage"] == "factor" and not e["skipped"]]
     assert factor == []
+
+
+def test_what_an_abandoned_run_left_is_deleted_on_request(tmp_path):
+    where = tmp_path / "w"
+    fit(where, reg_x=20)
+    with pytest.raises(Stop):
+        fit(where, on_event=stop_in("linv"))
+    fit(where, reg_x=20, reg_e=30)  # a later run does not make the first one finished
+    assert len(factors_of(collect_garbage(str(where), dry_run=True)["kept"])) == 2
+    shown = invoke("gc", where)
+    assert "are kept for runs that have not finished; --force deletes them" in shown.stdout
+    assert len(factors_of(collect_garbage(str(where), force=True)["kept"])) == 1
+    assert damaged_chunks(str(where), lambda event: None)[1] == []
+
+
+def test_a_finished_run_that_is_repeated_and_killed_is_unfinished_again(workspace):
+    collect_garbage(str(workspace))
+    time.sleep(1.1)  # results tell their second
+    with pytest.raises(Stop):
+        fit(workspace, until=None, on_event=stop_in("linv"))
+    found = collect_garbage(str(workspace))
+    assert len(factors_of(found["unfinished"])) == 1
 
 
 def test_events_of_old_runs_are_deleted_beyond_the_retention(workspace):
@@ -164,38 +201,65 @@ def test_a_workspace_that_is_written_to_is_left_alone(workspace):
 
 
 def test_a_disk_without_room_is_refused_before_the_tiles_with_the_numbers(tmp_path, monkeypatch):
-    monkeypatch.setattr(preflight, "free_bytes", lambda workspace: 1000)
-    with pytest.raises(WorkspaceError, match=r"need another 0\.00 GiB of disk at .* are free; free space"):
+    monkeypatch.setattr(preflight, "free_bytes", lambda workspace: 30_000)
+    with pytest.raises(
+        WorkspaceError, match=r"at least another 0\.00 GiB of disk at .* are free; free space"
+    ):
         fit(tmp_path / "w")
     assert not (tmp_path / "w" / "grams").exists()
 
 
-def test_the_need_is_what_the_stages_leave_at_their_fullest(tmp_path):
+def tiles_below(where):
+    found = (p for folder in ("grams", "factors") for p in (where / folder).rglob("c/*/*") if p.is_file())
+    return sum(p.stat().st_size for p in found if p.parts[-4] in ("L", "Linv", "P") or "grams" in p.parts)
+
+
+@pytest.mark.parametrize("keep", [(), ("L",), ("L", "Linv")])
+def test_the_need_is_what_the_stages_leave_at_their_fullest(tmp_path, keep):
     most = 0
 
     def measure(event):
         nonlocal most
         if event["kind"] == "tile":
-            most = max(most, files_below(tmp_path / "w", "grams", "factors"))
+            most = max(most, tiles_below(tmp_path / "w"))
 
-    result = fit(tmp_path / "w", on_event=measure)
-    need = result["storage"]
-    # the chunks of the last row and column are stored whole
-    tiles = need["bytes"] // (16 * 16 * 8 + 4)
-    assert need["bytes"] == tiles * (16 * 16 * 8 + 4)
-    assert 0.9 * need["bytes"] <= most <= need["bytes"] + 4096
-    assert need["objects"] == 2 * tiles
+    need = fit(tmp_path / "w", on_event=measure, keep=keep)["storage"]
+    assert need["bytes"] == need["missing"] == most
     assert (need["already"], need["cost"]) == (0, None)
 
 
-def test_what_is_there_already_is_not_needed_again(tmp_path):
+@pytest.mark.parametrize("stage", ["gram", "factor", "linv", "invert"])
+def test_what_a_killed_run_left_is_not_needed_again(tmp_path, stage):
+    whole = fit(tmp_path / "whole")["storage"]
+    with pytest.raises(Stop):
+        fit(tmp_path / "w", on_event=stop_in(stage))
+    left = tiles_below(tmp_path / "w")
+    assert left > 0
+    need = fit(tmp_path / "w")["storage"]
+    assert need["already"] == left
+    assert need["bytes"] == whole["bytes"]
+    assert need["missing"] == whole["missing"] - left
+
+
+def test_nothing_is_needed_where_everything_is_there(tmp_path):
     fit(tmp_path / "w")
-    again = fit(tmp_path / "w", reg_e=20, reg_x=0)  # the same ridge
-    assert again["storage"]["already"] > 0
+    need = fit(tmp_path / "w", reg_e=20, reg_x=0)["storage"]  # the same ridge
+    assert need["missing"] == 0
+    assert need["bytes"] == need["already"] > tiles_below(tmp_path / "w") - 1
+    other = fit(tmp_path / "w", reg_e=20)["storage"]  # another ridge, the same Gram matrix
+    assert 0 < other["missing"] < other["bytes"]
+
+
+def test_a_search_keeps_the_best_inverses_beside_the_one_at_work(tmp_path):
+    triangle = 6 * (16 * 16 * 8 + 4)
+    alone = fit(tmp_path / "alone")["storage"]
+    many = fit(tmp_path / "grid", until=None, grid={"ridges": [10, 20, 40, 80], "reg_f": [5], "reg_e": [10]})
+    assert many["storage"]["bytes"] == alone["bytes"] + 2 * triangle
+    assert many["storage"]["missing"] == alone["missing"]
 
 
 def test_a_price_is_told_where_prices_are_given(tmp_path):
-    need = StorageNeed(bytes=2 * 2**30, objects=10, writes=2000, reads=5000, already=0)
+    need = StorageNeed(already=0, missing=0, bytes=2 * 2**30, objects=10, writes=2000, reads=5000)
     assert need.cost(PriceConfig(storage_gib_month=3.0, per_1000_writes=0.5, per_1000_reads=0.1)) == 7.5
     said = []
     prices = {"storage_gib_month": 1e6, "per_1000_writes": 5.0}

@@ -79,6 +79,15 @@ def test_blocks_of_tiles_show_what_needs_a_look():
     assert stage.matrix(512).shape == (500, 500)
 
 
+def test_maps_of_stages_that_are_long_over_are_given_up_and_their_counts_stay():
+    view = view_of(*(started(stage=f"s{k}") for k in range(7)))
+    assert [stage.name for stage in view.maps()] == ["s3", "s4", "s5", "s6"]
+    assert view.stages[0].states is None
+    assert view.stages[0].summary(200.0)["tiles"]["done"] == 2
+    view.take({"time": 300.0, **tile(2, 0, 3, stage="s0")})
+    assert view.stages[0].matrix().shape == (0, 0)
+
+
 def test_rates_and_time_left_are_those_of_the_stage():
     view = view_of(started(), tile(1, 1, 3, flops=4e9, bytes=2_000_000), tile(2, 1, 4, flops=4e9, bytes=0))
     found = view.current.summary(104.0)

@@ -24,7 +24,7 @@ def partial_name(link: int) -> str:
     return f"partial{link}"
 
 
-def factor_task(i: int, k: int, *, links: int = 0, link: int | None = None) -> TileTask:
+def factor_task(i: int, k: int, *, links: int = 0, link: int | None = None, alone: bool = False) -> TileTask:
     """The task of tile (i, k) of L, or of one partial sum of it.
 
     ``L_kk = chol(G_kk + ridge I - sum_j L_kj L_kj')`` and
@@ -38,6 +38,8 @@ def factor_task(i: int, k: int, *, links: int = 0, link: int | None = None) -> T
         How many partial tiles precede the tile.
     link
         Which partial tile this task writes; None for the tile itself.
+    alone
+        Whether one worker runs all tasks in their order.
     """
     step = links if link is None else link
     first, last = step * GROUP, (k if link is None else (link + 1) * GROUP)
@@ -60,8 +62,8 @@ def factor_task(i: int, k: int, *, links: int = 0, link: int | None = None) -> T
         update="syrk_n" if i == k else "gemm_nt",
         operands=pairs,
         finish=(finish,) if link is None else (),
-        # the row of a diagonal tile is not the panel of the column that is being computed meanwhile
-        panel=("L", "i", k if i > k else -1),
+        # where other workers compute the column before meanwhile, this row is not yet the panel
+        panel=("L", "i", k if i > k or alone else -1),
         deps=tuple(deps),
         feeds=None if link is None else TileRef("L", i, k),
         reread=link is None,
@@ -101,8 +103,9 @@ class CholeskyGraph:
     def tasks(self) -> Iterator[TileTask]:
         """All tasks; column k needs only columns to its left.
 
-        The diagonal tile of the next column comes as soon as its row is done, so that the rest of the
-        column is computed while that tile, for which all of the next column waits, is written.
+        With several workers the diagonal tile of the next column comes as soon as its row is done, so that
+        the rest of the column is computed while that tile, for which all of the next column waits, is
+        written. A worker alone makes it last: the row that it reads stays in its cache as the next panel.
         """
         yield from self._chain(0, 0)
         for k in self._columns():
@@ -112,21 +115,21 @@ class CholeskyGraph:
                     yield factor_task(i, k, links=links, link=link)
             for i in below:
                 yield factor_task(i, k, links=links)
-                if i == k + 1:
-                    yield from self._chain(i, i)
+                if i == (self.grid.count - 1 if self.workers == 1 else k + 1):
+                    yield from self._chain(k + 1, k + 1)
 
     def _chain(self, i: int, k: int) -> Iterator[TileTask]:
         """The partial sums of a tile, then the tile."""
         links = self.links(k)
         for link in range(links):
             yield factor_task(i, k, links=links, link=link)
-        yield factor_task(i, k, links=links)
+        yield factor_task(i, k, links=links, alone=self.workers == 1)
 
     def task_for(self, ref: TileRef) -> TileTask | None:
         """The task that writes ``ref``."""
         links = self.links(ref.j)
         if ref.array == "L":
-            return factor_task(ref.i, ref.j, links=links)
+            return factor_task(ref.i, ref.j, links=links, alone=self.workers == 1 and ref.i == ref.j)
         if ref.array in self.partials:
             return factor_task(ref.i, ref.j, links=links, link=self.partials.index(ref.array))
         return None

@@ -4,7 +4,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -66,9 +66,7 @@ class DaskSession:
         # a worker that died while it was asked is asked again at the next call
         found = {address: answer for address, answer in answers.items() if not isinstance(answer, OSError)}
         self._joined = self._joined or len(found) < len(answers)
-        for answer in found.values():
-            if isinstance(answer, Exception):
-                raise answer
+        _refuse_strangers({f"worker {address}": answer for address, answer in found.items()})
         self.worker_pids = {address: pid for address, (machine, pid) in found.items() if machine == boot_id()}
         self._elsewhere = [0] * (len(found) - len(self.worker_pids))
 
@@ -83,16 +81,15 @@ class DaskSession:
 
     def memory_limit(self) -> int | None:
         """The smallest memory limit of a worker in bytes; None when none of them has one."""
-        if self.worker_limit:
-            return self.worker_limit
         workers = self.client.scheduler_info(n_workers=-1)["workers"].values()
-        return min(
-            (int(worker["memory_limit"]) for worker in workers if worker["memory_limit"]), default=None
-        )
+        limits = (int(worker["memory_limit"]) for worker in workers if worker["memory_limit"])
+        return min(limits, default=self.worker_limit)  # none may have joined yet
 
     def environments(self) -> dict[str, dict[str, Any]]:
-        """Versions and BLAS of every worker, by address."""
-        return dict(self.client.run(environment))
+        """Versions and BLAS of every worker that answers, by address."""
+        answers = self.client.run(environment, on_error="return")
+        _refuse_strangers({f"worker {address}": answer for address, answer in answers.items()})
+        return {address: found for address, found in answers.items() if not isinstance(found, OSError)}
 
     def performance_report(self, path: Path) -> Callable[[], None]:
         """Begin Dask's report; returns a function that writes it to ``path``, as one file of its own."""
@@ -137,6 +134,26 @@ class DaskSession:
         finally:
             for topic in handlers:
                 self.client.unsubscribe_topic(topic)
+
+
+def _refuse_strangers(answers: Mapping[str, Any]) -> None:
+    """Raise what processes answered instead of a value, but for those that died while they were asked."""
+    for name, answer in answers.items():
+        # workers tell the class of some errors in their text alone
+        if isinstance(answer, (ImportError, AttributeError)) or "ModuleNotFoundError" in str(answer):
+            raise ClusterError(
+                f"the {name} cannot import this package, or has another version of it ({answer}); "
+                "install the versions of constraints.txt on every node and run the same command again."
+            )
+        if isinstance(answer, Exception) and not isinstance(answer, OSError):
+            raise answer
+
+
+def _ask_scheduler(client: Any) -> Any:
+    try:
+        return client.run_on_scheduler(whereabouts)
+    except Exception as error:  # looked at by the caller
+        return error
 
 
 def whereabouts() -> tuple[str, int]:
@@ -236,6 +253,7 @@ def existing_cluster(address: str, *, insecure: bool = False) -> Iterator[DaskSe
     except OSError as error:
         raise ClusterError(f"no Dask scheduler answers at {address}; check that it runs.") from error
     with client:
+        _refuse_strangers({f"scheduler {address}": _ask_scheduler(client)})
         session = DaskSession(client, client.dashboard_link)
         session.refresh_pids()
         yield session

@@ -4,7 +4,7 @@ The client tells the scheduler of the run's events in batches (topic ``l3ae``); 
 plugin sees from the scheduler's own transitions, so that workers send nothing beside their results.
 """
 
-import contextlib
+import logging
 from typing import Any
 
 from distributed import SchedulerPlugin
@@ -12,6 +12,7 @@ from distributed import SchedulerPlugin
 from l3ae_dist.runtime.executors import task_targets
 from l3ae_dist.runtime.run_view import RunView
 
+_log = logging.getLogger(__name__)
 TOPIC = "l3ae"
 PAGE = "/l3ae"
 # Seconds between two batches of events.
@@ -69,9 +70,11 @@ def show_tiles(client: Any, dashboard_url: str) -> str:
 
 
 def tell(client: Any, events: list[dict[str, Any]]) -> None:
-    """Send a batch of events to the page; costs one small message to the scheduler."""
+    """Send a batch of events to the page; costs one small message to the scheduler, which may be lost."""
     if client.status != "running":
         return
     slim = [{key: e[key] for key in _TILE} if e["kind"] == "tile" else e for e in events]
-    with contextlib.suppress(OSError):  # a scheduler that is lost is told of by the tasks
+    try:
         client.sync(client.scheduler.log_event, topic=TOPIC, msg=slim, callback_timeout=_PATIENCE)
+    except Exception as error:  # a page that misses something must not end the run
+        _log.debug("the page was not told of %d events: %s", len(events), error)

@@ -8,10 +8,9 @@ from bokeh.layouts import column, row
 from bokeh.models import ColumnDataSource, Div, LinearColorMapper
 from bokeh.plotting import figure
 
-from l3ae_dist.runtime.run_view import STATE_NAMES, RunView, StageView, TileState
+from l3ae_dist.runtime.run_view import MAPS, STATE_NAMES, RunView, StageView, TileState
 from l3ae_dist.runtime.stage_progress import clock
 
-MAPS = 4
 UPDATE_MS = 500
 # Okabe and Ito's colours, which colour-blind people tell apart, on white where there is no tile.
 COLOURS = {
@@ -50,7 +49,9 @@ class TileMap:
     def show(self, stage: StageView) -> None:
         """Draw the tiles of a stage."""
         states = stage.matrix()
-        rows, columns = stage.rows_of_tiles, stage.columns_of_tiles
+        if stage.states is None:
+            return
+        rows, columns = stage.states.shape
         self.source.data = {"image": [states], "dw": [columns], "dh": [rows]}
         self.figure.title.text = f"{stage.name}: {stage.done:,} of {stage.total:,} tasks"
         self.figure.x_range.update(start=0, end=columns)
@@ -65,7 +66,7 @@ def tiles_document(view: RunView, document: Any) -> None:
 
     def update() -> None:
         head.text, foot.text = head_html(view), stages_html(view)
-        stages = view.maps(MAPS)
+        stages = view.maps()
         for shown, stage in zip(maps, stages, strict=False):
             shown.show(stage)
         for idle in maps[len(stages) :]:

@@ -6,14 +6,17 @@ a run that is killed leaves them. At the end they give way to ``NAME.jsonl`` and
 
 import io
 import json
+import re
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from l3ae_dist.runtime.events import Event
 from l3ae_dist.storage.workspace import Workspace
 
 EVENTS = "meta/events"
+_NAME = re.compile(r"(.+)-(\d+)")
 # Seconds between two segments; a request to an object store takes longer than a file.
 LOCAL_SECONDS, REMOTE_SECONDS = 4.0, 15.0
 # Columns of the Parquet form; what has none of them is in ``more``, as JSON.
@@ -31,25 +34,26 @@ class EventStore:
     workspace
         Where the run keeps everything else.
     run_id
-        The run; the name is made of it and of the Unix time.
+        The run; ``name`` is made of it and of the Unix time in milliseconds.
     """
 
     def __init__(self, workspace: Workspace, run_id: str) -> None:
         self._blobs = workspace.blobs
-        self.name = f"{EVENTS}/{run_id}-{int(time.time())}"
+        self.name = f"{run_id}-{int(1000 * time.time())}"
+        self._path = f"{EVENTS}/{self.name}"
         self.seconds = LOCAL_SECONDS if workspace.blobs.concurrency == 1 else REMOTE_SECONDS
         self._segments = 0
 
     def append(self, events: list[Event]) -> None:
         """Write one more segment."""
         self._segments += 1
-        self._blobs.put(f"{self.name}/{self._segments:06}.jsonl", [json_lines(events)])
+        self._blobs.put(f"{self._path}/{self._segments:06}.jsonl", [json_lines(events)])
 
     def finish(self, events: list[Event]) -> None:
         """Write all events as one JSON Lines file and as Parquet, then delete the segments."""
-        self._blobs.put(f"{self.name}.jsonl", [json_lines(events)])
-        self._blobs.put(f"{self.name}.parquet", [parquet(events)])
-        self._blobs.delete_prefix(self.name)
+        self._blobs.put(f"{self._path}.jsonl", [json_lines(events)])
+        self._blobs.put(f"{self._path}.parquet", [parquet(events)])
+        self._blobs.delete_prefix(self._path)
 
 
 def json_lines(events: Iterable[Event]) -> bytes:
@@ -75,48 +79,74 @@ def parquet(events: list[Event]) -> bytes:
     return sink.getvalue()
 
 
+@dataclass(frozen=True)
+class Attempt:
+    """The events of one execution of a run: its name, the run, the Unix time of its start, the files."""
+
+    name: str
+    run: str
+    started: float
+    finished: bool
+    files: tuple[str, ...]
+
+
+def attempts(workspace: Workspace) -> list[Attempt]:
+    """All executions that have left events, the latest last; from one listing."""
+    files: dict[str, list[str]] = {}
+    for key in workspace.blobs.list(EVENTS):
+        files.setdefault(key.removeprefix(f"{EVENTS}/").partition("/")[0].partition(".")[0], []).append(key)
+    named = ((_NAME.fullmatch(name), keys) for name, keys in files.items())
+    found = [
+        Attempt(
+            match[0],
+            match[1],
+            int(match[2]) / 1000,
+            f"{EVENTS}/{match[0]}.jsonl" in keys,
+            tuple(sorted(keys)),
+        )
+        for match, keys in named
+        if match
+    ]
+    return sorted(found, key=lambda attempt: (attempt.started, attempt.name))
+
+
+def read_events(workspace: Workspace, attempt: Attempt) -> list[dict[str, Any]]:
+    """All events of an execution, of its one file or of its segments."""
+    whole = f"{EVENTS}/{attempt.name}.jsonl"
+    keys = (
+        [whole]
+        if attempt.finished
+        else [key for key in attempt.files if "/" in key.removeprefix(f"{EVENTS}/")]
+    )
+    return [event for key in keys for event in _lines(workspace, key)]
+
+
+def _lines(workspace: Workspace, key: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (workspace.blobs.get(key) or b"").splitlines()]
+
+
 class EventReader:
     """Reads the events of the latest run of a workspace while it goes on, or when it is over."""
 
     def __init__(self, workspace: Workspace) -> None:
-        self._blobs = workspace.blobs
+        self._workspace = workspace
         self.name: str | None = None
-        self._read = 0
-        self._segments = 0
         self.finished = False
+        self._segments = 0
 
     def poll(self) -> tuple[bool, list[Event]]:
-        """Whether another run has begun since the last call, and the events that are new."""
-        names, segments = self._names()
-        latest = max(names, key=lambda name: int(name.rpartition("-")[2]), default=None)
-        another = latest != self.name
-        if another:
-            self.name, self._read, self._segments, self.finished = latest, 0, 0, False
-        if latest is None or self.finished:
-            return another, []
-        self.finished = names[latest]
-        found = self._lines(f"{latest}.jsonl")[self._read :] if self.finished else self._newer(segments)
-        self._read += len(found)
-        return another, found
-
-    def _names(self) -> tuple[dict[str, bool], list[str]]:
-        """Runs that have events, each with whether it is over; and all segments."""
-        names: dict[str, bool] = {}
-        segments = []
-        for key in self._blobs.list(EVENTS):
-            name, _, rest = key.removeprefix(f"{EVENTS}/").partition("/")
-            if rest:
-                names.setdefault(f"{EVENTS}/{name}", False)
-                segments.append(key)
-            elif name.endswith(".jsonl"):
-                names[f"{EVENTS}/{name.removesuffix('.jsonl')}"] = True
-        return names, segments
-
-    def _newer(self, segments: list[str]) -> list[Event]:
-        own = sorted(key for key in segments if key.startswith(f"{self.name}/"))
-        found = [event for key in own[self._segments :] for event in self._lines(key)]
-        self._segments = len(own)
-        return found
-
-    def _lines(self, key: str) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in (self._blobs.get(key) or b"").splitlines()]
+        """Whether to begin anew, for another run or for the whole of one that is over, and what is new."""
+        found = attempts(self._workspace)
+        if not found:
+            return False, []
+        latest = found[-1]
+        anew = (latest.name, latest.finished) != (self.name, self.finished)
+        if latest.name != self.name:
+            self._segments = 0
+        self.name, self.finished = latest.name, latest.finished
+        if latest.finished:
+            return anew, read_events(self._workspace, latest) if anew else []
+        segments = [key for key in latest.files if key.startswith(f"{EVENTS}/{latest.name}/")]
+        new = segments[self._segments :]
+        self._segments = len(segments)
+        return anew, [event for key in new for event in _lines(self._workspace, key)]

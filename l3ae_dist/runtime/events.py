@@ -27,6 +27,8 @@ class EventLog:
     def __init__(self, on_event: OnEvent | None) -> None:
         self._on_event = on_event
         self.kept: list[Event] = []
+        self.name = ""
+        """What the files of this run are called."""
         self.check: Callable[[], None] = lambda: None
         self._stage = ""
         self._later: deque[Event] = deque()
@@ -59,9 +61,13 @@ class EventLog:
         self._followers.append(follower)
 
         def end() -> None:
-            self.flush()
-            self._followers.remove(follower)
-            self._batch(follower)
+            try:
+                self.flush()
+            finally:
+                self.kept.extend(self._later)  # nothing, unless who is told of them raised
+                self._later.clear()
+                self._followers.remove(follower)
+                self._batch(follower)
 
         return end
 

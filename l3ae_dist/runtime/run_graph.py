@@ -78,6 +78,7 @@ def run_graph(
             "done": reused,
             "total": len(graph),
             "map": _tile_map(context, targets, done),
+            "paths": sorted(context.paths[name] for name in targets),
         }
     )
     in_flight = 0

@@ -18,7 +18,10 @@ import numpy.typing as npt
 from l3ae_dist.runtime.stage_progress import StageProgress
 
 Event = dict[str, Any]
+Array = npt.NDArray[Any]
 MESSAGES = 6
+MAPS = 4
+"""Stages whose tiles are kept."""
 
 
 class TileState(IntEnum):
@@ -45,75 +48,83 @@ STATE_NAMES = {
 class StageView(StageProgress):
     """One stage and the map of the tiles it makes.
 
-    ``rows`` and ``columns`` are those of the chunk grid of ``array``; ``lower`` leaves out what is above the
-    diagonal.
+    ``states`` is that of each chunk of ``array``, (rows, columns) uint8; None for a stage without tiles, or
+    whose map is not shown any more, when ``counts`` says how many there were of each state.
     """
 
     array: str = ""
-    rows_of_tiles: int = 0
-    columns_of_tiles: int = 0
-    lower: bool = False
-    tiles: dict[tuple[int, int], TileState] = field(default_factory=dict)
+    states: Array | None = None
+    counts: Array | None = None
     lost: set[tuple[int, int]] = field(default_factory=set)
     ended: float | None = None
 
     @classmethod
     def of(cls, event: Event) -> "StageView":
         """The view of a stage that starts."""
-        found = event.get("map") or {"array": "", "rows": 0, "columns": 0, "lower": False, "done": []}
         stage = cls(
             str(event["stage"]),
             done=int(event.get("done", 0)),
             total=int(event.get("total", 0)),
             already=int(event.get("done", 0)),
             started=float(event["time"]),
-            array=found["array"],
-            rows_of_tiles=found["rows"],
-            columns_of_tiles=found["columns"],
-            lower=found["lower"],
         )
-        stage.tiles = dict.fromkeys(((i, j) for i, j in found["done"]), TileState.DONE)
+        found = event.get("map")
+        if found:
+            stage.array = found["array"]
+            stage.states = np.full((found["rows"], found["columns"]), TileState.PENDING, np.uint8)
+            if found["lower"]:
+                stage.states[np.triu_indices(found["rows"], 1, found["columns"])] = TileState.ABSENT
+            for i, j in found["done"]:
+                stage.states[i, j] = TileState.DONE
         return stage
 
     def finish(self, i: int, j: int) -> None:
         """A tile is there; one that was bad, or held by a worker that was lost, was computed again."""
-        again = (i, j) in self.lost or self.tiles.get((i, j)) in (TileState.BAD, TileState.AGAIN)
-        self.tiles[i, j] = TileState.AGAIN if again else TileState.DONE
+        if self.states is None:
+            return
+        again = (i, j) in self.lost or self.states[i, j] in (TileState.BAD, TileState.AGAIN)
+        self.states[i, j] = TileState.AGAIN if again else TileState.DONE
         self.lost.discard((i, j))
 
     def spoil(self, i: int, j: int) -> None:
         """A tile is damaged."""
-        self.tiles[i, j] = TileState.BAD
+        if self.states is not None:
+            self.states[i, j] = TileState.BAD
 
     def run(self, i: int, j: int, *, on: bool) -> None:
         """A worker takes a tile, or gives it up."""
-        state = self.tiles.get((i, j), TileState.PENDING)
-        if on and state == TileState.PENDING:
-            self.tiles[i, j] = TileState.RUNNING
-        elif not on and state == TileState.RUNNING:
-            del self.tiles[i, j]
+        before, after = (TileState.PENDING, TileState.RUNNING)[:: 1 if on else -1]
+        if self.states is not None and self.states[i, j] == before:
+            self.states[i, j] = after
 
-    def matrix(self, most: int = 512) -> npt.NDArray[np.uint8]:
+    def forget(self) -> None:
+        """Keep the counts of the map alone."""
+        self.counts, self.states = self.tile_counts(), None
+        self.lost.clear()
+
+    def tile_counts(self) -> Array:
+        """How many tiles are in each state."""
+        if self.counts is not None:
+            return self.counts
+        states = np.zeros(0, np.uint8) if self.states is None else self.states
+        return np.bincount(states.ravel(), minlength=len(TileState))
+
+    def matrix(self, most: int = 512) -> Array:
         """States, (rows, columns) uint8; blocks of tiles where there are more than ``most`` a side."""
-        rows, columns = self.rows_of_tiles, self.columns_of_tiles
-        states = np.full((rows, columns), TileState.PENDING, np.uint8)
-        if self.lower:
-            states[np.triu_indices(rows, 1, columns)] = TileState.ABSENT
-        for (i, j), state in list(self.tiles.items()):
-            if i < rows and j < columns:
-                states[i, j] = state
-        step = -(-max(rows, columns) // most) if max(rows, columns) > most else 1
+        states = np.zeros((0, 0), np.uint8) if self.states is None else self.states
+        step = -(-max(states.shape) // most) if max(states.shape) > most else 1
         if step == 1:
-            return states
-        padded = np.pad(states, [(0, -rows % step), (0, -columns % step)])
-        blocks = padded.reshape(padded.shape[0] // step, step, padded.shape[1] // step, step)
-        return np.asarray(blocks.max(axis=(1, 3)), np.uint8)
+            return states.copy()
+        padded = np.pad(states, [(0, -size % step) for size in states.shape])
+        rows, columns = padded.shape
+        blocks = padded.reshape(rows // step, step, columns // step, step)
+        return np.asarray(blocks.max(axis=(1, 3)))
 
     def summary(self, now: float) -> dict[str, Any]:
         """Figures as plain values."""
         end = self.ended or now
         seconds = max(end - self.started, 1e-9)
-        counts = np.bincount(self.matrix().ravel(), minlength=len(TileState))
+        counts = self.tile_counts()
         return {
             "stage": self.name,
             "array": self.array,
@@ -172,9 +183,9 @@ class RunView:
         """The stage that began last, unless it has ended."""
         return self.stages[-1] if self.stages and self.stages[-1].ended is None else None
 
-    def maps(self, most: int = 4) -> list[StageView]:
-        """The latest stages that make tiles."""
-        return [stage for stage in self.stages if stage.rows_of_tiles and stage.columns_of_tiles][-most:]
+    def maps(self) -> list[StageView]:
+        """The latest stages that make tiles, at most ``MAPS``."""
+        return [stage for stage in self.stages if stage.states is not None and stage.states.size]
 
     def document(self) -> dict[str, Any]:
         """The view as JSON-like values."""
@@ -211,6 +222,8 @@ class RunView:
 
     def _on_stage_start(self, event: Event) -> None:
         self.stages.append(StageView.of(event))
+        for old in self.maps()[:-MAPS]:
+            old.forget()
 
     def _on_tile(self, event: Event) -> None:
         stage = self._stage(event)
