@@ -21,8 +21,8 @@ from l3ae_dist.runtime.ray_session import ray_session
 REPEATS = 3
 USERS, PER_USER, D = 20_000, 20, 64
 # One and two workers of one BLAS thread each: the same n, and n^3 in proportion to the workers.
-STRONG, WEAK = 8192, {1: 6656, 2: 8192}
-TILE = 512
+STRONG, WEAK = 12_288, {1: 9728, 2: 12_288}
+TILE = 1024
 
 
 def job(n: int, cluster: str, workers: int, threads: int) -> dict[str, float]:

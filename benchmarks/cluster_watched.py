@@ -1,7 +1,7 @@
 """What it costs to be watched: the page on the dashboard, the events in the workspace, Dask's report.
 
-The seconds spent in the client and in the scheduler, which share a process on the local back end, are added
-up in one real fit; they are an upper bound, for the scheduler works while the workers do.
+The seconds spent in the run's thread and in the scheduler's plugin, which share a process on the local back
+end, are added up in one real fit; they are an upper bound, for the scheduler works while the workers do.
 """
 
 import shutil
@@ -47,7 +47,8 @@ def rows() -> list[dict[str, Any]]:
 
     spent: dict[str, float] = {}
     watched = [
-        (dashboard, "tell"), (dashboard.TilesPlugin, "transition"), (dashboard.TilesPlugin, "log_event"),
+        (dashboard.Teller, "__call__"),
+        (dashboard.TilesPlugin, "transition"), (dashboard.TilesPlugin, "log_event"),
         (event_store.EventStore, "append"), (event_store.EventStore, "finish"),
     ]  # fmt: skip
     folder = tempfile.mkdtemp(prefix="l3ae-watched-")

@@ -19,7 +19,7 @@ def shown_tiles(session: Any, events: EventLog) -> Iterator[None]:
     if not session.dashboard_url:
         yield
         return
-    from l3ae_dist.runtime.dashboard import SECONDS, show_tiles, tell
+    from l3ae_dist.runtime.dashboard import SECONDS, Teller, show_tiles
 
     try:
         page = show_tiles(session.client, session.dashboard_url)
@@ -28,7 +28,7 @@ def shown_tiles(session: Any, events: EventLog) -> Iterator[None]:
         yield
         return
     events({"kind": "log", "message": f"Tiles: {page}"})
-    end = events.follow(lambda new: tell(session.client, new), SECONDS)
+    end = events.follow(Teller(session.client), SECONDS)
     try:
         yield
     finally:

@@ -17,7 +17,6 @@ TOPIC = "l3ae"
 PAGE = "/l3ae"
 # Seconds between two batches of events.
 SECONDS = 1.0
-_PATIENCE = 5.0
 # Of a tile's event, what the view reads.
 _TILE = ("kind", "time", "stage", "array", "i", "j", "done", "total", "flops", "bytes")
 
@@ -69,12 +68,30 @@ def show_tiles(client: Any, dashboard_url: str) -> str:
     return dashboard_url.removesuffix("/status") + PAGE
 
 
-def tell(client: Any, events: list[dict[str, Any]]) -> None:
-    """Send a batch of events to the page; costs one small message to the scheduler, which may be lost."""
-    if client.status != "running":
-        return
-    slim = [{key: e[key] for key in _TILE} if e["kind"] == "tile" else e for e in events]
-    try:
-        client.sync(client.scheduler.log_event, topic=TOPIC, msg=slim, callback_timeout=_PATIENCE)
-    except Exception as error:  # a page that misses something must not end the run
-        _log.debug("the page was not told of %d events: %s", len(events), error)
+class Teller:
+    """Sends batches of events to the page in their order, without waiting for the scheduler to take them."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._waiting: list[dict[str, Any]] = []
+        self._sending = False
+
+    def __call__(self, events: list[dict[str, Any]]) -> None:
+        """Take a batch; called from the run's thread."""
+        slim = [{key: e[key] for key in _TILE} if e["kind"] == "tile" else e for e in events]
+        self._client.loop.add_callback(self._send, slim)
+
+    async def _send(self, events: list[dict[str, Any]]) -> None:
+        """Send what is waiting, one message at a time; runs in the client's event loop alone."""
+        self._waiting += events
+        if self._sending:
+            return
+        self._sending = True
+        try:
+            while self._waiting:
+                batch, self._waiting = self._waiting, []
+                await self._client.scheduler.log_event(topic=TOPIC, msg=batch)
+        except Exception as error:  # a page that misses something must not end the run
+            _log.debug("the page was not told: %s", error)
+        finally:
+            self._sending = False
