@@ -8,12 +8,14 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 TELL_SECONDS = 5.0
+# Ray's servers and agents are many and change slowly; a sample of them takes 15 ms of a core.
+RAY_SECONDS = 2.0
 GROUPS = ("workers", "scheduler", "client", "ray")
 _PSS = re.compile(rb"^Pss:\s+(\d+) kB", re.MULTILINE)
 _log = logging.getLogger(__name__)
@@ -44,7 +46,8 @@ class MemorySampler:
         For each of ``workers``, ``scheduler``, ``client``, ``ray`` (any subset): a function that
         returns the group's current process ids. It is called from the sampling thread.
     interval
-        Seconds between samples. One sample costs about a millisecond per process and GiB.
+        Seconds between samples, ``RAY_SECONDS`` for the group ``ray`` if that is longer. One sample costs
+        about a millisecond per process and GiB.
     elsewhere
         Bytes of each worker that is no process of this machine.
     tell
@@ -70,6 +73,7 @@ class MemorySampler:
         self._thread: threading.Thread | None = None
         self._tell = tell
         self._told = 0.0
+        self._now: dict[str, int] = {}
         self._peak = {"worker_max": 0, "workers_sum": 0, "scheduler": 0, "client": 0, "ray": 0}
         self._warned: set[str] = set()
 
@@ -101,9 +105,12 @@ class MemorySampler:
             self._thread = None
 
     def sample(self) -> None:
-        """Take one sample now."""
+        """Take one sample of every group now."""
+        self._sample(self._pids)
+
+    def _sample(self, groups: Iterable[str]) -> None:
         found: dict[str, int] = {}
-        for group in self._pids:
+        for group in groups:
             sizes = [process_bytes(pid) for pid in self._ask(group, self._pids[group])]
             if group == "workers":
                 sizes += self._ask("workers on other machines", self._elsewhere)
@@ -112,13 +119,18 @@ class MemorySampler:
                 found[group] = sum(sizes)
         for name, value in found.items():
             self._peak[name] = max(self._peak[name], value)
+        self._now |= found
         if self._tell is not None and time.monotonic() - self._told >= TELL_SECONDS:
             self._told = time.monotonic()
-            self._tell(found)
+            self._tell(dict(self._now))
 
     def _run(self) -> None:
+        often = [group for group in self._pids if group != "ray"]
+        asked = time.monotonic()
         while not self._stop.wait(self._interval):
-            self.sample()
+            seldom = time.monotonic() - asked >= RAY_SECONDS
+            asked = time.monotonic() if seldom else asked
+            self._sample(self._pids if seldom else often)
 
     def _ask(self, group: str, function: Callable[[], list[int]]) -> list[int]:
         try:
