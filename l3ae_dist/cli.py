@@ -47,6 +47,7 @@ WorkspaceOption = Annotated[str | None, typer.Option("--workspace", help="Path o
 Memory = Annotated[str | None, typer.Option("--memory-budget", help="Bytes per Dask worker, such as 2GiB.")]
 Workers = Annotated[int | None, typer.Option("--workers", help="Dask worker processes.")]
 Dtype = Annotated[str | None, typer.Option("--dtype", help="auto, float32 or float64.")]
+Insecure = Annotated[bool, typer.Option("--insecure", help="Allow tcp:// to a scheduler off this machine.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 
 
@@ -115,13 +116,14 @@ def _run(
 
 
 def _flags(
-    workspace: str | None, memory_budget: str | None, workers: int | None, dtype: str | None
+    workspace: str | None, memory_budget: str | None, workers: int | None, dtype: str | None, insecure: bool
 ) -> dict[str, Any]:
     return {
         "workspace": workspace,
         "memory_budget": memory_budget,
         "workers": workers,
         "dtype": dtype,
+        "insecure": insecure,
     }
 
 
@@ -134,10 +136,11 @@ def run(
     memory_budget: Memory = None,
     workers: Workers = None,
     dtype: Dtype = None,
+    insecure: Insecure = False,
     as_json: AsJson = False,
 ) -> None:
     """Run every stage of a configuration; what is complete is reused."""
-    flags = _flags(workspace, memory_budget, workers, dtype)
+    flags = _flags(workspace, memory_budget, workers, dtype, insecure)
     _run(config, settings, flags, until=None, as_json=as_json)
 
 
@@ -162,10 +165,11 @@ def fit(
     memory_budget: Memory = None,
     workers: Workers = None,
     dtype: Dtype = None,
+    insecure: Insecure = False,
     as_json: AsJson = False,
 ) -> None:
     """Run every stage up to the fitted model, without evaluating it."""
-    flags = _flags(workspace, memory_budget, workers, dtype)
+    flags = _flags(workspace, memory_budget, workers, dtype, insecure)
     _run(config, settings, flags, until="fit", as_json=as_json)
 
 
@@ -180,10 +184,11 @@ def evaluate(
     by: Annotated[
         list[str], typer.Option("--by", help="popularity (of items), activity (of users); repeatable.")
     ] = [],  # noqa: B006
+    insecure: Insecure = False,
     as_json: AsJson = False,
 ) -> None:
     """Evaluate the fitted models of a workspace on its validation and test splits."""
-    flags = _flags(workspace, memory_budget, workers, None)
+    flags = _flags(workspace, memory_budget, workers, None, insecure)
     groups = [f"evaluate.by=[{', '.join(by)}]"] if by else []
     chosen = build_config(config, [*settings, *groups], **flags)
     from l3ae_dist.pipeline import evaluate_workspace

@@ -129,6 +129,7 @@ def build_config(
     memory_budget: str | None = None,
     workers: int | None = None,
     dtype: str | None = None,
+    insecure: bool = False,
 ) -> "RunConfig":
     """The configuration from a YAML file (or a workspace with defaults) and the command line.
 
@@ -156,6 +157,7 @@ def build_config(
         "compute.memory_budget": memory_budget,
         "compute.workers": workers,
         "compute.dtype": dtype,
+        "compute.insecure": "true" if insecure else None,
     }
     overrides.update({key: value for key, value in flags.items() if value is not None})
     return load_config(target if is_file else None, overrides)

@@ -26,6 +26,9 @@ def sweep(
     ] = None,
     workers: Annotated[int | None, typer.Option("--workers", help="Dask worker processes.")] = None,
     dtype: Annotated[str | None, typer.Option("--dtype", help="auto, float32 or float64.")] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Allow tcp:// to a scheduler off this machine.")
+    ] = False,
     plot: Annotated[
         str | None, typer.Option("--plot", help="Write the plot (HTML) here too; the workspace has it.")
     ] = None,
@@ -33,7 +36,13 @@ def sweep(
 ) -> None:
     """Try a grid or random samples of regularisers, one factorisation per ridge, and keep the best L3AE."""
     chosen = build_config(
-        config, settings, workspace=workspace, memory_budget=memory_budget, workers=workers, dtype=dtype
+        config,
+        settings,
+        workspace=workspace,
+        memory_budget=memory_budget,
+        workers=workers,
+        dtype=dtype,
+        insecure=insecure,
     )
     from l3ae_dist.sweeps import sweep as run_sweep
 

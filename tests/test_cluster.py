@@ -11,7 +11,7 @@ import pytest
 from distributed import Client, LocalCluster
 
 from l3ae_dist.config import make_config
-from l3ae_dist.errors import ClusterError
+from l3ae_dist.errors import ClusterError, ConfigError
 from l3ae_dist.pipeline import run
 from l3ae_dist.runtime.cluster import existing_cluster, local_cluster
 from l3ae_dist.runtime.memory import MemorySampler
@@ -148,3 +148,18 @@ def test_processes_without_this_package_are_a_sentence(tmp_path, small_tables, w
             ClusterError, match=rf"the {without} tcp://127.* cannot import this package.*install"
         ):
             run(config, interactions=log, items=items, until="fit")
+
+
+@pytest.mark.parametrize("address", ["tcp://192.0.2.1:8786", "tcp://scheduler.example:8786"])
+def test_an_unencrypted_scheduler_off_this_machine_is_refused_before_anything_is_sent(address):
+    with pytest.raises(ConfigError, match=r"neither on this machine nor encrypted; use a tls:.*--insecure"):  # noqa: SIM117
+        with existing_cluster(address):
+            pass
+
+
+def test_the_command_line_allows_an_unencrypted_scheduler_on_request():
+    from l3ae_dist.cli_support import build_config
+
+    settings = ["compute.cluster=address", "compute.address=tcp://192.0.2.1:8786"]
+    assert not build_config("w", settings).compute.insecure
+    assert build_config("w", settings, insecure=True).compute.insecure

@@ -246,7 +246,7 @@ def existing_cluster(address: str, *, insecure: bool = False) -> Iterator[DaskSe
     if parts.scheme == "tcp" and parts.hostname not in ("127.0.0.1", "localhost", "::1") and not insecure:
         raise ConfigError(
             f"the scheduler {address} is neither on this machine nor encrypted; use a tls:// address "
-            "or allow it with compute.insecure = true."
+            "or allow it with --insecure (compute.insecure = true)."
         )
     try:
         client = Client(address, timeout="20s")
