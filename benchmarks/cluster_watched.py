@@ -1,7 +1,9 @@
 """What it costs to be watched: the page on the dashboard, the events in the workspace, Dask's report.
 
 The seconds spent in the run's thread and in the scheduler's plugin, which share a process on the local back
-end, are added up in one real fit; they are an upper bound, for the scheduler works while the workers do.
+end, are added up in one real fit, with tiles of the plan's choice: smaller tiles cost a larger share. The
+scheduler's seconds are those while workers compute. Packing the batches in the client's event loop is not
+counted; it waits for nobody.
 """
 
 import shutil

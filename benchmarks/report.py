@@ -4,12 +4,12 @@ import json
 import os
 import platform
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from l3ae_dist.runtime.versions import versions
+
 RESULTS = Path(__file__).parent / "results"
-PACKAGES = ("numpy", "scipy", "dask", "distributed", "zarr", "ray", "torch", "sentence-transformers")
 
 
 def machine() -> dict[str, Any]:
@@ -50,7 +50,7 @@ def publish(name: str, rows: list[dict[str, Any]], **details: Any) -> None:
     document = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine(),
-        "versions": {package: version(package) for package in PACKAGES},
+        "versions": versions(),
         "rows": rows,
         **details,
     }

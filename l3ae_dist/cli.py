@@ -9,6 +9,9 @@ from l3ae_dist.cli_cluster import app as cluster_app
 from l3ae_dist.cli_housekeeping import du, gc
 from l3ae_dist.cli_support import (
     EXIT_CODES,
+    AsJson,
+    Insecure,
+    WorkspaceArgument,
     build_config,
     call_with_ids,
     guarded,
@@ -39,7 +42,6 @@ app.add_typer(cluster_app, name="cluster")
 Target = Annotated[
     str, typer.Argument(metavar="CONFIG", help="YAML file, or a workspace to use with defaults.")
 ]
-WorkspaceArgument = Annotated[str, typer.Argument(metavar="WORKSPACE", help="Path or URL of the workspace.")]
 Settings = Annotated[
     list[str], typer.Option("--set", metavar="KEY=VALUE", help="Set any value, as in model.reg_x=-100.")
 ]
@@ -47,8 +49,6 @@ WorkspaceOption = Annotated[str | None, typer.Option("--workspace", help="Path o
 Memory = Annotated[str | None, typer.Option("--memory-budget", help="Bytes per Dask worker, such as 2GiB.")]
 Workers = Annotated[int | None, typer.Option("--workers", help="Dask worker processes.")]
 Dtype = Annotated[str | None, typer.Option("--dtype", help="auto, float32 or float64.")]
-Insecure = Annotated[bool, typer.Option("--insecure", help="Allow tcp:// to a scheduler off this machine.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 
 
 @app.callback()

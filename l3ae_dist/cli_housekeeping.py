@@ -4,14 +4,11 @@ from typing import Annotated
 
 import typer
 
-from l3ae_dist.cli_support import guarded, output_to_stderr, print_json
-
-Where = Annotated[str, typer.Argument(metavar="WORKSPACE", help="Path or URL of the workspace.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+from l3ae_dist.cli_support import AsJson, WorkspaceArgument, guarded, output_to_stderr, print_json
 
 
 @guarded
-def du(workspace: Where, as_json: AsJson = False) -> None:
+def du(workspace: WorkspaceArgument, as_json: AsJson = False) -> None:
     """Show what the arrays of a workspace take, by kind; reads no chunk."""
     from l3ae_dist.housekeeping import usage
 
@@ -40,7 +37,7 @@ def du(workspace: Where, as_json: AsJson = False) -> None:
 
 @guarded
 def gc(
-    workspace: Where,
+    workspace: WorkspaceArgument,
     keep_runs: Annotated[
         int, typer.Option(min=1, help="Models to keep: the current one, then the latest.")
     ] = 1,

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 
 import typer
 
@@ -33,6 +33,9 @@ EXIT_CODES = {
     8: "the Dask or Ray cluster failed",
     INTERRUPTED: "interrupted",
 }
+WorkspaceArgument = Annotated[str, typer.Argument(metavar="WORKSPACE", help="Path or URL of the workspace.")]
+Insecure = Annotated[bool, typer.Option("--insecure", help="Allow tcp:// to a scheduler off this machine.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 _debug = False
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from l3ae_dist.cli_support import build_config, guarded, print_json, run_with_progress
+from l3ae_dist.cli_support import AsJson, Insecure, build_config, guarded, print_json, run_with_progress
 
 _SHOWN_ROWS = 12
 
@@ -26,13 +26,11 @@ def sweep(
     ] = None,
     workers: Annotated[int | None, typer.Option("--workers", help="Dask worker processes.")] = None,
     dtype: Annotated[str | None, typer.Option("--dtype", help="auto, float32 or float64.")] = None,
-    insecure: Annotated[
-        bool, typer.Option("--insecure", help="Allow tcp:// to a scheduler off this machine.")
-    ] = False,
+    insecure: Insecure = False,
     plot: Annotated[
         str | None, typer.Option("--plot", help="Write the plot (HTML) here too; the workspace has it.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Try a grid or random samples of regularisers, one factorisation per ridge, and keep the best L3AE."""
     chosen = build_config(

@@ -4,17 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 from l3ae_dist.errors import StageMissingError
-from l3ae_dist.storage.chunks import ChunkArray
+from l3ae_dist.storage.chunks import ChunkArray, done_counts
 from l3ae_dist.storage.vectors import missing_array
 from l3ae_dist.storage.workspace import Workspace
-
-_MARKS = "meta/done"
-
-
-def marked_arrays(workspace: Workspace) -> list[str]:
-    """Paths of the arrays that have done-marks, sorted."""
-    keys = workspace.blobs.list(_MARKS)
-    return sorted({key.removeprefix(f"{_MARKS}/").rpartition("/")[0] for key in keys})
 
 
 def damaged_chunks(url: str, on_event: Callable[[dict[str, Any]], None]) -> tuple[int, list[dict[str, Any]]]:
@@ -25,7 +17,7 @@ def damaged_chunks(url: str, on_event: Callable[[dict[str, Any]], None]) -> tupl
     How many arrays were read, and ``{"array", "i", "j", "problem"}`` of each damaged chunk.
     """
     workspace = Workspace.open(url)
-    paths = marked_arrays(workspace)
+    paths = list(done_counts(workspace))
     damage = []
     on_event({"kind": "stage_start", "stage": "verify", "done": 0, "total": len(paths)})
     for count, path in enumerate(paths, start=1):

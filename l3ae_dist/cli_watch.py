@@ -6,15 +6,14 @@ from typing import Annotated, Any
 
 import typer
 
-from l3ae_dist.cli_support import guarded, print_json
+from l3ae_dist.cli_support import WorkspaceArgument, guarded, print_json
 
 MAP_ROWS = 24
-Where = Annotated[str, typer.Argument(metavar="WORKSPACE", help="Path or URL of the workspace.")]
 
 
 @guarded
 def watch(
-    workspace: Where,
+    workspace: WorkspaceArgument,
     once: Annotated[bool, typer.Option("--once", help="Show what is there and end.")] = False,
     interval: Annotated[float, typer.Option(min=0.2, help="Seconds between two looks.")] = 1.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and end.")] = False,

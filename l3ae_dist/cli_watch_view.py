@@ -13,23 +13,19 @@ from l3ae_dist.runtime.run_view import STATE_NAMES, RunView, StageView, TileStat
 from l3ae_dist.runtime.stage_progress import clock
 
 _MARKS = {  # a sign beside the colour, for eyes and terminals without it
-    "ABSENT": (" ", ""),
-    "DONE": ("■", "blue"),
-    "PENDING": ("·", "bright_black"),
-    "AGAIN": ("□", "cyan"),
-    "RUNNING": ("▸", "yellow"),
-    "BAD": ("✗", "bold red"),
+    TileState.ABSENT: (" ", ""),
+    TileState.DONE: ("■", "blue"),
+    TileState.PENDING: ("·", "bright_black"),
+    TileState.AGAIN: ("□", "cyan"),
+    TileState.RUNNING: ("▸", "yellow"),
+    TileState.BAD: ("✗", "bold red"),
 }
 
 
 def view_panel(view: RunView, most: int) -> Group:
     """A run's stages, the tiles of the latest one, memory and messages; maps of at most ``most`` rows."""
     now = time.time() if not view.outcome else view.seen
-    title = f"Run {view.run}: {view.outcome}" if view.run else "No run has begun yet"
-    current = view.current
-    if current is not None and not view.outcome:
-        left = current.time_left(now)
-        title = f"Run {view.run}: {current.name}{', ' + left if left else ''}"
+    title = view.headline(now) if view.run else "No run has begun yet"
     table = Table(title_justify="left")
     for heading in ("stage", "done", "time", "rate", "MB/s", "recomputed", "bad"):
         table.add_column(heading, justify="left" if heading == "stage" else "right")
@@ -63,10 +59,9 @@ def view_panel(view: RunView, most: int) -> Group:
 
 def _tile_text(stage: StageView, most: int) -> Text:
     text = Text()
-    names = [state.name for state in TileState]
     for line in stage.matrix(most):
         for state in line:
-            mark, style = _MARKS[names[state]]
+            mark, style = _MARKS[TileState(state)]
             text.append(f"{mark} ", style=style)
         text.append("\n")
     text.rstrip()
@@ -76,7 +71,7 @@ def _tile_text(stage: StageView, most: int) -> Text:
 def _legend() -> Text:
     text = Text()
     for state, name in STATE_NAMES.items():
-        mark, style = _MARKS[state.name]
+        mark, style = _MARKS[state]
         text.append(f"{mark} ", style=style)
         text.append(f"{name}   ")
     return text

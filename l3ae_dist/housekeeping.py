@@ -11,7 +11,7 @@ from l3ae_dist.model_document import MODEL_DOC
 from l3ae_dist.observe import REPORTS
 from l3ae_dist.runtime.event_store import EVENTS, Attempt, attempts, read_events
 from l3ae_dist.storage.blobs import LocalBlobs
-from l3ae_dist.storage.chunks import TRAILER, ChunkArray
+from l3ae_dist.storage.chunks import TRAILER, ChunkArray, done_counts
 from l3ae_dist.storage.lock import WorkspaceLock
 from l3ae_dist.storage.workspace import Workspace
 
@@ -206,12 +206,8 @@ def _old_events(workspace: Workspace, keep: int, unfinished: set[str]) -> list[s
 
 def array_bytes(workspace: Workspace) -> dict[str, dict[str, int]]:
     """Finished chunks and bytes of every array that has done-marks, by path."""
-    counts: dict[str, int] = {}
-    for key in workspace.blobs.list("meta/done"):
-        path = key.removeprefix("meta/done/").rpartition("/")[0]
-        counts[path] = counts.get(path, 0) + 1
     found = {}
-    for path, chunks in sorted(counts.items()):
+    for path, chunks in done_counts(workspace).items():
         try:
             size = ChunkArray.open(workspace, path).chunk_nbytes + TRAILER
         except StageMissingError:  # a run that goes on has just deleted it

@@ -3,7 +3,7 @@
 from typing import Any
 
 from l3ae_dist.errors import StageMissingError
-from l3ae_dist.storage.chunks import ChunkArray, is_lower
+from l3ae_dist.storage.chunks import ChunkArray, done_counts, is_lower
 from l3ae_dist.storage.lock import lock_holder
 from l3ae_dist.storage.workspace import Workspace
 
@@ -38,12 +38,8 @@ def _lock(workspace: Workspace) -> dict[str, Any] | None:
 
 
 def _array_progress(workspace: Workspace) -> dict[str, dict[str, int]]:
-    counts: dict[str, int] = {}
-    for key in workspace.blobs.list("meta/done"):
-        path = key.removeprefix("meta/done/").rsplit("/", 1)[0]
-        counts[path] = counts.get(path, 0) + 1
     progress = {}
-    for path, done in sorted(counts.items()):
+    for path, done in done_counts(workspace).items():
         try:
             grid = ChunkArray.open(workspace, path).grid
         except StageMissingError:  # a run that goes on has just deleted it

@@ -210,11 +210,16 @@ def test_a_worker_on_ray_over_its_limit_is_ended_and_says_so(on_ray):
         time.sleep(30)
 
     session, reported = on_ray
+    before = set(session.pids())
     future = session.client.submit(balloon, 600 * 2**20, pure=False)
     until(lambda: any("over its memory limit" in event.get("message", "") for event in reported))
     future.cancel(force=True)
     until(lambda: any(event["kind"] == "worker_lost" for event in reported))
     session.client.wait_for_workers(2, timeout=100)
+    until(lambda: len(session.pids()) == 2 and set(session.pids()) != before)
+    said = [event["message"] for event in reported if "over its memory limit" in event.get("message", "")]
+    ended_at = [int(text.split(" MiB")[0].split()[-1].replace(",", "")) for text in said]
+    assert min(ended_at) > 0.98 * 512 - 1  # the limit that it may reach
 
 
 def ray_is_idle():

@@ -125,14 +125,6 @@ def dask_processes(folder, without):
         yield json.loads(file.read_text())["address"]
 
 
-def run_on(address, where, small_tables, said):
-    log, items = small_tables
-    compute = {"cluster": "address", "address": address, "tile_size": 16, "dtype": "float64"}
-    config = make_config({"workspace": str(where), "model": {"name": "ease", "reg_x": 5}, "compute": compute})
-    return run(config, interactions=log, items=items, until="fit",
-               on_event=lambda e: said.append(e.get("message", "")))  # fmt: skip
-
-
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("without", ["scheduler", "worker"])
 def test_processes_without_this_package_are_a_sentence(tmp_path, small_tables, without):

@@ -92,6 +92,8 @@ def test_head_and_tail_are_the_library_on_restricted_judgements(case):
     result = evaluate_top(top, truth, popularity, KS)
     head = head_items(popularity)
     parts = {"head": head, "tail": np.setdiff1d(np.arange(N), head)}
+    assert set(result) >= set(parts)
+    assert min(len(items) for items in parts.values()) > 0
     for k in KS:
         for part, items in parts.items():
             for ours in ("recall", "ndcg"):

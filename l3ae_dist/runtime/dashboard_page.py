@@ -48,10 +48,9 @@ class TileMap:
 
     def show(self, stage: StageView) -> None:
         """Draw the tiles of a stage."""
-        states = stage.matrix()
         if stage.states is None:
             return
-        rows, columns = stage.states.shape
+        states, (rows, columns) = stage.matrix(), stage.states.shape
         self.source.data = {"image": [states], "dw": [columns], "dh": [rows]}
         self.figure.title.text = f"{stage.name}: {stage.done:,} of {stage.total:,} tasks"
         self.figure.x_range.update(start=0, end=columns)
@@ -83,17 +82,9 @@ def head_html(view: RunView) -> str:
     """Which run, how it stands, and what the colours mean."""
     if not view.run:
         return f"{_STYLE}<div class='l3ae'><h1>l3ae_dist</h1>No run has begun on this cluster.</div>"
-    current = view.current
-    if view.outcome:
-        state = view.outcome
-    elif current is None:
-        state = "between two stages"
-    else:
-        left = current.time_left(time.time())
-        state = f"{current.name}{', ' + left if left else ''}"
     legend = "".join(f"<i style='background:{COLOURS[s]}'></i>{name}" for s, name in STATE_NAMES.items())
     return (
-        f"{_STYLE}<div class='l3ae'><h1>Run {html.escape(view.run)}: {html.escape(state)}</h1>"
+        f"{_STYLE}<div class='l3ae'><h1>{html.escape(view.headline(time.time()))}</h1>"
         f"<div>Tiles:{legend}</div></div>"
     )
 

@@ -4,16 +4,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self, TextIO
+from typing import Self, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from l3ae_dist.runtime.events import Event
 from l3ae_dist.runtime.stage_progress import StageProgress
 
 LINE_SECONDS = 5.0
-Event = dict[str, Any]
 
 
 @dataclass

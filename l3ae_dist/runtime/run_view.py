@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from l3ae_dist.runtime.events import Event
 from l3ae_dist.runtime.stage_progress import StageProgress
 
-Event = dict[str, Any]
 Array = npt.NDArray[Any]
 MESSAGES = 6
 MAPS = 4
@@ -94,7 +94,9 @@ class StageView(StageProgress):
     def run(self, i: int, j: int, *, on: bool) -> None:
         """A worker takes a tile, or gives it up."""
         before, after = (TileState.PENDING, TileState.RUNNING)[:: 1 if on else -1]
-        if self.states is not None and self.states[i, j] == before:
+        if self.states is None or i >= self.states.shape[0] or j >= self.states.shape[1]:
+            return  # another run of the same scheduler may use the name
+        if self.states[i, j] == before:
             self.states[i, j] = after
 
     def forget(self) -> None:
@@ -182,6 +184,16 @@ class RunView:
     def current(self) -> StageView | None:
         """The stage that began last, unless it has ended."""
         return self.stages[-1] if self.stages and self.stages[-1].ended is None else None
+
+    def headline(self, now: float) -> str:
+        """Which run, and how it stands."""
+        if self.outcome:
+            state = self.outcome
+        elif self.current is None:
+            state = "between two stages"
+        else:
+            state = ", ".join(part for part in (self.current.name, self.current.time_left(now)) if part)
+        return f"Run {self.run}: {state}"
 
     def maps(self) -> list[StageView]:
         """The latest stages that make tiles, at most ``MAPS``."""

@@ -2,9 +2,8 @@
 
 import time
 from dataclasses import dataclass, field
-from typing import Any
 
-Event = dict[str, Any]
+from l3ae_dist.runtime.events import Event
 
 
 @dataclass

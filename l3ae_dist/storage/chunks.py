@@ -10,6 +10,7 @@ import contextlib
 import json
 import struct
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,7 @@ Array = npt.NDArray[Any]
 TRAILER = 4
 # Names of the arrays whose upper triangle is zero and has no chunks.
 _TRIANGULAR = ("L", "Linv")
+_MARKS = "meta/done"
 BAD = "meta/bad"
 """Below it, an object for every chunk that some read has found damaged."""
 
@@ -312,7 +314,7 @@ class ChunkArray:
 
     @property
     def _mark_prefix(self) -> str:
-        return f"meta/done/{self.path}"
+        return f"{_MARKS}/{self.path}"
 
     def _mark_key(self, mark: ChunkMark) -> str:
         return f"{self._mark_prefix}/{mark.i}.{mark.j}.{mark.crc:08x}"
@@ -348,6 +350,12 @@ def _read_chunk(url: str, path: str, i: int, j: int, upper: str) -> Array:
     if j > i and upper == "zero":
         return np.zeros(array.valid_shape(i, j), array.dtype)
     return array.read(i, j)
+
+
+def done_counts(workspace: Workspace) -> dict[str, int]:
+    """How many finished chunks every array has, by path in order; from one listing of the done-marks."""
+    keys = (key.removeprefix(f"{_MARKS}/") for key in workspace.blobs.list(_MARKS))
+    return dict(sorted(Counter(key.rpartition("/")[0] for key in keys).items()))
 
 
 def is_lower(path: str, grid: tuple[int, int]) -> bool:

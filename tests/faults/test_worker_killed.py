@@ -69,6 +69,9 @@ def test_a_worker_that_is_killed_twice_within_seconds_comes_back_twice(cluster):
 
     killed = kill_first()
     time.sleep(killed + 14.7 - time.monotonic())
-    kill_first()
+    again = kill_first()
     time.sleep(killed + 17 - time.monotonic())
     client.wait_for_workers(2, timeout=60)
+    assert again < killed + 17
+    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    assert sorted(worker["name"] for worker in workers) == [0, 1]
