@@ -6,7 +6,7 @@ for another would turn cyclic access into no hits at all. A panel displaces tile
 panels, then the second class.
 """
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable
 from typing import Generic, TypeVar
 
 V = TypeVar("V")
@@ -27,8 +27,8 @@ class TileCache(Generic[V]):
         self.limit = limit
         self.used = 0
         self._group: dict[Hashable, Group] = {}
-        # the keys of each group in the order they came, with value and size
-        self._members: dict[Group, dict[Hashable, tuple[V, int]]] = {}
+        # for each stage the panels, and of each the keys in the order they came, with value and size
+        self._members: dict[str, dict[object, dict[Hashable, tuple[V, int]]]] = {}
 
     def __contains__(self, key: Hashable) -> bool:
         return key in self._group
@@ -41,7 +41,7 @@ class TileCache(Generic[V]):
         group = self._group.get(key)
         if group is None:
             return None
-        value, size = self._members[group][key]
+        value, size = self._members[group[0]][group[1]][key]
         wanted = (stage or group[0], panel or group[1])
         if wanted != group:
             self._take_out(key)
@@ -50,12 +50,11 @@ class TileCache(Generic[V]):
 
     def put(self, key: Hashable, value: V, size: int, stage: str, panel: object) -> tuple[bool, list[V]]:
         """Keep a tile if there is room for it; whether it is kept, and what had to go."""
-        gone = []
-        for group in self._displaced_by(stage, panel):
-            while self.used + size > self.limit and group in self._members:
-                gone.append(self._take_out(next(iter(self._members[group]))))
+        gone: list[V] = []
         if self.used + size > self.limit:
-            return False, gone
+            gone = self._make_room(size, stage, panel)
+            if self.used + size > self.limit:
+                return False, gone
         if key in self._group:
             gone.append(self._take_out(key))
         self._put_in(key, (stage, panel), value, size)
@@ -66,24 +65,36 @@ class TileCache(Generic[V]):
         self.limit = limit
         return [self._take_out(key) for key in list(self._group)] if self.used > limit else []
 
-    def _displaced_by(self, stage: str, panel: object) -> Iterator[Group]:
+    def _make_room(self, size: int, stage: str, panel: object) -> list[V]:
+        gone = []
+        for group in self._displaced_by(stage, panel):
+            for key in list(self._members[group[0]][group[1]]):
+                gone.append(self._take_out(key))
+                if self.used + size <= self.limit:
+                    return gone
+        return gone
+
+    def _displaced_by(self, stage: str, panel: object) -> list[Group]:
         """Groups that a newcomer may displace, the least useful first."""
-        groups = list(self._members)
-        yield from (group for group in groups if group[0] != stage)
-        if panel is not None:
-            yield from (group for group in groups if group[0] == stage and group[1] not in (None, panel))
-            yield from (group for group in groups if group == (stage, None))
+        found = [(other, old) for other, panels in self._members.items() if other != stage for old in panels]
+        if panel is not None and stage in self._members:
+            panels = self._members[stage]
+            found += [(stage, old) for old in panels if old is not None and old != panel]
+            found += [(stage, None)] if None in panels else []
+        return found
 
     def _put_in(self, key: Hashable, group: Group, value: V, size: int) -> None:
         self._group[key] = group
-        self._members.setdefault(group, {})[key] = (value, size)
+        self._members.setdefault(group[0], {}).setdefault(group[1], {})[key] = (value, size)
         self.used += size
 
     def _take_out(self, key: Hashable) -> V:
-        group = self._group.pop(key)
-        members = self._members[group]
-        value, size = members.pop(key)
-        if not members:
-            del self._members[group]
+        stage, panel = self._group.pop(key)
+        panels = self._members[stage]
+        value, size = panels[panel].pop(key)
+        if not panels[panel]:
+            del panels[panel]
+        if not panels:
+            del self._members[stage]
         self.used -= size
         return value
