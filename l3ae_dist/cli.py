@@ -7,6 +7,7 @@ import typer
 from l3ae_dist.cli_append import append
 from l3ae_dist.cli_cluster import app as cluster_app
 from l3ae_dist.cli_housekeeping import du, gc
+from l3ae_dist.cli_plan import calibrate, plan, simulate
 from l3ae_dist.cli_support import (
     EXIT_CODES,
     AsJson,
@@ -359,6 +360,9 @@ def verify(workspace: WorkspaceArgument, as_json: AsJson = False) -> None:
         raise typer.Exit(DamagedTileError.exit_code)
 
 
+app.command()(plan)
+app.command()(calibrate)
+app.command()(simulate)
 app.command()(append)
 app.command()(sweep)
 app.command()(watch)

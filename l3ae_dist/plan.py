@@ -275,8 +275,8 @@ def make_plan(
 def tiles_read(count: int, workers: int, cached: int) -> float:
     """Tiles that a stage of ``count`` tiles a side reads: start tiles, operands, and panels once a worker.
 
-    The tasks of a column (or row) k read k tiles that are their own, and the k of the panel, of which a worker
-    keeps as many as its cache holds. A cache that holds the whole triangle reads it once.
+    The tasks of a column (or row) k read k tiles that are their own, and the k of the panel, of which a
+    worker keeps as many as its cache holds. A cache that holds the whole triangle reads it once.
     """
     total = 0.0
     for k in range(count):

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from statistics import median
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import psutil
@@ -22,7 +23,7 @@ from l3ae_dist.forecast.measure import (
 )
 from l3ae_dist.forecast.rates import CALIBRATION_DOC, Rates
 from l3ae_dist.forecast.texts import measure_texts
-from l3ae_dist.forecast.trial import trial_overlap
+from l3ae_dist.forecast.trial import SCRATCH, trial_overlap
 from l3ae_dist.graphs.gram import GramTask
 from l3ae_dist.graphs.tasks import TileRef
 from l3ae_dist.plan import INTERPRETER_BYTES, MAX_TILE
@@ -43,7 +44,6 @@ _HELD = 8
 # Small and large tiles of the storage measurement, and how many of each.
 _STORED = {128: 24, 2048: 8}
 _TASKS, _ROUND_TRIPS = 240, 16
-_SCRATCH = "calibration"
 AnySession = DaskSession | InProcess
 
 
@@ -53,7 +53,7 @@ def calibrate(config: RunConfig, *, texts: bool = True, on_event: OnEvent = lamb
     Parameters
     ----------
     config
-        Cluster, workers, dtype and encoder; its workspace is made if it is not there, and its storage measured.
+        Cluster, workers, dtype and encoder; the workspace, whose storage is measured, is made where missing.
     texts
         Whether to embed some texts too, which loads the encoder.
     on_event
@@ -70,7 +70,7 @@ def calibrate(config: RunConfig, *, texts: bool = True, on_event: OnEvent = lamb
             with open_cluster(config.compute, on_event) as session:
                 rates = measure_cluster(config, session, workspace, on_event)
         finally:
-            workspace.delete(_SCRATCH)
+            workspace.delete(SCRATCH)
         if texts and config.model.uses == "embeddings" and config.data.embeddings is None:
             _say(on_event, f"embedding with {config.encoder.model}")
             rate = measure_texts(config.encoder, config.compute.cluster, config.compute.gpus_per_actor)
@@ -109,8 +109,7 @@ def measure_cluster(config: RunConfig, session: AnySession, workspace: Workspace
         copy_bytes_s=median(copies),
         task_seconds=task_seconds,
         latency_seconds=latency,
-        pair_rate=median(one["pair_rate"] for one in sparse),
-        score_flops=median(one["score_flops"] for one in sparse),
+        **{name: median(one[name] for one in sparse) for name in sparse[0]},
         upload_bytes_s=upload[0],
         **measured,
     )
@@ -149,7 +148,7 @@ def store_rates(session: AnySession, workspace: Workspace) -> dict[str, float]:
     count = len(_addresses(session))
     seconds: dict[tuple[int, int], list[dict[str, float]]] = {}
     for tile, columns in _STORED.items():
-        path = f"{_SCRATCH}/store-{tile}"
+        path = f"{SCRATCH}/store-{tile}-{uuid4().hex}"
         shape, chunks = (count * tile, columns * tile), (tile, tile)
         ChunkArray.create(workspace, path, shape=shape, chunks=chunks, dtype="float32")
         for workers in {1, count}:

@@ -20,9 +20,12 @@ from l3ae_dist.graphs.execute import ARITHMETIC, process_kernels
 from l3ae_dist.graphs.tasks import kernel_flops
 from l3ae_dist.linalg.kernels import Kernels
 from l3ae_dist.linalg.sparse_gram import gram_block
+from l3ae_dist.ranking import top_k
 from l3ae_dist.storage.tile_reader import READ_THREADS
 
 Array = npt.NDArray[Any]
+# Items kept of each user.
+_RANKED = 50
 # Applied in a row, so that what begins and ends a measurement is small beside it.
 _IN_A_ROW = 2
 
@@ -127,7 +130,7 @@ def measure_store(url: str, path: str, count: int, row: int, start: float) -> di
 
 
 def measure_sparse(tile: int, start: float) -> dict[str, float]:
-    """Rates of the sparse products: pairs a second into a Gram tile, flops a second of scoring."""
+    """Pairs a second into a Gram tile, flops a second of scoring, scores a second that are ranked."""
     users, each = 20_000, 12
     random = np.random.default_rng(0)
     rows = np.repeat(np.arange(users), each)
@@ -142,7 +145,10 @@ def measure_sparse(tile: int, start: float) -> dict[str, float]:
     with ARITHMETIC:
         gram = _median_seconds(lambda: gram_block(block, by_row, "float32"), 3)
         score = _median_seconds(lambda: some @ dense, 3)
-    return {"pair_rate": pairs / gram, "score_flops": 2.0 * some.nnz * tile / score}
+        values = some @ dense
+        rank = _median_seconds(lambda: top_k(values.copy(), _RANKED, seen=some), 3)
+    flops = 2.0 * some.nnz * tile
+    return {"pair_rate": pairs / gram, "score_flops": flops / score, "rank_rate": values.size / rank}
 
 
 def measure_upload(tile: int, start: float) -> float | None:

@@ -60,7 +60,9 @@ class Rates(BaseModel):
     pair_rate: float = Field(default=1e8, gt=0)
     """Products of two interactions of one user that a worker adds to a Gram tile in a second."""
     score_flops: float = Field(default=1e9, gt=0)
-    """Flops a second of a worker that scores: sparse histories times a tile."""
+    """Flops a second of a worker that multiplies sparse histories with a tile."""
+    rank_rate: float = Field(default=3e7, gt=0)
+    """Scores a second of which a worker keeps the best of each user."""
     texts_per_second: float | None = Field(default=None, gt=0)
     """Texts a second of one embedding actor; None when it was not measured."""
     encoder: str = ""

@@ -20,6 +20,8 @@ from l3ae_dist.graphs.tasks import Graph, TileRef, TileTask
 from l3ae_dist.runtime.window import SubmissionWindow
 from l3ae_dist.storage.tile_cache import TileCache
 
+# What has been simulated and then run (benchmarks/results/simulator.json); all else is extrapolated.
+VALIDATED_WORKERS, VALIDATED_ITEMS, VALIDATED_TILES = 2, 13_824, (640, 1536)
 # Tasks in flight for each worker, as DaskExecutor has them.
 PER_WORKER = STAGED + 1
 
@@ -95,6 +97,19 @@ class _Worker:
     def load(self) -> int:
         """Tasks it was given and has not told of."""
         return len(self.queue) + len(self.held)
+
+
+def outside_validation(workers: int, items: int, tile: int) -> str | None:
+    """What of a simulation lies beyond the cases that were run for comparison, in words; None for nothing."""
+    low, high = VALIDATED_TILES
+    beyond = []
+    if workers > VALIDATED_WORKERS:
+        beyond.append(f"{workers:,} workers (validated to {VALIDATED_WORKERS})")
+    if items > VALIDATED_ITEMS:
+        beyond.append(f"{items:,} items (to {VALIDATED_ITEMS:,})")
+    if not low <= tile <= high:
+        beyond.append(f"tiles of {tile:,} ({low:,} to {high:,})")
+    return "beyond the validated range: " + ", ".join(beyond) if beyond else None
 
 
 class Simulation:

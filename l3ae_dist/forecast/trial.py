@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,8 @@ from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.workspace import Workspace
 
 Array = npt.NDArray[Any]
+# Where the arrays of a calibration are, while it lasts.
+SCRATCH = "calibration"
 RANK = 64
 # Tiles a side of a trial.
 _SIDE = 6
@@ -35,7 +38,8 @@ def trial_overlap(
 ) -> float:
     """Seconds that the kernels of a trial should take by their rates, over those that they took."""
     grid = TileGrid(_SIDE * tile, tile)
-    path = f"calibration/trial-{tile}"
+    # workers keep what they know of an array, and its tiles, by its name
+    path = f"{SCRATCH}/trial-{uuid4().hex}"
     found = trial(session, workspace, path, grid, dtype, rates.workers)
     workspace.delete(path)
     times = TaskTimes(
