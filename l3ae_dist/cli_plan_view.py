@@ -140,7 +140,7 @@ def print_simulation(console: Console, found: SimulatedSolve) -> None:
     _say(
         console,
         "chain: the longest run of tasks that wait for each other; compute and stall: shares of the workers' "
-        "time in kernels, and waiting for tiles between them; client: share of its time busy; failed: workers lost",
+        "time in kernels, and waiting for tiles; client: share of its time busy; failed: workers lost",
     )
     if again:
         _say(console, f"{again:,} tasks were begun again after failures")

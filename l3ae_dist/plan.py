@@ -275,14 +275,15 @@ def make_plan(
 def tiles_read(count: int, workers: int, cached: int) -> float:
     """Tiles that a stage of ``count`` tiles a side reads: start tiles, operands, and panels once a worker.
 
-    The tasks of a column (or row) k read k tiles that are their own, and the k of the panel, of which a
-    worker keeps as many as its cache holds. A cache that holds the whole triangle reads it once.
+    The tasks of a column (or row) k read k tiles that are their own (but the one on the diagonal), and the k
+    of the panel, of which a worker keeps as many as its cache holds. A cache that holds the whole triangle
+    reads it once.
     """
     total = 0.0
     for k in range(count):
         tasks = count - k
         held = min(k, cached)
-        total += tasks * (1 + k + (k - held)) + held * min(workers, tasks)
+        total += tasks * (1 + k - held) + (tasks - 1) * k + held * min(workers, tasks)
     whole = count * (count + 1) / 2
     return min(total, 2 * whole * workers) if cached >= whole else total
 

@@ -92,6 +92,7 @@ class _Worker:
     held: dict[TileRef, TileTask] = field(default_factory=dict)
     arithmetic: deque[tuple[TileTask, float]] = field(default_factory=deque)
     computing: bool = False
+    streams: float = 0.0  # its transfers now; one that computes counts in part
 
     @property
     def load(self) -> int:
@@ -243,7 +244,7 @@ class _Stage:
             worker.held[task.target] = task
             size = 0.0 if task.start in worker.cache else self._times.tile_bytes
             self._total.bytes_read += size
-            self._transfer(number, size, self._read(size), self._loaded, task)
+            self._transfer(number, self._read(number, size), self._loaded, task)
 
     def _loaded(self, number: int, task: TileTask) -> None:
         self._workers[number].arithmetic.append((task, self._now))
@@ -256,23 +257,25 @@ class _Stage:
             return
         worker.computing = True
         task, loaded = worker.arithmetic.popleft()
-        done = self._times.arithmetic(task, worker.cache, self._read, loaded, self._now, worker.slow)
+        done = self._times.arithmetic(
+            task, worker.cache, lambda size: self._read(number, size), loaded, self._now, worker.slow
+        )
         total, length = self._total, max(done.end - self._now, 1e-9)
         total.bytes_read += done.bytes_read
         total.computing += done.computed
         total.reading += done.stalled
         share = min(1.0, done.reading / length)
-        self._streams += share
+        self._stream(worker, share)
         life = worker.life
 
         def end() -> None:
-            self._streams -= share
+            self._stream(worker, -share)
             if worker.life != life:
                 return
             worker.computing = False
             size = self._times.tile_bytes
             total.bytes_written += size
-            self._transfer(number, size, self._write(size), self._written, task)
+            self._transfer(number, self._write(number, size), self._written, task)
             self._compute(number)
 
         self._at(length, end)
@@ -291,29 +294,36 @@ class _Stage:
     # storage
 
     def _transfer(
-        self, number: int, size: float, seconds: float, then: Callable[[int, TileTask], None], task: TileTask
+        self, number: int, seconds: float, then: Callable[[int, TileTask], None], task: TileTask
     ) -> None:
-        self._streams += 1
         worker, life = self._workers[number], self._workers[number].life
+        self._stream(worker, 1)
 
         def end() -> None:
-            self._streams -= 1
+            self._stream(worker, -1)
             if worker.life == life:
                 then(number, task)
 
         self._at(seconds, end)
 
-    def _read(self, size: float) -> float:
-        rates = self._rates
-        return rates.read_seconds + self._moving(size, rates.read_bytes_s, rates.shared_read_bytes_s)
+    def _stream(self, worker: _Worker, share: float) -> None:
+        worker.streams += share
+        self._streams += share
 
-    def _write(self, size: float) -> float:
+    def _read(self, number: int, size: float) -> float:
         rates = self._rates
-        return rates.write_seconds + self._moving(size, rates.write_bytes_s, rates.shared_write_bytes_s)
+        moving = self._moving(number, size, rates.read_bytes_s, rates.shared_read_bytes_s)
+        return rates.read_seconds + moving
 
-    def _moving(self, size: float, own: float, shared: float) -> float:
-        """Seconds at the worker's own bandwidth, or at its part of what all share."""
-        return size / min(own, self._cluster.network_bytes_s, shared / max(1.0, self._streams))
+    def _write(self, number: int, size: float) -> float:
+        rates = self._rates
+        moving = self._moving(number, size, rates.write_bytes_s, rates.shared_write_bytes_s)
+        return rates.write_seconds + moving
+
+    def _moving(self, number: int, size: float, own: float, shared: float) -> float:
+        """Seconds at this transfer's part of what the worker, its network and the storage carry."""
+        mine = min(own, self._cluster.network_bytes_s) / max(1.0, self._workers[number].streams + 1)
+        return size / min(mine, shared / max(1.0, self._streams + 1))
 
     # failures
 
