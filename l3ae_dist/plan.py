@@ -104,7 +104,7 @@ def choose_tile(n: int, itemsize: int, memory_budget: int, workers: int, *, gpu:
     memory_budget
         Bytes per worker.
     workers
-        Worker processes; with several, at least six tiles per side each keep them all busy.
+        Worker processes; with several, :func:`tiles_for` them on each side keep them all busy.
     gpu
         Whether workers compute on a GPU, which takes host memory too.
 
@@ -143,13 +143,18 @@ def tile_limits(
             f"the memory budget of {_mib(memory_budget)} per worker is too small: "
             f"at least {_mib(needed)} is needed."
         )
-    busy = -(-n // (6 * workers if workers > 1 else 4))
+    busy = -(-n // tiles_for(workers))
     return {
         "memory": side,
         "workers": max(512, -(-busy // _STEP) * _STEP),
         "largest": MAX_TILE,
         "items": n,
     }
+
+
+def tiles_for(workers: int) -> int:
+    """Tiles a side that keep so many workers busy: six for each of a few, one for each of many (simulated)."""
+    return 4 if workers == 1 else min(6 * workers, max(24, workers))
 
 
 def _even(n: int, side: int) -> int:

@@ -314,7 +314,8 @@ def test_a_disk_that_is_too_small_is_refused_with_what_is_needed():
 
 def test_the_tile_and_why_it_was_chosen():
     assert planned(tile_size=2048).tile_reason == "as configured"
-    assert "six a side" in planned().tile_reason
+    assert "the largest that kernels gain from" in planned().tile_reason
+    assert "keep all workers busy" in planned(workers=256, memory_budget="64GiB").tile_reason
     assert "memory budget" in planned(workers=2, memory_budget="1GiB", size=FEW).tile_reason
     small = {"items": 3000, "users": 100, "interactions": 10_000, "dim": 10}
     assert planned(workers=1, size=small).plan.grid.tile <= 3000
@@ -370,11 +371,11 @@ def test_plan_needs_no_data_and_explains_itself():
     done = call("plan", *SIZES, *CLUSTER, "--explain")
     assert done.exit_code == 0, done.stderr
     assert "1,000,000 items, 100,000,000 users, 5,000,000,000 interactions" in done.stdout
-    assert "tiles: T = ceil(n / b) = ceil(1,000,000 / 2,688) = 373 a side" in done.stdout
+    assert "tiles: T = ceil(n / b) = ceil(1,000,000 / 4,096) = 245 a side" in done.stdout
     assert "n^3 / 3 = 3.333e+17 flops on 64 workers" in done.stdout
     assert "Rates are assumed" in done.stdout
     found = json.loads(call("plan", *SIZES, *CLUSTER, "--json").stdout)
-    assert (found["tile"], found["workers"], found["estimated"]) == (2688, 64, True)
+    assert (found["tile"], found["workers"], found["estimated"]) == (4096, 64, True)
     assert found["rates"]["assumed"] is True
 
 

@@ -24,7 +24,7 @@ _WORTH = 0.85
 _LARGEST_BUDGET = 2**46
 _REASONS = {
     "memory": "the largest whose operands fit the memory budget",
-    "workers": "small enough to give every worker tiles (six a side for each)",
+    "workers": "small enough to keep all workers busy",
     "largest": "the largest that kernels gain from",
     "items": "all items fit one tile",
     "given": "as configured",

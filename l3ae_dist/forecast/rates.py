@@ -131,13 +131,16 @@ def _assumed(gemm32: float, gemm64: float) -> dict[str, dict[str, dict[int, floa
 
 ASSUMED_CPU = Rates(
     assumed=True,
-    source="assumed: one core of a server of 2023 (60 GFLOP/s in float32), storage at 1 GB/s a worker",
+    source="assumed: one core of a server of 2023 (60 GFLOP/s in float32), storage at 2 GB/s a worker "
+    "and 100 GB/s in all",
     gflops=_assumed(60.0, 30.0),
     overlap={1024: 0.9},
-    read_bytes_s=1e9,
-    shared_read_bytes_s=2e10,
-    write_bytes_s=5e8,
-    shared_write_bytes_s=1e10,
+    read_seconds=0.02,
+    read_bytes_s=2e9,
+    shared_read_bytes_s=1e11,
+    write_seconds=0.03,
+    write_bytes_s=1e9,
+    shared_write_bytes_s=5e10,
     texts_per_second=100.0,
     encoder="minilm",
 )
@@ -145,15 +148,17 @@ ASSUMED_CPU = Rates(
 
 ASSUMED_GPU = Rates(
     assumed=True,
-    source="assumed: a data-centre GPU (45 TFLOP/s in float32 and float64), storage at 2 GB/s a worker, "
-    "PCIe at 20 GB/s",
+    source="assumed: a data-centre GPU (45 TFLOP/s in float32 and float64), storage at 2 GB/s a worker "
+    "and 100 GB/s in all, PCIe at 20 GB/s",
     device="cuda",
     gflops=_assumed(45e3, 45e3),
     overlap={1024: 0.9},
+    read_seconds=0.02,
     read_bytes_s=2e9,
-    shared_read_bytes_s=4e10,
+    shared_read_bytes_s=1e11,
+    write_seconds=0.03,
     write_bytes_s=1e9,
-    shared_write_bytes_s=2e10,
+    shared_write_bytes_s=5e10,
     texts_per_second=300.0,
     encoder="a model of 7 to 8 billion parameters",
     upload_bytes_s=2e10,
