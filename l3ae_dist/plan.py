@@ -153,7 +153,7 @@ def tile_limits(
 
 
 def tiles_for(workers: int) -> int:
-    """Tiles a side that keep so many workers busy: six for each of a few, one for each of many (simulated)."""
+    """Tiles a side that keep so many workers busy: six for each of a few, one for each of many."""
     return 4 if workers == 1 else min(6 * workers, max(24, workers))
 
 
