@@ -42,8 +42,9 @@ def per_user(top: Array, truth: sparse.csr_matrix, name: str) -> Array:
     top, truth
         Top lists (users, K) and held-out items (users, n).
     name
-        ``recall@k`` (hits / |test|), ``truncated_recall@k`` (hits / min(k, |test|)), ``ndcg@k``
-        (binary gains, ideal over min(k, |test|); Jarvelin, Kekalainen 2002), ``hit_rate@k``, ``mrr@k``.
+        ``recall@k`` (hits over held-out items), ``truncated_recall@k`` (hits over k, or over the held-out
+        items where they are fewer), ``ndcg@k`` (binary gains, the ideal over as many; Jarvelin, Kekalainen
+        2002), ``hit_rate@k``, ``mrr@k``.
 
     Returns
     -------
