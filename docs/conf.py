@@ -19,6 +19,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "docstrings",
     "generated",
+    "included",
     "mathml",
     "offline",
 ]
