@@ -45,7 +45,7 @@ bench-cluster: $(VENV)/.installed-test  ## the back ends against each other, and
 
 docs: $(VENV)/.installed-test  ## build the documentation, warnings are errors, and run its examples
 	$(BIN)/python -m sphinx -q -W --keep-going -E -b html docs docs/_build/html
-	$(BIN)/pytest --doctest-modules --doctest-glob='*.md' -q --durations=0 l3ae_dist docs
+	$(BIN)/pytest --doctest-modules --doctest-glob='*.md' -q l3ae_dist docs/*.md docs/decisions/*.md
 	@echo "open docs/_build/html/index.html"
 
 clean:  ## remove caches and the demo's workspace; the environment stays
