@@ -46,6 +46,8 @@ autodoc_preserve_defaults = True
 napoleon_google_docstring = False
 napoleon_use_rtype = False
 
+toc_object_entries_show_parents = "hide"
+
 html_theme = "furo"
 html_title = "l3ae_dist"
 html_static_path = ["_static"]

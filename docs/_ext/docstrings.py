@@ -1,7 +1,8 @@
 """Docstrings of this package as Sphinx reads them.
 
 A *Returns* section here is a sentence, not a list of types. It is taken out before napoleon takes its
-lines apart, and put back as one field, in front of what is raised.
+lines apart, and put back as one field, in front of what is raised. A role that names a class or function
+without its module finds it wherever it is documented.
 """
 
 import re
@@ -11,6 +12,7 @@ from sphinx.application import Sphinx
 
 _RULE = re.compile(r"-{3,}$")
 _AFTER = re.compile(r":raises|\.\. rubric::|>>>")
+_SHORT = re.compile(r"(:(?:class|func|meth|attr|data):`)(?=[A-Za-z_])(?!l3ae_dist\.)")
 _taken: dict[str, list[str]] = {}
 
 
@@ -28,6 +30,7 @@ def without_returns(lines: list[str]) -> tuple[list[str], list[str]]:
 
 def take_out(_app: Sphinx, _what: str, name: str, _object: Any, _options: Any, lines: list[str]) -> None:
     """Before napoleon."""
+    lines[:] = [_SHORT.sub(r"\1.", line) for line in lines]
     lines[:], _taken[name] = without_returns(lines)
 
 

@@ -227,8 +227,9 @@ def command_line() -> str:
     out = ["## Options of every command", "", "They stand before the command: `l3ae-dist --debug run ...`.", ""]
     out += ["```{program} l3ae-dist", "```", "", *_parameters(root)]
     for name, command in commands():
-        pieces = " ".join(_usage(parameter) for parameter in command.params if _shown(parameter))
-        out += [f"## {name}", "", f"```{{program}} {name}", "```", "", f"    {name} {pieces}".rstrip(), ""]
+        pieces = [_usage(parameter) for parameter in command.params if _needed(parameter)]
+        usage = " ".join([name, *pieces, "[OPTIONS]"])
+        out += [f"## {name}", "", f"```{{program}} {name}", "```", "", f"    {usage}", ""]
         out += [_markdown(inspect.cleandoc(command.help or "")), "", *_parameters(command)]
     return "\n".join(out)
 
@@ -237,12 +238,15 @@ def _shown(parameter: Any) -> bool:
     return not getattr(parameter, "hidden", False) and "--help" not in parameter.opts
 
 
+def _needed(parameter: Any) -> bool:
+    return _shown(parameter) and (parameter.required or parameter.param_type_name == "argument")
+
+
 def _usage(parameter: Any) -> str:
     if parameter.param_type_name == "argument":
         name = _placeholder(parameter)
         return name if parameter.required or name.startswith("[") else f"[{name}]"
-    text = f"{max(parameter.opts, key=len)}{_value(parameter)}"
-    return text if parameter.required else f"[{text}]" + ("..." if parameter.multiple else "")
+    return f"{max(parameter.opts, key=len)}{_value(parameter)}"
 
 
 def _placeholder(parameter: Any) -> str:
