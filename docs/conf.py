@@ -10,7 +10,7 @@ from l3ae_dist import __version__  # noqa: E402
 
 project = "l3ae_dist"
 release = version = __version__
-copyright = "the l3ae_dist developers, Apache-2.0"  # noqa: A001
+copyright = "the l3ae_dist developers, Apache-2.0"
 language = "en_GB"
 
 extensions = [

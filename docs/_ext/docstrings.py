@@ -6,9 +6,10 @@ without its module finds it wherever it is documented.
 """
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sphinx.application import Sphinx
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 _RULE = re.compile(r"-{3,}$")
 _AFTER = re.compile(r":raises|\.\. rubric::|>>>")
@@ -24,17 +25,21 @@ def without_returns(lines: list[str]) -> tuple[list[str], list[str]]:
         return lines, []
     stop = next((at for at in range(start + 2, len(lines)) if ruled[at]), len(lines))
     text = "\n".join(lines[start + 2 : stop]).strip("\n").split("\n")
-    field = [f":returns: {text[0].strip()}", *(f"    {line}" if line.strip() else "" for line in text[1:]), ""]
+    field = [
+        f":returns: {text[0].strip()}",
+        *(f"    {line}" if line.strip() else "" for line in text[1:]),
+        "",
+    ]
     return lines[:start] + lines[stop:], field
 
 
-def take_out(_app: Sphinx, _what: str, name: str, _object: Any, _options: Any, lines: list[str]) -> None:
+def take_out(_app: "Sphinx", _what: str, name: str, _object: Any, _options: Any, lines: list[str]) -> None:
     """Before napoleon."""
     lines[:] = [_SHORT.sub(r"\1.", line) for line in lines]
     lines[:], _taken[name] = without_returns(lines)
 
 
-def put_back(_app: Sphinx, _what: str, name: str, _object: Any, _options: Any, lines: list[str]) -> None:
+def put_back(_app: "Sphinx", _what: str, name: str, _object: Any, _options: Any, lines: list[str]) -> None:
     """After napoleon."""
     field = _taken.pop(name, [])
     if not field:
@@ -44,7 +49,7 @@ def put_back(_app: Sphinx, _what: str, name: str, _object: Any, _options: Any, l
     lines[at:at] = [*before, *field]
 
 
-def setup(app: Sphinx) -> dict[str, Any]:
+def setup(app: "Sphinx") -> dict[str, Any]:
     """Around napoleon, whose priority is 500."""
     app.connect("autodoc-process-docstring", take_out, priority=400)
     app.connect("autodoc-process-docstring", put_back, priority=600)

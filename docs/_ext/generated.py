@@ -11,19 +11,21 @@ import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 import typer
 import yaml
 from pydantic import BaseModel, BeforeValidator
 from pydantic.fields import FieldInfo
-from sphinx.application import Sphinx
 
 import l3ae_dist
 from l3ae_dist import errors
 from l3ae_dist.cli import app as cli
 from l3ae_dist.cli_support import EXIT_CODES
 from l3ae_dist.config import ENVIRONMENT_PREFIX, RunConfig, parse_bytes
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 _LIMITS = {"gt": "greater than", "ge": "at least", "lt": "less than", "le": "at most"}
 _NAMES = {bool: "true or false", int: "integer", float: "number", str: "text", Any: "anything"}
@@ -224,7 +226,12 @@ def _commands(name: str, command: Any) -> Iterator[tuple[str, Any]]:
 def command_line() -> str:
     """A heading for each command, an entry for each argument and option, and the exit codes."""
     root = typer.main.get_command(cli)
-    out = ["## Options of every command", "", "They stand before the command: `l3ae-dist --debug run ...`.", ""]
+    out = [
+        "## Options of every command",
+        "",
+        "They stand before the command: `l3ae-dist --debug run ...`.",
+        "",
+    ]
     out += ["```{program} l3ae-dist", "```", "", *_parameters(root)]
     for name, command in commands():
         pieces = [_usage(parameter) for parameter in command.params if _needed(parameter)]
@@ -325,7 +332,7 @@ MARKERS: Mapping[str, Callable[[], str]] = {
 }
 
 
-def fill(_app: Sphinx, _page: str, source: list[str]) -> None:
+def fill(_app: "Sphinx", _page: str, source: list[str]) -> None:
     """Put the generated text in the place of its marker."""
     for name, make in MARKERS.items():
         marker = f"<!-- generated: {name} -->"
@@ -333,7 +340,7 @@ def fill(_app: Sphinx, _page: str, source: list[str]) -> None:
             source[0] = source[0].replace(marker, make())
 
 
-def setup(app: Sphinx) -> dict[str, Any]:
+def setup(app: "Sphinx") -> dict[str, Any]:
     """Fill the markers as pages are read."""
     app.connect("source-read", fill)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -2,10 +2,10 @@
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sphinx.application import Sphinx
-from sphinx.util import logging
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 _LOADS = re.compile(
     r"""<(?:script|img|iframe|source|video|audio)\b[^>]*\bsrc\s*=\s*["']?(?:https?:)?//"""
@@ -13,7 +13,6 @@ _LOADS = re.compile(
     r"""|@import\s+(?:url\()?["']?(?:https?:)?//|\burl\(["']?(?:https?:)?//""",
     re.IGNORECASE,
 )
-_log = logging.getLogger(__name__)
 
 
 def from_elsewhere(text: str) -> list[str]:
@@ -21,17 +20,20 @@ def from_elsewhere(text: str) -> list[str]:
     return [found.group() for found in _LOADS.finditer(text)]
 
 
-def check(app: Sphinx, failure: Exception | None) -> None:
+def check(app: "Sphinx", failure: Exception | None) -> None:
     """Look through everything that was built."""
+    from sphinx.util import logging
+
+    log = logging.getLogger(__name__)
     if failure is not None or app.builder.format != "html":
         return
     for path in sorted(Path(app.outdir).rglob("*")):
         if path.suffix in (".html", ".css"):
             for load in from_elsewhere(path.read_text(encoding="utf-8")):
-                _log.warning("%s loads from the network: %s", path.name, load, type="offline")
+                log.warning("%s loads from the network: %s", path.name, load, type="offline")
 
 
-def setup(app: Sphinx) -> dict[str, Any]:
+def setup(app: "Sphinx") -> dict[str, Any]:
     """Check when everything is written."""
     app.connect("build-finished", check)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
