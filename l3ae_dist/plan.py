@@ -115,6 +115,9 @@ def choose_tile(n: int, itemsize: int, memory_budget: int, workers: int, *, gpu:
     ------
     BudgetError
         When not even the smallest tile fits.
+
+    >>> choose_tile(100_000, 4, memory_budget=2 * 2**30, workers=1)
+    3456
     """
     process, pinned = _process_bytes(gpu), PINNED_TILES if gpu else 0
     free = max(memory_budget - process - _MARGIN, 0) / itemsize
