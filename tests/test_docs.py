@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 from xml.etree import ElementTree
 
+import pandas as pd
 import pytest
 import typer
 import yaml
@@ -227,3 +228,23 @@ def test_configurations_are_valid(path):
     for language, text in code_of(path):
         if language == "yaml":
             make_config({"workspace": "./workspace", **yaml.safe_load(text)})
+
+
+@pytest.mark.parametrize("path", PAGES, ids=names_of)
+def test_python_on_pages_compiles(path):
+    for language, text in code_of(path):
+        if language == "python" and ">>>" not in text:  # examples with a prompt are run by make docs
+            compile(text, str(path), "exec")
+
+
+def test_the_tables_of_the_quickstart_are_what_its_configuration_reads(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    blocks = code_of(ROOT / "docs" / "quickstart.md")
+    exec(next(text for language, text in blocks if language == "python"), {})
+    config = make_config(yaml.safe_load(next(text for language, text in blocks if language == "yaml")))
+    options = config.data.options
+    log, items = (pd.read_parquet(source) for source in (config.data.interactions, config.data.items))
+    assert {options.user_column, options.item_column} <= set(log)
+    assert {options.catalog_id_column, options.title_column, *options.text_columns} <= set(items)
+    assert set(log[options.item_column]) <= set(items[options.catalog_id_column])
+    assert len(items) == 640
