@@ -285,7 +285,12 @@ def similar(
 
 @app.command()
 @guarded
-def explain(workspace: WorkspaceArgument, user: str, item: str, as_json: AsJson = False) -> None:
+def explain(
+    workspace: WorkspaceArgument,
+    user: Annotated[str, typer.Argument(metavar="USER", help="A known user's id.")],
+    item: Annotated[str, typer.Argument(metavar="ITEM", help="The item's id.")],
+    as_json: AsJson = False,
+) -> None:
     """Split a user's score of an item over the user's history, collaborative and semantic."""
     from l3ae_dist.model import load_model
 

@@ -116,6 +116,9 @@ def choose_tile(n: int, itemsize: int, memory_budget: int, workers: int, *, gpu:
     ------
     BudgetError
         When not even the smallest tile fits.
+
+    >>> choose_tile(100_000, 4, memory_budget=2 * 2**30, workers=1)
+    3456
     """
     return _even(n, min(tile_limits(n, itemsize, memory_budget, workers, gpu=gpu).values()))
 
