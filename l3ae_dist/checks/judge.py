@@ -244,7 +244,7 @@ def clock(node: str, ahead: float, uncertain: float, *, what: str = "clock") -> 
     """
     distance = max(0.0, abs(ahead) - uncertain)
     side = "ahead of" if ahead > 0 else "behind"
-    text = f"{abs(ahead):.2f} s {side} this machine's, known to {uncertain:.2f} s"
+    text = f"{abs(ahead):.2f} s {side} this machine's, give or take {uncertain:.2g} s"
     advice = "let every machine take its time from NTP: the lock of the workspace compares times"
     if distance > SKEW_PROBLEM:
         return Check(what, "problem", text, advice, node)

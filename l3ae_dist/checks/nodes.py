@@ -66,7 +66,7 @@ def cluster_rows(
                 ]
             seconds = time.perf_counter() - started
             if options.cluster == "ray":
-                rows.append(ray_judgement(HERE, resources(started, private=_private_ray())))
+                rows.append(ray_judgement(HERE, resources(time.perf_counter(), private=_private_ray())))
             nodes = _nodes(session)
             rows.append(_dask_row(options, nodes, seconds))
             for check in _every_node(options, session, nodes, here, (place, token), encoder):

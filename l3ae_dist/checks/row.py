@@ -1,5 +1,6 @@
 """One row of the doctor's table."""
 
+import textwrap
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -9,6 +10,9 @@ from l3ae_dist.errors import ClusterError, L3AEError, WorkspaceError
 Status = Literal["ok", "warning", "problem"]
 # Where all problems are of one kind, the exit code says which.
 _CODES = {"store": WorkspaceError.exit_code, "cluster": ClusterError.exit_code}
+
+# Errors of other packages may be pages long.
+_LONGEST = 400
 
 
 @dataclass(frozen=True)
@@ -53,4 +57,4 @@ def of_error(name: str, error: BaseException, *, node: str, kind: Literal["store
     found, _, advice = " ".join(text.split()).rstrip(".").rpartition("; ")
     if not found:
         found, advice = advice, ""
-    return Check(name, "problem", found, advice, node, kind)
+    return Check(name, "problem", textwrap.shorten(found, _LONGEST, placeholder=" ..."), advice, node, kind)
