@@ -307,7 +307,7 @@ def refuse_secrets(url: str, what: str) -> None:
         )
 
 
-def open_blobs(url: str | Path, *, durable: bool = False, patience: float = 60.0) -> Blobs:
+def open_blobs(url: str | Path, *, durable: bool = False, patience: float | None = None) -> Blobs:
     """Open a root by path or URL (``file``, ``s3``, ``gs``, ``az``).
 
     Parameters
@@ -317,7 +317,7 @@ def open_blobs(url: str | Path, *, durable: bool = False, patience: float = 60.0
     durable
         As for :class:`LocalBlobs`.
     patience
-        Seconds for which requests to an object store that does not answer are repeated.
+        Seconds for which requests to an object store that does not answer are repeated; 60 when None.
 
     Raises
     ------

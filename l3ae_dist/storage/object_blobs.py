@@ -10,6 +10,9 @@ from l3ae_dist.storage.blobs import Buffer
 if TYPE_CHECKING:
     from zarr.abc.store import Store
 
+# A store that does not answer for so long ends the run; what was written is kept.
+_RETRY: Any = {"max_retries": 8, "retry_timeout": timedelta(seconds=60)}
+
 
 class ObjectBlobs:
     """The :class:`~l3ae_dist.storage.blobs.Blobs` operations on a bucket; a write is a single PUT.
@@ -19,16 +22,16 @@ class ObjectBlobs:
     url
         Bucket and prefix.
     patience
-        A store that does not answer for so many seconds ends the run; what was written is kept.
+        Seconds for which requests that are not answered are repeated; 60 when None.
     """
 
     concurrency = 32
 
-    def __init__(self, url: str, *, patience: float = 60.0) -> None:
+    def __init__(self, url: str, *, patience: float | None = None) -> None:
         from obstore.store import from_url
 
         self.url = url.rstrip("/")
-        retry: Any = {"max_retries": 8, "retry_timeout": timedelta(seconds=patience)}
+        retry = _RETRY if patience is None else {**_RETRY, "retry_timeout": timedelta(seconds=patience)}
         try:
             self._store: Any = from_url(self.url, retry_config=retry)
         except Exception as error:
