@@ -31,7 +31,7 @@ class ObjectBlobs:
         from obstore.store import from_url
 
         self.url = url.rstrip("/")
-        retry = _RETRY if patience is None else {**_RETRY, "retry_timeout": timedelta(seconds=patience)}
+        retry: Any = _RETRY if patience is None else {**_RETRY, "retry_timeout": timedelta(seconds=patience)}
         try:
             self._store: Any = from_url(self.url, retry_config=retry)
         except Exception as error:
