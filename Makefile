@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INPUTS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults lint types parity bench-engine bench-books bench-model bench-cluster clean
+.PHONY: help demo test faults lint types parity bench-engine bench-books bench-model bench-cluster bench-once clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ bench-model: $(VENV)/.installed-test  ## sweep, cold start, export, serving
 
 bench-cluster: $(VENV)/.installed-test  ## the back ends against each other, and 1 and 2 workers (minutes)
 	$(BIN)/python benchmarks/cluster.py
+
+bench-once: $(VENV)/.installed-test  ## every benchmark in asv's form once; counts of tasks and bytes must be the expected ones
+	$(BIN)/pytest benchmarks/test_once.py -q
 
 clean:  ## remove caches and the demo's workspace; the environment stays
 	rm -rf demo-workspace build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
