@@ -44,7 +44,7 @@ bench-cluster: $(VENV)/.installed-test  ## the back ends against each other, and
 	$(BIN)/python benchmarks/cluster.py
 
 bench-once: $(VENV)/.installed-test  ## every benchmark in asv's form once; counts of tasks and bytes must be the expected ones
-	$(BIN)/pytest benchmarks/test_once.py -q
+	OPENBLAS_NUM_THREADS=1 $(BIN)/pytest benchmarks/test_once.py -q
 
 clean:  ## remove caches and the demo's workspace; the environment stays
 	rm -rf demo-workspace build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
