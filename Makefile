@@ -7,7 +7,8 @@ BIN := $(VENV)/bin
 INPUTS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults lint types parity bench-engine bench-books bench-model bench-cluster bench-once clean
+.PHONY: help demo test faults lint types parity bench-engine bench-books bench-model bench-cluster bench-scaling \
+  bench-once figures clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,8 +44,14 @@ bench-model: $(VENV)/.installed-test  ## sweep, cold start, export, serving
 bench-cluster: $(VENV)/.installed-test  ## the back ends against each other, and 1 and 2 workers (minutes)
 	$(BIN)/python benchmarks/cluster.py
 
+bench-scaling: $(VENV)/.installed-test  ## strong and weak scaling over 1 and 2 workers (minutes)
+	$(BIN)/python benchmarks/scaling/strong_weak.py
+
+figures: $(VENV)/.installed-demo $(VENV)/.installed-test  ## measure every figure of the README and write its tables (hours)
+	$(BIN)/python benchmarks/figures.py
+
 bench-once: $(VENV)/.installed-test  ## every benchmark in asv's form once; counts of tasks and bytes must be the expected ones
-	OPENBLAS_NUM_THREADS=1 $(BIN)/pytest benchmarks/test_once.py -q
+	OPENBLAS_NUM_THREADS=1 $(BIN)/pytest benchmarks -q
 
 clean:  ## remove caches and the demo's workspace; the environment stays
 	rm -rf demo-workspace build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
