@@ -54,7 +54,7 @@ bench-once: $(VENV)/.installed-test  ## every benchmark in asv's form once; coun
 	OPENBLAS_NUM_THREADS=1 $(BIN)/pytest benchmarks -q
 
 clean:  ## remove caches and the demo's workspace; the environment stays
-	rm -rf demo-workspace build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf demo-workspace benchmarks/.asv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find l3ae_dist tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # torch comes first and alone, so that a CPU build is taken where one is offered
