@@ -7,7 +7,8 @@ BIN := $(VENV)/bin
 INPUTS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults lint types parity bench-engine bench-books bench-model bench-cluster bench-scaling plan-check docs clean
+.PHONY: help demo test faults lint types parity bench-engine bench-books bench-model bench-cluster bench-scaling \
+  bench-once plan-check figures docs clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,9 +47,16 @@ bench-cluster: $(VENV)/.installed-test  ## the back ends against each other, and
 plan-check: $(VENV)/.installed-test  ## plan a million items in under five seconds, and refuse what cannot run
 	$(BIN)/python benchmarks/plan_check.py
 
-bench-scaling: $(VENV)/.installed-test  ## the simulator against real runs, then a million items simulated (long)
+bench-scaling: $(VENV)/.installed-test  ## strong and weak scaling, the simulator against real runs, a million items simulated (long)
+	$(BIN)/python benchmarks/scaling/strong_weak.py
 	$(BIN)/python benchmarks/scaling/simulator.py
 	$(BIN)/python benchmarks/scaling/million.py
+
+bench-once: $(VENV)/.installed-test  ## every benchmark in asv's form once; counts of tasks and bytes must be the expected ones
+	OPENBLAS_NUM_THREADS=1 $(BIN)/pytest benchmarks -q
+
+figures: $(VENV)/.installed-demo $(VENV)/.installed-test  ## measure every figure of the README and write its tables (hours)
+	$(BIN)/python benchmarks/figures.py
 
 docs: $(VENV)/.installed-test  ## build the documentation, warnings are errors, and run its examples
 	$(BIN)/python -m sphinx -q -W --keep-going -E -b html docs docs/_build/html
@@ -56,7 +64,7 @@ docs: $(VENV)/.installed-test  ## build the documentation, warnings are errors, 
 	@echo "open docs/_build/html/index.html"
 
 clean:  ## remove caches and the demo's workspace; the environment stays
-	rm -rf demo-workspace build dist docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf demo-workspace benchmarks/.asv build dist docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find l3ae_dist tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # torch comes first and alone, so that a CPU build is taken where one is offered

@@ -13,10 +13,11 @@ from typing import Any
 import cluster_backends
 import cluster_watched
 import store_rates
-from report import RESULTS, publish
+from report import publish, results_folder
 
 PARTS: dict[str, Callable[[], list[dict[str, Any]]]] = {
     "backends": cluster_backends.rows,
+    "scaling": cluster_backends.scaling_rows,
     "stores": store_rates.rows,
     "watched": cluster_watched.rows,
 }
@@ -26,7 +27,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", help=f"comma-separated parts of {', '.join(PARTS)}")
     chosen = parser.parse_args().only
-    path = RESULTS / "cluster.json"
+    path = results_folder() / "cluster.json"
     kept: dict[str, Any] = json.loads(path.read_text())["parts"] if chosen and path.exists() else {}
     for name in chosen.split(",") if chosen else PARTS:
         started = time.perf_counter()

@@ -19,8 +19,15 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from report import RESULTS, publish, row
-from scaling_profile import KINDS, kernel_rate, makespan, overlapping_groups, shares, tile_events
+from report import publish, results_folder, row
+from scaling.scaling_profile import (
+    KINDS,
+    kernel_rate,
+    makespan,
+    overlapping_groups,
+    shares,
+    tile_events,
+)
 from scipy import sparse
 from tile_solve import GIB, MIB, Solved, dask_solve, tile_solve
 
@@ -384,7 +391,7 @@ def previous_parts() -> Details:
 
     The document's ``one_run`` tells whether all parts were measured by one command.
     """
-    path = RESULTS / "engine.json"
+    path = results_folder() / "engine.json"
     found: Details = json.loads(path.read_text())["parts"] if path.exists() else {}
     return found
 

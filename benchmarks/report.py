@@ -1,15 +1,37 @@
-"""What every benchmark prints and writes: figures, their peer, the machine and the versions."""
+"""What every benchmark prints and writes: figures, their peer, the machine and the versions.
 
+``python benchmarks/report.py NAME`` prints a result as a table, ``--write`` puts today's tables between the
+marks of README.md (``<!-- figures: NAME -->`` to ``<!-- end -->``), and ``--check`` tells which differ.
+Results lie in ``benchmarks/results``, or where ``L3AE_BENCHMARK_RESULTS`` says.
+"""
+
+import argparse
 import json
 import os
 import platform
+import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from l3ae_dist.runtime.versions import versions
 
-RESULTS = Path(__file__).parent / "results"
+README = Path(__file__).parents[1] / "README.md"
+_BLOCK = re.compile(r"(<!-- figures: ([a-z]+) -->\n)(.*?)(\n<!-- end -->)", re.DOTALL)
+
+
+def results_folder() -> Path:
+    """Where results are written and read."""
+    folder = Path(os.environ.get("L3AE_BENCHMARK_RESULTS") or Path(__file__).parent / "results")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def result(name: str) -> dict[str, Any]:
+    """A benchmark's last result."""
+    found: dict[str, Any] = json.loads((results_folder() / f"{name}.json").read_text())
+    return found
 
 
 def machine() -> dict[str, Any]:
@@ -54,8 +76,7 @@ def publish(name: str, rows: list[dict[str, Any]], **details: Any) -> None:
         "rows": rows,
         **details,
     }
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(json.dumps(document, indent=1, default=str) + "\n")
+    (results_folder() / f"{name}.json").write_text(json.dumps(document, indent=1, default=str) + "\n")
     print(f"{name}: {document['machine']}")
     for line in rows:
         peer = "" if line["peer"] is None else f"  peer {line['peer']:.4g}  ratio {line['ratio']:.3f}"
@@ -65,19 +86,129 @@ def publish(name: str, rows: list[dict[str, Any]], **details: Any) -> None:
 
 
 def markdown(name: str) -> str:
-    """The rows of a result as the table of the README."""
-    document = json.loads((RESULTS / f"{name}.json").read_text())
-    lines = ["| what | ours | peer | ratio | target | |", "|---|---|---|---|---|---|"]
+    """The rows of a result as a table."""
+    document = result(name)
+    lines = [
+        _measured(document),
+        "",
+        "| what | ours | peer | ratio | target | |",
+        "|---|---|---|---|---|---|",
+    ]
     for line in document["rows"]:
         met = {None: "", True: "met", False: "**not met**"}[line["met"]]
         cells = [f"{line['ours']:.4g} {line['unit']}".strip()]
         cells += ["" if line[key] is None else f"{line[key]:.4g}" for key in ("peer", "ratio", "target")]
         lines.append(f"| {line['name']} | {' | '.join(cells)} | {met} |")
-    return f"{document['date']}, {document['machine']}\n" + "\n".join(lines)
+    return "\n".join(lines)
+
+
+def _measured(*documents: dict[str, Any]) -> str:
+    dates = sorted({document["date"][:10] for document in documents})
+    machines = {
+        (d["machine"]["cores"], d["machine"]["memory_gib"], d["machine"]["python"]) for d in documents
+    }
+    where = "; ".join(f"{cores} cores, {memory:g} GiB, Python {python}" for cores, memory, python in machines)
+    return f"Measured on {' and '.join(dates)}: {where}."
+
+
+def main_job() -> str:
+    """The table of the main job, of the results ``books`` and ``demo``."""
+    books, demo = result("books"), result("demo")
+    of, demo_of = ({line["name"]: line for line in found["rows"]} for found in (books, demo))
+    n = books["plan"]["items"]
+    budget = books["plan"]["memory_budget"] / 2**30
+
+    def ours(name: str) -> float:
+        return float(of[name]["ours"])
+
+    score, lift = of["L3AE test ndcg@20"], demo["lift"]
+    tuned = demo_of["test NDCG@20 of L3AE, against tuned EASE"]
+    share = "peak memory of the worker"
+    rows = [
+        (f"Amazon Books, {n:,} items (dense float32 matrix: {4 * n * n / 1e9:.1f} GB), {budget:g} GiB budget "
+         "per worker: embed, fit, evaluate", f"{ours('wall time, embedding included'):.1f} min",
+         "`make bench-books`"),
+        ("peak memory of its worker / projected / budget",
+         f"{ours(share):.2f} / {ours('projected peak'):.2f} / {budget:.2f} GiB", ""),
+        ("factor + invert, counted as n^3", f"{ours('factor + invert'):.0f} GFLOP/s", ""),
+        ("bytes read / written by the tile stages",
+         f"{ours('bytes read by the tile stages'):.0f} / {ours('bytes written'):.0f} GiB", ""),
+        ("relative residual on random probes / tolerance",
+         f"{ours('relative residual'):.1e} / {of['relative residual']['target']:.1e}", ""),
+        ("test NDCG@20, L3AE / EASE at the same ridge", f"{score['ours']:.4f} / {score['peer']:.4f}", ""),
+        (f"MovieLens demo, {demo['items']:,} items: embed, tune 2 models, evaluate",
+         f"{demo_of['the demo, everything made']['ours']:.0f} s", "`make demo`"),
+        ("its test NDCG@20, L3AE / tuned EASE", f"{tuned['ours']:.4f} / {tuned['peer']:.4f}", ""),
+        (f"lift, with 95 % paired bootstrap interval over {lift['users']:.0f} users",
+         f"{_percent(lift['lift'])} % ({_percent(lift['lift_low'])} to {_percent(lift['lift_high'])})", ""),
+        ("a second `make demo`, everything complete",
+         f"{demo_of['the demo again, everything complete']['ours']:.1f} s", "`make demo`"),
+        ("metrics of the published code, all models and both data sets",
+         "equal, see [the tests](tests/test_parity.py)", "`make test parity`"),
+    ]  # fmt: skip
+    lines = [_measured(books, demo), "", "| what | figure | command |", "|---|---|---|"]
+    return "\n".join(lines + [f"| {' | '.join(cells)} |" for cells in rows])
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:+.1f}"
+
+
+def suites() -> str:
+    """The table of the result ``tests``."""
+    document = result("tests")
+    lines = [_measured(document), "", "| command | passed | minutes |", "|---|---|---|"]
+    for command, found in document["suites"].items():
+        cells = [f"`{command}`", f"{found['passed']:,}", f"{found['seconds'] / 60:.1f}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+TABLES: dict[str, Callable[[], str]] = {"main": main_job, "tests": suites}
+
+
+def table(name: str) -> str | None:
+    """The table of a mark in README.md; None while a result that it needs is not there."""
+    try:
+        return TABLES[name]() if name in TABLES else markdown(name)
+    except FileNotFoundError:
+        return None
+
+
+def stale(text: str) -> list[str]:
+    """Names of the marked tables that are not those of the results; without a result nothing is said."""
+    return [m[2] for m in _BLOCK.finditer(text) if (found := table(m[2])) is not None and found != m[3]]
+
+
+def renewed(text: str) -> str:
+    """The text with the tables of the results between its marks."""
+    return _BLOCK.sub(lambda m: f"{m[1]}{table(m[2]) or m[3]}{m[4]}", text)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", help="results to print, main or tests")
+    parser.add_argument("--write", action="store_true", help="put the tables into README.md")
+    parser.add_argument("--check", action="store_true", help="end with 1 when a table of README.md differs")
+    given = parser.parse_args()
+    for name in given.names:
+        print(table(name) or f"{name} is not measured")
+    text = README.read_text()
+    if given.write:
+        README.write_text(renewed(text))
+    if given.check:
+        names = stale(text)
+        unmeasured = [m[2] for m in _BLOCK.finditer(text) if table(m[2]) is None]
+        for name in unmeasured:
+            print(f"the table {name} of README.md has no result yet; make figures measures it")
+        for name in names:
+            print(
+                f"the table {name} of README.md is not its result's; run python benchmarks/report.py --write"
+            )
+        raise SystemExit(bool(names))
 
 
 if __name__ == "__main__":
-    import sys
-
-    for result in sys.argv[1:]:
-        print(markdown(result))
+    main()

@@ -6,6 +6,7 @@ import typer
 
 from l3ae_dist.cli_append import append
 from l3ae_dist.cli_cluster import app as cluster_app
+from l3ae_dist.cli_doctor import doctor
 from l3ae_dist.cli_housekeeping import du, gc
 from l3ae_dist.cli_plan import calibrate, plan, simulate
 from l3ae_dist.cli_support import (
@@ -371,6 +372,7 @@ app.command()(simulate)
 app.command()(append)
 app.command()(sweep)
 app.command()(watch)
+app.command()(doctor)
 app.command()(du)
 app.command()(gc)
 

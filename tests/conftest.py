@@ -25,6 +25,15 @@ def dask_session():
         yield session
 
 
+@pytest.fixture(scope="session")
+def s3_environment():
+    """One S3 server for the whole session: the environment of its clients; there is a bucket ``bucket``."""
+    from object_store import s3_server
+
+    with s3_server() as environment:
+        yield environment
+
+
 @pytest.fixture
 def small_tables():
     """A log of 60 users over 40 items, the last two of which nobody bought; one user has one item."""

@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from object_store import s3_server
 
 from l3ae_dist.data.append import append_interactions, appended_before, log_id
 from l3ae_dist.data.changes import touched_tiles
@@ -236,11 +235,10 @@ def test_a_chunk_is_taken_over_with_its_checksum_unless_it_is_damaged(tmp_path):
     check_taking_over(Workspace.create(tmp_path / "w"))
 
 
-def test_a_chunk_is_taken_over_on_an_object_store_too(monkeypatch):
-    with s3_server() as environment:
-        for name, value in environment.items():
-            monkeypatch.setenv(name, value)
-        check_taking_over(Workspace.create("s3://bucket/w"))
+def test_a_chunk_is_taken_over_on_an_object_store_too(s3_environment, monkeypatch):
+    for name, value in s3_environment.items():
+        monkeypatch.setenv(name, value)
+    check_taking_over(Workspace.create("s3://bucket/taken-over"))
 
 
 def check_taking_over(ws):

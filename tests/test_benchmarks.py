@@ -1,5 +1,6 @@
 """What the benchmarks compute from their measurements: rows, shares of time, replayed task graphs."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -16,7 +17,15 @@ FOLDER = Path(__file__).parents[1] / "benchmarks"
 def benchmarks(monkeypatch):
     monkeypatch.syspath_prepend(str(FOLDER))
     yield
-    for name in ("report", "scaling_profile"):
+    for name in (
+        "report",
+        "figures",
+        "scaling",
+        "scaling.scaling_plot",
+        "scaling.scaling_profile",
+        "scaling.strong_weak",
+        "scaling.jobs",
+    ):
         sys.modules.pop(name, None)
 
 
@@ -38,7 +47,7 @@ def event(tile, pid, **times):
 
 
 def test_shares_of_time_are_exclusive_and_add_up_to_one():
-    from scaling_profile import kernel_rate, shares, tile_events
+    from scaling.scaling_profile import kernel_rate, shares, tile_events
 
     # worker 1: reads 0-1, computes 1-5 of which 1 s waits for tiles, writes 5-6 and idles until 10
     first = event(("L", 0, 0), 1, started=0.0, staged=0.0, loaded=1.0, began=1.0, computed=4.0, stalled=1.0,
@@ -66,14 +75,14 @@ def measured(graph, seconds):
 
 
 def test_replaying_independent_tasks_divides_them_among_the_workers():
-    from scaling_profile import makespan
+    from scaling.scaling_profile import makespan
 
     graph = InverseGraph(TileGrid(48, 4))  # 78 tasks that wait for nothing
     assert [makespan(graph, measured(graph, 2.0), workers) for workers in (1, 2, 5)] == [156, 78, 32]
 
 
 def test_replaying_a_factorisation_never_beats_its_critical_path():
-    from scaling_profile import makespan
+    from scaling.scaling_profile import makespan
 
     graph = CholeskyGraph(TileGrid(48, 4), workers=2)
     tiles = measured(graph, 1.0)
@@ -82,3 +91,65 @@ def test_replaying_a_factorisation_never_beats_its_critical_path():
     # each column waits for its diagonal tile, which waits for the column before: two tasks a column
     assert max(total / 2, 2 * 12 - 1) <= makespan(graph, tiles, 2) < total
     assert makespan(graph, tiles, 1000) >= 2 * 12 - 1
+
+
+def test_the_tables_of_the_readme_are_those_of_the_results():
+    from report import README, stale
+
+    text = README.read_text()
+    assert text.count("<!-- figures: ") == text.count("<!-- end -->") >= 5
+    assert stale(text) == [], "run python benchmarks/report.py --write"
+
+
+def test_a_changed_result_is_told_and_written(tmp_path, monkeypatch):
+    from report import publish, renewed, row, stale
+
+    monkeypatch.setenv("L3AE_BENCHMARK_RESULTS", str(tmp_path))
+    text = "a\n<!-- figures: x -->\n| old |\n<!-- end -->\nb\n<!-- figures: main -->\n| by hand |\n<!-- end -->\n"
+    assert stale(text) == []  # nothing is measured yet
+    publish("x", [row("speed", 3.0, "GFLOP/s", 2.0, 1)])
+    assert stale(text) == ["x"]
+    new = renewed(text)
+    assert "| speed | 3 GFLOP/s | 2 | 1.5 | 1 | met |\n<!-- end -->\nb\n" in new
+    assert "| by hand |" in new
+    assert stale(new) == []
+
+
+def test_the_main_table_and_that_of_the_suites_come_from_results(tmp_path, monkeypatch):
+    import shutil
+
+    from report import publish, row, table
+
+    monkeypatch.setenv("L3AE_BENCHMARK_RESULTS", str(tmp_path))
+    assert table("main") is None
+    shutil.copy(FOLDER / "results" / "books.json", tmp_path)
+    rows = [
+        row("the demo, everything made", 70.2, "s"),
+        row("the demo again, everything complete", 1.31, "s"),
+        row("test NDCG@20 of L3AE, against tuned EASE", 0.25, "", 0.2),
+    ]
+    publish(
+        "demo", rows, items=9066, lift={"lift": 0.25, "lift_low": -0.01, "lift_high": 0.4, "users": 671.0}
+    )
+    main = table("main")
+    assert "| Amazon Books, 38,519 items (dense float32 matrix: 5.9 GB), 2 GiB budget" in main
+    assert "| MovieLens demo, 9,066 items: embed, tune 2 models, evaluate | 70 s | `make demo` |" in main
+    assert "| +25.0 % (-1.0 to +40.0) |" in main
+    publish("tests", [], suites={"make test": {"passed": 1585, "skipped": 2, "seconds": 564.0}})
+    assert "| `make test` | 1,585 | 9.4 |" in table("tests")
+
+
+def test_every_target_is_named_in_the_readme_and_every_step_has_its_script():
+    from figures import STEPS
+
+    makefile = (FOLDER.parent / "Makefile").read_text()
+    targets = re.findall(r"^([a-z-]+):.*## ", makefile, re.MULTILINE)
+    named = re.search(r"`make help` lists all targets: `([^`]*)`", (FOLDER.parent / "README.md").read_text())
+    assert set(targets) - {"help"} == set(named[1].split())
+    assert [name for name, (script, _) in STEPS.items() if not (FOLDER / script).is_file()] == []
+
+
+def test_weak_scaling_gives_every_worker_the_same_work():
+    from scaling.strong_weak import weak_size
+
+    assert [weak_size(9728, workers, 1024) for workers in (1, 2, 8)] == [9728, 12_288, 19_456]

@@ -35,6 +35,7 @@ LAYERS = {
     "cli_watch": 5,
     "cli_watch_view": 5,
     "cli_cluster": 5,
+    "cli_doctor": 5,
     "report": 5,
 }
 # every other module of the package (model, pipeline, config, ...)

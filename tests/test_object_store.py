@@ -15,16 +15,10 @@ from l3ae_dist.storage.lock import WorkspaceLock
 from l3ae_dist.storage.workspace import Workspace
 
 
-@pytest.fixture(scope="module")
-def server():
-    with s3_server() as environment:
-        yield environment
-
-
 @pytest.fixture
-def url(server, monkeypatch, tmp_path):
+def url(s3_environment, monkeypatch, tmp_path):
     """A location of this test alone."""
-    for name, value in server.items():
+    for name, value in s3_environment.items():
         monkeypatch.setenv(name, value)
     return f"s3://bucket/{tmp_path.name}"
 

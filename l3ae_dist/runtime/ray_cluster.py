@@ -184,8 +184,8 @@ def ray_cluster(
     from distributed.security import Security
     from distributed.utils import silence_logging_cmgr
 
-    shape = Shape(workers, threads, memory_budget, worker_gpus(device))
     with ray_session() as surrounding, contextlib.ExitStack() as stack:
+        shape = Shape(workers, threads, memory_budget, worker_gpus(device))
         if surrounding.private:
             patience = min(patience, _PRIVATE_PATIENCE)
         group = stack.enter_context(placed(shape, patience=patience, report=report))

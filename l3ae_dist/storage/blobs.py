@@ -48,6 +48,9 @@ class Blobs(Protocol):
     def size(self, key: str) -> int | None:
         """Length of the object in bytes, or None when there is none."""
 
+    def modified(self, key: str) -> float | None:
+        """Unix time of the object's last write by the store's own clock, or None when there is none."""
+
     def put(self, key: str, parts: Sequence[Buffer]) -> None:
         """Write the concatenated parts as one object, replacing any."""
 
@@ -136,6 +139,13 @@ class LocalBlobs:
         """See :meth:`Blobs.size`."""
         try:
             return self._path(key).stat().st_size
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def modified(self, key: str) -> float | None:
+        """See :meth:`Blobs.modified`."""
+        try:
+            return self._path(key).stat().st_mtime
         except (FileNotFoundError, NotADirectoryError):
             return None
 
@@ -297,8 +307,17 @@ def refuse_secrets(url: str, what: str) -> None:
         )
 
 
-def open_blobs(url: str | Path, *, durable: bool = False) -> Blobs:
+def open_blobs(url: str | Path, *, durable: bool = False, patience: float | None = None) -> Blobs:
     """Open a root by path or URL (``file``, ``s3``, ``gs``, ``az``).
+
+    Parameters
+    ----------
+    url
+        Path or URL.
+    durable
+        As for :class:`LocalBlobs`.
+    patience
+        Seconds for which requests to an object store that does not answer are repeated; 60 when None.
 
     Raises
     ------
@@ -318,4 +337,4 @@ def open_blobs(url: str | Path, *, durable: bool = False) -> Blobs:
     refuse_secrets(text, "workspace")
     from l3ae_dist.storage.object_blobs import ObjectBlobs
 
-    return ObjectBlobs(text)
+    return ObjectBlobs(text, patience=patience)

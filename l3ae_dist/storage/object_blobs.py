@@ -10,22 +10,30 @@ from l3ae_dist.storage.blobs import Buffer
 if TYPE_CHECKING:
     from zarr.abc.store import Store
 
-
 # A store that does not answer for so long ends the run; what was written is kept.
 _RETRY: Any = {"max_retries": 8, "retry_timeout": timedelta(seconds=60)}
 
 
 class ObjectBlobs:
-    """The :class:`~l3ae_dist.storage.blobs.Blobs` operations on a bucket; a write is a single PUT."""
+    """The :class:`~l3ae_dist.storage.blobs.Blobs` operations on a bucket; a write is a single PUT.
+
+    Parameters
+    ----------
+    url
+        Bucket and prefix.
+    patience
+        Seconds for which requests that are not answered are repeated; 60 when None.
+    """
 
     concurrency = 32
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, patience: float | None = None) -> None:
         from obstore.store import from_url
 
         self.url = url.rstrip("/")
+        retry: Any = _RETRY if patience is None else {**_RETRY, "retry_timeout": timedelta(seconds=patience)}
         try:
-            self._store: Any = from_url(self.url, retry_config=_RETRY)
+            self._store: Any = from_url(self.url, retry_config=retry)
         except Exception as error:
             raise _object_error(error, self.url) from error
 
@@ -75,6 +83,17 @@ class ObjectBlobs:
 
         try:
             return int(obstore.head(self._store, key)["size"])
+        except FileNotFoundError:
+            return None
+        except Exception as error:
+            raise _object_error(error, self.url) from error
+
+    def modified(self, key: str) -> float | None:
+        """See :meth:`Blobs.modified`."""
+        import obstore
+
+        try:
+            return float(obstore.head(self._store, key)["last_modified"].timestamp())
         except FileNotFoundError:
             return None
         except Exception as error:
@@ -143,8 +162,11 @@ class ObjectBlobs:
         import obstore
 
         keys = list(self.list(prefix))
-        if keys:
-            obstore.delete(self._store, keys)
+        try:
+            if keys:
+                obstore.delete(self._store, keys)
+        except Exception as error:
+            raise _object_error(error, self.url) from error
 
     def list(self, prefix: str) -> Iterator[str]:
         """See :meth:`Blobs.list`."""

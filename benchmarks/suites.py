@@ -1,0 +1,46 @@
+"""The test suites, one after the other: how many pass, and how long they take."""
+
+import re
+import subprocess
+import sys
+import time
+from typing import Any
+
+from report import publish
+
+SUITES = {
+    "make test": ["-m", "not slow and not faults"],
+    "make faults": ["-m", "faults"],
+    "make parity": ["-m", "parity"],
+    "make bench-once": ["benchmarks"],
+}
+_COUNT = re.compile(r"(\d+) (passed|skipped|failed|error)")
+
+
+def counts(summary: str) -> dict[str, int]:
+    """What pytest's last line counts.
+
+    >>> counts("== 12 passed, 1 skipped, 3 deselected in 9.21s ==")
+    {'passed': 12, 'skipped': 1}
+    """
+    found = dict.fromkeys(("passed", "skipped"), 0)
+    return found | {what: int(count) for count, what in _COUNT.findall(summary)}
+
+
+def main() -> None:
+    suites: dict[str, Any] = {}
+    for name, arguments in SUITES.items():
+        started = time.perf_counter()
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", *arguments], stdout=subprocess.PIPE, text=True
+        )
+        last = done.stdout.strip().splitlines()[-1]
+        print(f"{name}: {last}", flush=True)
+        if done.returncode:
+            raise SystemExit(f"{name} failed:\n{done.stdout[-4000:]}")
+        suites[name] = {**counts(last), "seconds": round(time.perf_counter() - started, 1)}
+    publish("tests", [], suites=suites)
+
+
+if __name__ == "__main__":
+    main()

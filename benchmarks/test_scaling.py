@@ -1,0 +1,21 @@
+"""Strong and weak scaling, once on a small size and real workers (make bench-once)."""
+
+from scaling.jobs import Job
+from scaling.strong_weak import measure
+
+from l3ae_dist.runtime.cluster import local_cluster
+
+
+def test_scaling_is_measured_on_some_of_the_workers_of_a_running_cluster(tmp_path, monkeypatch):
+    monkeypatch.setenv("L3AE_BENCHMARK_RESULTS", str(tmp_path / "results"))
+    with local_cluster(workers=2, threads=1, memory_budget=2**30, dashboard=False) as session:
+        job = Job(
+            256, 1, cluster="address", address=session.client.scheduler.address, tile=64, users=100,
+            per_user=5, d=4, base=str(tmp_path),
+        )  # fmt: skip
+        rows, details = measure(job, (1, 2), 192, repeats=1)
+    assert [line["unit"] for line in rows] == ["times faster", ""]
+    assert details["sizes"] == {1: 192, 2: 256}
+    assert details["runs"]["weak 2"] is details["runs"]["strong 2"]  # measured once
+    assert (tmp_path / "results" / "scaling.png").read_bytes()[1:4] == b"PNG"
+    assert [path.name for path in tmp_path.iterdir()] == ["results"]  # the workspaces are removed

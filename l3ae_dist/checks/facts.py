@@ -1,0 +1,173 @@
+"""What a process can tell of itself and its machine; plain values, judged elsewhere.
+
+Runs on this machine and, through Dask, on every node. Nothing of the environment is passed on.
+"""
+
+import asyncio
+import importlib.util
+import resource
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+from typing import Any
+
+from l3ae_dist.runtime.versions import environment, versions
+from l3ae_dist.storage.lock import boot_id
+
+Facts = dict[str, Any]
+GEMM_SECONDS = 0.2
+_GEMM_SIDE = 768
+_SMI_SECONDS = 5.0
+
+
+def node_facts(requirements: list[str] | None = None, encoder: str | None = None) -> Facts:
+    """Everything about this process and its machine, in about a second.
+
+    Parameters
+    ----------
+    requirements
+        What must be installed, as in package metadata; those of this package when None.
+    encoder
+        A resolved ``encoder.model`` to look for; None when nothing is embedded here.
+
+    Returns
+    -------
+    Facts by name; ``{"error": ...}`` in place of one that could not be had.
+    """
+    probes: dict[str, Callable[[], Any]] = {
+        "host": socket.gethostname,
+        "machine": lambda: boot_id() or socket.gethostname(),
+        "versions": versions,
+        "environment": environment,
+        "packages": partial(package_facts, requirements),
+        "cpus": cpu_count,
+        "blas": blas_facts,
+        "memory": memory_facts,
+        "disk": lambda: disk_facts(tempfile.gettempdir()),
+        "files": lambda: resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+        "shm": lambda: disk_facts("/dev/shm") if Path("/dev/shm").is_dir() else None,  # noqa: S108
+        "gpus": gpu_facts,
+        "pause": pause_setting,
+        "encoder": lambda: None if encoder is None else encoder_facts(encoder),
+    }
+    return {name: _facts_of(probe) for name, probe in probes.items()}
+
+
+async def node_facts_beside(requirements: list[str] | None = None, encoder: str | None = None) -> Facts:
+    """:func:`node_facts` in a thread, so that a Dask worker's event loop goes on meanwhile."""
+    return await asyncio.to_thread(node_facts, requirements, encoder)
+
+
+def _facts_of(probe: Callable[[], Any]) -> Any:
+    try:
+        return probe()
+    except Exception as error:  # a broken package breaks in its own way; the row tells how
+        return {"error": f"{type(error).__name__}: {error}"}
+
+
+def clock() -> float:
+    """Unix time here."""
+    return time.time()
+
+
+def package_facts(requirements: list[str] | None) -> Facts:
+    """How many packages are needed, and which of them are missing or too old."""
+    from packaging.requirements import Requirement
+
+    wanted = [
+        Requirement(text) for text in (requires("l3ae-dist") or [] if requirements is None else requirements)
+    ]
+    needed = [one for one in wanted if one.marker is None or one.marker.evaluate({"extra": ""})]
+    missing, unfit = [], []
+    for one in needed:
+        try:
+            found = version(one.name)
+        except PackageNotFoundError:
+            missing.append(str(one))
+            continue
+        if not one.specifier.contains(found, prereleases=True):
+            unfit.append(f"{one.name} {found} ({one.specifier} is needed)")
+    return {"needed": len(needed), "missing": missing, "unfit": unfit}
+
+
+def cpu_count() -> int:
+    """Processors that this process may use, by affinity and control group."""
+    from dask.system import CPU_COUNT
+
+    return int(CPU_COUNT)
+
+
+def blas_facts() -> Facts:
+    """The loaded BLAS builds, their threads, and the rate of a float64 product through the package's call."""
+    import numpy as np
+    from threadpoolctl import threadpool_info
+
+    from l3ae_dist.linalg.blas import gemm
+    from l3ae_dist.runtime.versions import blas_builds
+
+    builds = blas_builds()
+    threads = [int(pool["num_threads"]) for pool in threadpool_info() if pool["user_api"] == "blas"]
+    a = np.random.default_rng(0).standard_normal((_GEMM_SIDE, _GEMM_SIDE))
+    out, fastest = np.zeros_like(a), float("inf")
+    begun = time.perf_counter()
+    while time.perf_counter() < begun + GEMM_SECONDS:
+        started = time.perf_counter()
+        gemm(out, a, a, 1.0, False, False)
+        fastest = min(fastest, time.perf_counter() - started)
+    return {"builds": builds, "threads": max(threads, default=1), "gflops": 2 * _GEMM_SIDE**3 / fastest / 1e9}
+
+
+def pause_setting() -> float | None:
+    """The share of its memory limit at which a Dask worker of this process takes no more tasks."""
+    import dask
+
+    found = dask.config.get("distributed.worker.memory.pause", None)
+    return float(found) if found else None
+
+
+def memory_facts() -> Facts:
+    """Bytes that this machine or control group has, and those that are free."""
+    import psutil
+    from distributed.system import MEMORY_LIMIT
+
+    found = psutil.virtual_memory()
+    total = min(int(MEMORY_LIMIT), int(found.total))
+    return {"total": total, "available": min(total, int(found.available))}
+
+
+def disk_facts(path: str) -> Facts:
+    """Size and free bytes of the file system at ``path``."""
+    found = shutil.disk_usage(path)
+    return {"path": path, "total": found.total, "free": found.free}
+
+
+def gpu_facts() -> Facts:
+    """NVIDIA GPUs by their driver's own tool; torch, which takes seconds to import, is not asked."""
+    from l3ae_dist.linalg.torch_kernels import gpu_visible
+
+    if not gpu_visible():
+        return {"gpus": []}
+    query = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
+    found = subprocess.run(query, capture_output=True, text=True, timeout=_SMI_SECONDS, check=True)
+    return {"gpus": [line.strip() for line in found.stdout.splitlines() if line.strip()]}
+
+
+def encoder_facts(model: str) -> Facts:
+    """Whether an encoder's weights are here: as a package, a folder, or in the Hugging Face cache."""
+    if model.startswith("package:"):
+        name = model.removeprefix("package:")
+        return {"model": model, "where": "package", "there": importlib.util.find_spec(name) is not None}
+    if model.startswith((".", "/", "~")):
+        folder = Path(model).expanduser()
+        return {"model": model, "where": "folder", "there": any(folder.rglob("*.safetensors"))}
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    config = try_to_load_from_cache(model, "config.json")
+    there = isinstance(config, str) and any(Path(config).parent.rglob("*.safetensors"))
+    return {"model": model, "where": "cache", "there": there, "offline": bool(constants.HF_HUB_OFFLINE)}

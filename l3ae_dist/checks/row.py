@@ -1,0 +1,60 @@
+"""One row of the doctor's table."""
+
+import textwrap
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from l3ae_dist.errors import ClusterError, L3AEError, WorkspaceError
+
+Status = Literal["ok", "warning", "problem"]
+# Where all problems are of one kind, the exit code says which.
+_CODES = {"store": WorkspaceError.exit_code, "cluster": ClusterError.exit_code}
+
+# Errors of other packages may be pages long.
+_LONGEST = 400
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at."""
+
+    name: str
+    """What, in a word or two."""
+    status: Status
+    """``problem``: a run fails or gives wrong results; ``warning``: it is slow or may fail."""
+    found: str
+    """What was found, with its numbers."""
+    advice: str = ""
+    """What to do; empty where nothing is."""
+    node: str = "this machine"
+    """Where."""
+    kind: Literal["machine", "store", "cluster"] = "machine"
+    """What is at fault when it is a problem."""
+
+    def document(self) -> dict[str, Any]:
+        """The row as JSON-like values."""
+        return asdict(self)
+
+
+def exit_code(checks: Iterable[Check]) -> int:
+    """0 without problems, else the code of the store or cluster where only they have problems, else 1.
+
+    >>> exit_code([Check("clock", "warning", "2 s ahead")])
+    0
+    >>> exit_code([Check("store", "problem", "no answer", kind="store")])
+    4
+    """
+    kinds = {check.kind for check in checks if check.status == "problem"}
+    if not kinds:
+        return 0
+    return _CODES.get(kinds.pop(), 1) if len(kinds) == 1 else 1
+
+
+def of_error(name: str, error: BaseException, *, node: str, kind: Literal["store", "cluster"]) -> Check:
+    """An error as a row: this package's sentences end with the next step after a semicolon."""
+    text = str(error) if isinstance(error, (L3AEError, TimeoutError)) else f"{type(error).__name__}: {error}"
+    found, _, advice = " ".join(text.split()).rstrip(".").rpartition("; ")
+    if not found:
+        found, advice = advice, ""
+    return Check(name, "problem", textwrap.shorten(found, _LONGEST, placeholder=" ..."), advice, node, kind)
