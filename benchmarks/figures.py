@@ -1,6 +1,6 @@
 """Every figure of README.md: all benchmarks and suites one after the other, then its tables.
 
-It takes about an hour and a half, alone on the machine. A step that fails ends it; ``--only demo,books``
+It takes about two hours, alone on the machine. A step that fails ends it; ``--only demo,books``
 goes on from there, or repeats single steps. The tables are written after the last step.
 """
 
@@ -19,6 +19,9 @@ STEPS = {
     "model": ("model.py", 10),
     "cluster": ("cluster.py", 8),
     "scaling": ("scaling/strong_weak.py", 5),
+    "simulator": ("scaling/simulator.py", 12),
+    "million": ("scaling/million.py", 12),
+    "plan": ("plan_check.py", 1),
     "tests": ("suites.py", 26),
 }
 
