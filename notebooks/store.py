@@ -33,7 +33,9 @@ def store(path: Path) -> None:
     started = time.perf_counter()
     notebook = nbformat.read(path, as_version=4)
     folder = {"metadata": {"path": str(path.parent)}}
-    NotebookClient(notebook, timeout=240, kernel_name="python3", record_timing=False, resources=folder).execute()
+    NotebookClient(
+        notebook, timeout=240, kernel_name="python3", record_timing=False, resources=folder
+    ).execute()
     strip(notebook)
     nbformat.validate(notebook)
     nbformat.write(notebook, path)
