@@ -7,11 +7,11 @@ BIN := $(VENV)/bin
 INPUTS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults lint types parity bench-engine bench-books bench-model bench-cluster bench-scaling \
-  bench-once plan-check figures docs clean
+.PHONY: help demo test faults notebooks notebooks-store lint types parity bench-engine bench-books bench-model \
+  bench-cluster bench-scaling bench-once plan-check figures docs clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.installed-demo  ## run the whole job on MovieLens and print the result
 	$(BIN)/l3ae-dist demo
@@ -21,6 +21,13 @@ test: $(VENV)/.installed-test  ## run the test suite (real Ray, real Dask)
 
 faults: $(VENV)/.installed-test  ## kill processes, damage tiles, fill disks; each run must end in the same bits (minutes)
 	$(BIN)/pytest -m faults
+
+# warnings are those of pytest's own process; the kernels have theirs
+notebooks: $(VENV)/.installed-test  ## run the notebooks from top to bottom, offline (minutes)
+	$(BIN)/pytest --nbmake --timeout=240 --override-ini=addopts= --durations=0 notebooks
+
+notebooks-store: $(VENV)/.installed-test  ## run the notebooks and store them with their outputs
+	$(BIN)/python notebooks/store.py
 
 lint: $(VENV)/.installed-test  ## check style and formatting
 	$(BIN)/ruff check .

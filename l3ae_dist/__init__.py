@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from l3ae_dist.appending import append
+    from l3ae_dist.config import make_config
     from l3ae_dist.estimator import EASE, L3AE
     from l3ae_dist.estimators import (
         GFCF,
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
         L3AECollective,
         TextSimilarity,
     )
+    from l3ae_dist.model import load_model
+    from l3ae_dist.pipeline import run
     from l3ae_dist.storage.workspace import Workspace
     from l3ae_dist.sweeps import sweep
 
@@ -35,6 +38,9 @@ __all__ = [
     "Workspace",
     "__version__",
     "append",
+    "load_model",
+    "make_config",
+    "run",
     "sweep",
 ]
 
@@ -50,6 +56,9 @@ _HOME = {
     "L3AE": "l3ae_dist.estimator",
     "Workspace": "l3ae_dist.storage.workspace",
     "append": "l3ae_dist.appending",
+    "load_model": "l3ae_dist.model",
+    "make_config": "l3ae_dist.config",
+    "run": "l3ae_dist.pipeline",
     "sweep": "l3ae_dist.sweeps",
 }
 

@@ -9,6 +9,7 @@ from sklearn.exceptions import NotFittedError
 from l3ae_dist.errors import ConfigError
 from l3ae_dist.members import MEMBERS
 from l3ae_dist.model import FittedModel, Kind, load_model
+from l3ae_dist.runtime.events import OnEvent
 
 
 class Estimator(BaseEstimator):  # type: ignore[misc]
@@ -19,7 +20,15 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
     def _model_section(self) -> dict[str, Any]:
         raise NotFittedError("use a member of the family")
 
-    def fit(self, interactions: Any, items: Any = None, *, workspace: str, embeddings: Any = None) -> Self:
+    def fit(
+        self,
+        interactions: Any,
+        items: Any = None,
+        *,
+        workspace: str,
+        embeddings: Any = None,
+        on_event: OnEvent | None = None,
+    ) -> Self:
         """Fit and keep everything in ``workspace``; what is there already is reused.
 
         Parameters
@@ -30,6 +39,8 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
             Path or URL.
         embeddings
             (n, d) array, .npy, Parquet or Zarr, instead of embedding the items' text.
+        on_event
+            Called with every event; a :func:`~l3ae_dist.runtime.progress.progress_printer` shows them.
 
         Returns
         -------
@@ -50,7 +61,12 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
             "compute": compute,
         }
         self.result_ = run(
-            make_config(values), interactions=interactions, items=items, embeddings=embeddings, until="fit"
+            make_config(values),
+            interactions=interactions,
+            items=items,
+            embeddings=embeddings,
+            on_event=on_event,
+            until="fit",
         )
         return self._with(load_model(str(workspace)))
 
@@ -94,9 +110,19 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         """See :meth:`FittedModel.recommend_batches`."""
         return self._fitted().recommend_batches(users, n, **options)
 
-    def similar_items(self, item_ids: Sequence[Any], n: int = 10, *, kind: Kind = "weights") -> Any:
+    def similar_items(
+        self, item_ids: Sequence[Any], n: int = 10, *, kind: Kind = "weights", cold_items: bool = True
+    ) -> Any:
         """See :meth:`FittedModel.similar_items`."""
-        return self._fitted().similar_items(item_ids, n, kind=kind)
+        return self._fitted().similar_items(item_ids, n, kind=kind, cold_items=cold_items)
+
+    def weights(self, item_ids: Sequence[Any]) -> Any:
+        """See :meth:`FittedModel.weights`."""
+        return self._fitted().weights(item_ids)
+
+    def evaluate(self, *, on_event: OnEvent | None = None, **options: Any) -> dict[str, Any]:
+        """See :meth:`FittedModel.evaluate`; with the ``compute`` of this estimator."""
+        return self._fitted().evaluate(compute=self.compute, on_event=on_event, **options)
 
     def add_items(self, items: Any, *, ids: Sequence[Any] | None = None, embeddings: Any = None) -> Any:
         """See :meth:`FittedModel.add_items`."""

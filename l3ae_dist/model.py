@@ -13,9 +13,10 @@ from l3ae_dist.errors import ConfigError
 from l3ae_dist.graphs.head import Head
 from l3ae_dist.graphs.panels import restricted
 from l3ae_dist.model_arrays import ModelArrays
-from l3ae_dist.queries import ItemList, history_of, users_of
+from l3ae_dist.queries import ItemList, history_of, id_list, users_of
 from l3ae_dist.ranking import top_k
 from l3ae_dist.recommending import Query, common_items, recommend_batch
+from l3ae_dist.runtime.events import OnEvent
 from l3ae_dist.storage.workspace import Workspace
 
 Array = npt.NDArray[Any]
@@ -124,7 +125,7 @@ class FittedModel(ModelArrays):
         UnknownIdError
             Naming unknown users or items.
         ConfigError
-            When ``n`` is not positive.
+            When ``n`` is not positive, or ``users`` is a single id.
         DataError
             For weights that are negative or NaN.
 
@@ -183,12 +184,12 @@ class FittedModel(ModelArrays):
         Raises
         ------
         ConfigError
-            For another kind, a part that the model does not have, or ``n`` below 1.
+            For another kind, a part that the model does not have, a single id, or ``n`` below 1.
         """
         if n < 1:
             raise ConfigError(f"n is {n} and must be at least 1.")
         head, added = self._part(kind), self.added()
-        wanted = self.find(list(item_ids))
+        wanted = self.find(id_list(item_ids, "item_ids"))
         n_added = len(added) if cold_items and kind != "collaborative" else 0
         k = min(n, self.grid.n + n_added)
         items, scores = np.full((len(wanted), k), -1, np.int64), np.full((len(wanted), k), -np.inf)
@@ -302,6 +303,36 @@ class FittedModel(ModelArrays):
 
         append(self.workspace.url, interactions, items, **options)
         return load_model(self.workspace.url)
+
+    def evaluate(
+        self, *, compute: dict[str, Any] | None = None, on_event: OnEvent | None = None, **options: Any
+    ) -> dict[str, Any]:
+        """Measure the model on what the fit held out, beside EASE at the same ridge.
+
+        Parameters
+        ----------
+        compute
+            The configuration's section, such as ``{"memory_budget": "1GiB"}``.
+        on_event
+            Called with every event, such as a :func:`~l3ae_dist.runtime.progress.progress_printer`.
+        options
+            The section ``evaluate`` of the configuration: ``metric``, ``ks``, ``by``, ``max_users``.
+
+        Returns
+        -------
+        ``models`` with the metrics of each on ``valid`` and ``test``, ``comparison`` (paired over users) and
+        what :func:`l3ae_dist.pipeline.run` tells of every run.
+
+        Raises
+        ------
+        ConfigError
+            When the fit held nothing out (``split`` is ``none``, an estimator's default).
+        """
+        from l3ae_dist.config import make_config
+        from l3ae_dist.pipeline import evaluate_workspace
+
+        values = {"workspace": self.workspace.url, "evaluate": options, "compute": compute or {}}
+        return evaluate_workspace(make_config(values), on_event=on_event)
 
     def export_weights(self, path: Any, k: Any = 100, **options: Any) -> dict[str, Any]:
         """Write the ``k`` largest weights of each item; see :func:`l3ae_dist.export.export_weights`."""

@@ -16,6 +16,7 @@ from l3ae_dist.errors import DataError
 from l3ae_dist.graphs.head import Head, Parts, head_pairs, product_pairs
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.model_document import read_model
+from l3ae_dist.queries import id_list
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.workspace import Workspace
 
@@ -105,7 +106,7 @@ class ModelArrays:
 
     def weights(self, item_ids: Sequence[Any]) -> Array:
         """Columns of B, (n, len(item_ids)) float64: column j predicts item j, which may be an added one."""
-        added, columns = self.added(), self.find(list(item_ids))
+        added, columns = self.added(), self.find(id_list(item_ids, "item_ids"))
         out = np.empty((self.grid.n, len(columns)))
         for position, j in enumerate(columns):
             entries = self.pairs(np.arange(self.grid.n), np.full(self.grid.n, j), added)

@@ -117,7 +117,7 @@ def evaluate_workspace(config: RunConfig, *, on_event: OnEvent | None = None) ->
     StageMissingError
         When the workspace holds no model.
     ConfigError
-        When the configuration names another model.
+        When the configuration names another model, or nothing is held out.
     """
     if config.data.interactions is not None:
         return run(config, on_event=on_event)
@@ -130,6 +130,12 @@ def evaluate_workspace(config: RunConfig, *, on_event: OnEvent | None = None) ->
         raise ConfigError(
             f"evaluate measures the fitted model of {workspace.url}, which is {document['name']} with "
             f"{document['params']}; use `l3ae-dist run` to fit and measure another."
+        )
+    dataset = Dataset(workspace, document["dataset"])
+    if not dataset.nnz("valid") and not dataset.nnz("test"):
+        raise ConfigError(
+            f"{workspace.url} was fitted on every interaction, so nothing is held out to measure it on; "
+            f"fit with data.options.split random instead of {dataset.options['split']}."
         )
     embedding = raw_embeddings(workspace, document["embedding"])
     return run(fitted, source={"dataset": document["dataset"], "embedding": embedding}, on_event=on_event)

@@ -95,6 +95,8 @@ def users_of(source: Any, dataset: Dataset, find: FindItems) -> Users:
     ------
     UnknownIdError
         For users or items that are not known.
+    ConfigError
+        For a single id.
     DataError
         For weights that are negative, NaN or infinite, or a matrix of another width.
     """
@@ -114,7 +116,7 @@ def users_of(source: Any, dataset: Dataset, find: FindItems) -> Users:
     if isinstance(source, Mapping):
         labels = _labels(list(source))
         return GivenUsers(_binary(list(source.values()), dataset.n_items, find), labels)
-    values = list(source)
+    values = id_list(source, "users")
     if values and is_list(values[0]):
         return GivenUsers(_binary(values, dataset.n_items, find), np.arange(len(values)))
     return KnownUsers(dataset, dataset.user_index(values))
@@ -133,6 +135,13 @@ def history_of(source: Any, dataset: Dataset, find: FindItems) -> sparse.csr_mat
             raise ConfigError(f"the history is of {len(users)} users; explain takes one.")
         return users.histories(0, 1)
     return users_of([source], dataset, find).histories(0, 1)
+
+
+def id_list(ids: Any, name: str) -> list[Any]:
+    """Ids as a list; raises :class:`ConfigError` for a single one, whose letters would be taken for ids."""
+    if isinstance(ids, (str, bytes)) or not isinstance(ids, Iterable):
+        raise ConfigError(f"{name} is the single id {ids!r}; give a list of ids, such as [{ids!r}].")
+    return list(ids)
 
 
 def is_list(value: Any) -> bool:
@@ -221,7 +230,7 @@ class ItemList:
             self._of_user = {user: row for row, user in enumerate(value)}
             self._rows = positions_of(value.values(), width, find)
             return
-        values = list(value)
+        values = id_list(value, name)
         if values and all(is_list(entry) for entry in values):
             if len(values) != users:
                 raise ConfigError(f"{name} has {len(values)} lists for {users} users; give one for each.")

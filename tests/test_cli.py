@@ -279,6 +279,14 @@ def test_a_result_is_shown_with_titles_as_plain_data():
     assert "0.2400" not in text  # only the best of each ridge
 
 
+def test_progress_in_a_notebook_goes_to_the_stream(capsys, monkeypatch):
+    """And is not an HTML output for each line, which rich makes when it finds itself in one."""
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    with progress_printer(sys.stdout) as on_event:
+        on_event({"kind": "log", "message": "Dask dashboard: http://127.0.0.1:8787"})
+    assert capsys.readouterr().out == "Dask dashboard: http://127.0.0.1:8787\n"
+
+
 def test_progress_off_a_terminal_is_a_few_plain_lines(capsys):
     with progress_printer(sys.stderr) as on_event:
         on_event({"kind": "stage_start", "stage": "factor", "done": 1, "total": 5000})

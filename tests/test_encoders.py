@@ -70,6 +70,15 @@ def test_pooling_prompt_truncation_and_length_do_what_they_say(mode):
     np.testing.assert_allclose(short, again, atol=1e-6)
 
 
+def test_loading_prints_no_bars_and_leaves_those_of_others(capfd):
+    from transformers.utils import logging
+
+    assert logging.is_progress_bar_enabled()
+    load_encoder(EncoderOptions())
+    assert "Loading" not in "".join(capfd.readouterr())
+    assert logging.is_progress_bar_enabled()
+
+
 def test_code_that_comes_with_a_model_runs_only_when_asked_for(tmp_path):
     mark = tmp_path / "ran"
     folder = tmp_path / "model"

@@ -79,6 +79,38 @@ def test_another_member_is_not_loaded_by_mistake(model, tmp_path):
         L3AE.load(Workspace.create(tmp_path / "empty").url)
 
 
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (
+            lambda m: m.recommend("ann"),
+            r"users is the single id 'ann'; give a list of ids, such as \['ann'\]",
+        ),
+        (lambda m: m.recommend(3), "users is the single id 3"),
+        (lambda m: m.recommend([3], items="lamp"), "items is the single id 'lamp'"),
+        (lambda m: m.recommend([3], filter_items=np.int64(7)), "filter_items is the single id"),
+        (lambda m: m.similar_items(7), "item_ids is the single id 7"),
+        (lambda m: m.weights("7"), "item_ids is the single id '7'"),
+    ],
+)
+def test_a_single_id_is_refused_and_not_read_letter_by_letter(model, call, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        call(model)
+
+
+def test_the_estimator_passes_on_what_the_model_takes(model):
+    assert set(model.similar_items([4], n=N + 1).similar_item_id) >= {101}
+    assert 101 not in set(model.similar_items([4], n=N + 1, cold_items=False).similar_item_id)
+    np.testing.assert_array_equal(model.weights([5, 101]), model.model_.weights([5, 101]))
+
+
+def test_a_fit_that_held_nothing_out_cannot_be_evaluated(model):
+    with pytest.raises(
+        ConfigError, match=r"nothing is held out .*data\.options\.split random instead of none"
+    ):
+        model.evaluate()
+
+
 def run(*arguments):
     return CliRunner().invoke(cli.app, [str(a) for a in arguments], env={"COLUMNS": "200"})
 

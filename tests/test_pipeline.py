@@ -394,6 +394,24 @@ def test_evaluate_measures_the_model_that_was_fitted(tmp_path, small_tables, das
         evaluate_workspace(make_config({"workspace": Workspace.create(tmp_path / "empty").url}))
 
 
+def test_an_estimator_evaluates_itself_as_the_pipeline_does_and_tells_what_happens(
+    tmp_path, small_tables, dask_session
+):
+    seen = []
+    model = L3AE(10.0, 5.0, 10.0, data_options={"split": "random"}, compute=compute(dask_session))
+    model.fit(*small_tables, workspace=tmp_path / "w", embeddings=text(40, 8), on_event=seen.append)
+    assert {"gram", "factor"} <= {event["stage"] for event in seen if event["kind"] == "stage_end"}
+    found = model.evaluate(metric="recall@3", ks=(5,), by=("popularity",), on_event=seen.append)
+    assert found["comparison"]["metric"] == "recall@3"
+    assert found["models"].keys() == {"L3AE", "EASE"}
+    assert found["models"]["EASE"]["params"] == {"reg_x": 20.0}
+    assert found["models"]["L3AE"]["test"].keys() >= {"recall@3", "recall@5", "by_item_popularity"}
+    own = compute(dask_session)
+    values = {"workspace": str(tmp_path / "w"), "compute": {k: own[k] for k in ("cluster", "address")}}
+    again = evaluate_workspace(make_config({**values, "evaluate": {"ks": [5], "metric": "recall@3"}}))
+    assert again["models"]["L3AE"]["test"]["recall@5"] == found["models"]["L3AE"]["test"]["recall@5"]
+
+
 def test_sources_beside_a_workspace_are_used_or_refused(tmp_path, small_tables, dask_session):
     log, items = small_tables
     settings = config(tmp_path / "w", dask_session, model={"reg_x": 10, "reg_f": 5, "reg_e": 10})

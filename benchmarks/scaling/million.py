@@ -11,8 +11,8 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-sys.path.append(str(Path(__file__).resolve().parents[1]))
-from report import RESULTS, publish, row
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from report import publish, results_folder, row
 
 from l3ae_dist.forecast.planned import GIB, Machines
 from l3ae_dist.forecast.rates import ASSUMED_CPU, ASSUMED_GPU, Rates
@@ -34,7 +34,7 @@ HOUR = 3600.0
 
 def cpu_rates() -> Rates:
     """Kernels and tasks as measured here, storage as assumed; all assumed where nothing was measured."""
-    path = RESULTS / "simulator.json"
+    path = results_folder() / "simulator.json"
     if not path.exists():
         return ASSUMED_CPU.scaled(THREADS)
     measured = Rates.model_validate(json.loads(path.read_text())["clusters"][0]["rates"])
@@ -137,4 +137,4 @@ if __name__ == "__main__":
     name = "million" if options.items == N else "million-try"
     assumed = {"cpu": cpu_rates().model_dump(mode="json"), "cuda": ASSUMED_GPU.model_dump(mode="json")}
     publish(name, rows(results), simulated=results, rates=assumed)
-    plot(results, RESULTS / f"{name}.png")
+    plot(results, results_folder() / f"{name}.png")

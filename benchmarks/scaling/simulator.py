@@ -14,7 +14,7 @@ from statistics import median
 from typing import Any
 from uuid import uuid4
 
-sys.path.append(str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from report import publish, row
 
 from l3ae_dist.config import make_config

@@ -1,6 +1,8 @@
 """sentence-transformers models as functions from texts to float32 rows; torch is imported on load only."""
 
+import contextlib
 import importlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -98,12 +100,13 @@ def load_encoder(options: EncoderOptions, device: str = "cpu") -> Encoder:
     if dtype == "auto":
         dtype = "bfloat16" if device.startswith("cuda") else "float32"
     try:
-        model = SentenceTransformer(
-            name,
-            device=device,
-            trust_remote_code=options.trust_remote_code,
-            model_kwargs={"torch_dtype": getattr(torch, dtype), "use_safetensors": True},
-        )
+        with _without_bars():
+            model = SentenceTransformer(
+                name,
+                device=device,
+                trust_remote_code=options.trust_remote_code,
+                model_kwargs={"torch_dtype": getattr(torch, dtype), "use_safetensors": True},
+            )
     except (OSError, ValueError, ImportError) as error:
         raise _cannot_load(options, error) from error
     tokenizer = getattr(model, "tokenizer", None)
@@ -114,6 +117,20 @@ def load_encoder(options: EncoderOptions, device: str = "cpu") -> Encoder:
     if options.pooling != "default":
         _set_pooling(model, options.pooling)
     return Encoder(model, options)
+
+
+@contextlib.contextmanager
+def _without_bars() -> Iterator[None]:
+    """No bar of transformers while weights are read; it would stay in a notebook, or among JSON lines."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _cannot_load(options: EncoderOptions, error: Exception) -> ConfigError:

@@ -34,7 +34,8 @@ class ProgressPrinter:
     """
 
     def __init__(self, stream: TextIO) -> None:
-        self._console = Console(file=stream, highlight=False)
+        # in a notebook rich would show every line as HTML of its own instead of writing to the stream
+        self._console = Console(file=stream, highlight=False, force_jupyter=False)
         self._stages: dict[str, _Shown] = {}
         self._handlers: dict[str, Callable[[Event], None]] = {
             "stage_start": self._start,

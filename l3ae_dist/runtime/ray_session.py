@@ -8,6 +8,7 @@ import re
 import secrets
 import shutil
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,8 +63,7 @@ def ray_session(
             yield session
         return
     with _environment(_private_settings()):
-        import ray
-
+        ray = _import_ray()
         if ray.is_initialized():
             yield _current()
             return
@@ -86,8 +86,7 @@ def ray_session(
 @contextlib.contextmanager
 def _connected(address: str) -> Iterator[RaySession]:
     """Use a running cluster; disconnect from it only if this call connected."""
-    import ray
-
+    ray = _import_ray()
     if ray.is_initialized():
         yield _current()
         return
@@ -98,11 +97,18 @@ def _connected(address: str) -> Iterator[RaySession]:
         ray.shutdown()
 
 
-def _init(**options: Any) -> Any:
-    import ray
+def _import_ray() -> Any:
+    """Ray, without the advice that it and tqdm print into a notebook that has no ipywidgets."""
+    logging.getLogger("ray.widgets").setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="IProgress not found")
+        import ray
+    return ray
 
+
+def _init(**options: Any) -> Any:
     try:
-        return ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+        return _import_ray().init(log_to_driver=False, logging_level=logging.ERROR, **options)
     except Exception as error:  # Ray raises plain Exception, ConnectionError, RuntimeError, ...
         where = "a Ray of its own" if options["address"] == "local" else f"the Ray at {options['address']}"
         reason = " ".join(str(error).split())
