@@ -1,28 +1,13 @@
 """What every benchmark prints and writes: figures, their peer, the machine and the versions."""
 
 import json
-import os
-import platform
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from l3ae_dist.runtime.versions import versions
+from l3ae_dist.runtime.versions import machine, versions
 
 RESULTS = Path(__file__).parent / "results"
-
-
-def machine() -> dict[str, Any]:
-    """Processor, cores, memory and Python."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    models = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return {
-        "processor": models[0] if models else platform.processor(),
-        "cores": os.cpu_count(),
-        "memory_gib": round(memory / 2**30, 1),
-        "python": platform.python_version(),
-    }
 
 
 def row(name: str, ours: float, unit: str, peer: float | None = None, target: float | None = None,
