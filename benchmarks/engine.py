@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 from report import RESULTS, publish, row
-from scaling_profile import KINDS, kernel_rate, makespan, overlapping_groups, shares, tile_events
+from scaling_profile import kernel_rate, makespan, overlapping_groups, shares, tile_events
 from scipy import sparse
 from tile_solve import GIB, MIB, Solved, dask_solve, tile_solve
 
@@ -33,6 +33,7 @@ from l3ae_dist.graphs.gram import GramGraph, GramTask
 from l3ae_dist.graphs.tasks import TileRef
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.pipeline import run
+from l3ae_dist.runtime.task_times import KINDS
 from l3ae_dist.runtime.cluster import local_cluster
 from l3ae_dist.runtime.executors import DaskExecutor
 from l3ae_dist.runtime.memory import MemorySampler

@@ -19,24 +19,47 @@ def sweep_page(result: Mapping[str, Any]) -> str:
     from bokeh.models import Div
     from bokeh.resources import INLINE
 
-    found = result["sweep"]
-    rows, metric = list(found["table"]), found["metric"]
+    rows, metric = list(result["sweep"]["table"]), result["sweep"]["metric"]
+    plots = [plot for _, plot in model_plots(rows, metric)]
     ours = [row for row in rows if row["model"] == "L3AE"]
-    outer = _outer(ours)
-    panels = {value: [row for row in ours if row[outer] == value] for value in _values(ours, outer)}
-    crowded = len(panels) > _PANELS or any(len(_values(ours, name)) > _VALUES for name in ("reg_f", "reg_e"))
-    if crowded:
-        plots = [_points(ours, name, metric) for name in ("ridge", "reg_f", "reg_e")]
-    else:
-        scale = _scale(ours, metric)
-        best = max(ours, key=lambda row: float(row[metric]))
-        plots = [_map(f"{outer} = {value:g}", part, best, metric, scale) for value, part in panels.items()]
+    columns = 3 if _crowded(ours) else _columns(ours)
     page = column(
         Div(text=_heading(result), width=900),
-        _ridges(rows, metric),
-        gridplot(plots, ncols=3 if crowded else _columns(ours), toolbar_location=None, merge_tools=False),
+        ridges_plot(rows, metric),
+        gridplot(plots, ncols=columns, toolbar_location=None, merge_tools=False),
     )
     return str(file_html(page, INLINE, title="l3ae_dist sweep"))
+
+
+def model_plots(rows: Sequence[Row], metric: str) -> list[tuple[str, Any]]:
+    """The metric over L3AE's regularisers: a heat map for each ridge, or points where maps would be too many.
+
+    Each comes with a sentence that tells the same; ``rows`` as in the table of a sweep.
+    """
+    ours = [row for row in rows if row["model"] == "L3AE"]
+    if not ours:
+        return []
+    if _crowded(ours):
+        names = ("ridge", "reg_f", "reg_e")
+        return [(f"{metric} of {len(ours)} models over {name}.", _points(ours, name, metric)) for name in names]
+    outer = _outer(ours)
+    best = max(ours, key=lambda row: float(row[metric]))
+    found = []
+    for value in _values(ours, outer):
+        part = [row for row in ours if row[outer] == value]
+        top = max(part, key=lambda row: float(row[metric]))
+        sentence = (
+            f"{metric} at {outer} {value:g}: {min(float(row[metric]) for row in part):.4f} to {top[metric]:.4f}, "
+            f"the largest with reg_f {top['reg_f']:g} and reg_e {top['reg_e']:g}"
+            + (", which is the best of all (framed)." if top is best else ".")
+        )
+        found.append((sentence, _map(f"{outer} = {value:g}", part, best, metric, _scale(ours, metric))))
+    return found
+
+
+def _crowded(ours: Sequence[Row]) -> bool:
+    panels = len(_values(ours, _outer(ours)))
+    return panels > _PANELS or any(len(_values(ours, name)) > _VALUES for name in ("reg_f", "reg_e"))
 
 
 def _heading(result: Mapping[str, Any]) -> str:
@@ -135,8 +158,8 @@ def _points(rows: Sequence[Row], name: str, metric: str) -> Any:
     return plot
 
 
-def _ridges(rows: Sequence[Row], metric: str) -> Any:
-    """The best of each kind over the ridge; EASEText has none and is a level line."""
+def ridges_plot(rows: Sequence[Row], metric: str) -> Any:
+    """The best of each kind over the ridge; EASEText has none and is a level line, if it is there."""
     from bokeh.plotting import figure
 
     plot = figure(
@@ -153,11 +176,12 @@ def _ridges(rows: Sequence[Row], metric: str) -> Any:
         plot.line(ridges, [best[ridge] for ridge in ridges], line_width=2, **line)
         plot.scatter(ridges, [best[ridge] for ridge in ridges], size=8, **line)
     texts = [float(row[metric]) for row in rows if row["model"] == "EASEText"]
-    ends = _values([row for row in rows if "ridge" in row], "ridge")
-    plot.line(
-        [ends[0], ends[-1]], [max(texts)] * 2, color=_COLOURS["EASEText"], line_dash="dashed", line_width=2,
-        legend_label="EASEText (no ridge)",
-    )  # fmt: skip
+    ends = _values([row for row in rows if row["model"] in ("L3AE", "EASE")], "ridge")
+    if texts:
+        plot.line(
+            [ends[0], ends[-1]], [max(texts)] * 2, color=_COLOURS["EASEText"], line_dash="dashed",
+            line_width=2, legend_label="EASEText (no ridge)",
+        )  # fmt: skip
     if len(ends) <= _PANELS:
         plot.xaxis.ticker = ends
         plot.xaxis.major_label_overrides = {ridge: f"{ridge:g}" for ridge in ends}

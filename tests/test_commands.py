@@ -219,9 +219,10 @@ def test_the_demo_prints_one_object_and_a_second_one_writes_no_tile(few_movies, 
     one, other = json.loads(first.stdout), json.loads(second.stdout)
     assert set(one) >= RESULT | {"comparison", "grid", "examples"}
     assert set(one["peak_memory_bytes"]) == MEMORY
-    assert set(one["models"]) == {"L3AE", "EASE"}
+    assert set(one["models"]) == {"L3AE", "EASE", "EASEText"}
     for model in one["models"].values():
         assert {"recall@20", "ndcg@20"} <= set(model["test"])
+    assert [found["models"] for found in one["comparisons"]] == [["L3AE", "EASE"], ["L3AE", "EASEText"]]
     assert one["comparison"]["low"] <= one["comparison"]["high"]
     assert all(example["recommended"] for example in one["examples"])
     assert one["tiles_written"] > 0
