@@ -33,11 +33,11 @@ from l3ae_dist.graphs.gram import GramGraph, GramTask
 from l3ae_dist.graphs.tasks import TileRef
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.pipeline import run
-from l3ae_dist.runtime.task_times import KINDS
 from l3ae_dist.runtime.cluster import local_cluster
 from l3ae_dist.runtime.executors import DaskExecutor
 from l3ae_dist.runtime.memory import MemorySampler
 from l3ae_dist.runtime.run_graph import run_graph
+from l3ae_dist.runtime.task_times import KINDS
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.workspace import Workspace
 

@@ -12,7 +12,6 @@ from l3ae_dist.graphs.tasks import Graph, TileRef
 from l3ae_dist.runtime.task_times import TaskTimes, worker_seconds
 from l3ae_dist.runtime.window import SubmissionWindow
 
-
 Event = Mapping[str, Any]
 
 

@@ -88,6 +88,8 @@ def print_result(console: Console, result: Mapping[str, Any]) -> None:
     print_cost(console, result)
     if result.get("reused"):
         console.print("Everything was complete and has been reused.")
+    if "report" in result:
+        console.print(Text(f"Report: {result['report']}"), soft_wrap=True)
     console.print(Text(f"Workspace: {result['workspace']}"), soft_wrap=True)
 
 

@@ -41,7 +41,9 @@ def model_plots(rows: Sequence[Row], metric: str) -> list[tuple[str, Any]]:
         return []
     if _crowded(ours):
         names = ("ridge", "reg_f", "reg_e")
-        return [(f"{metric} of {len(ours)} models over {name}.", _points(ours, name, metric)) for name in names]
+        return [
+            (f"{metric} of {len(ours)} models over {name}.", _points(ours, name, metric)) for name in names
+        ]
     outer = _outer(ours)
     best = max(ours, key=lambda row: float(row[metric]))
     found = []
@@ -49,8 +51,8 @@ def model_plots(rows: Sequence[Row], metric: str) -> list[tuple[str, Any]]:
         part = [row for row in ours if row[outer] == value]
         top = max(part, key=lambda row: float(row[metric]))
         sentence = (
-            f"{metric} at {outer} {value:g}: {min(float(row[metric]) for row in part):.4f} to {top[metric]:.4f}, "
-            f"the largest with reg_f {top['reg_f']:g} and reg_e {top['reg_e']:g}"
+            f"{metric} at {outer} {value:g}: {min(float(row[metric]) for row in part):.4f} to "
+            f"{top[metric]:.4f}, the largest with reg_f {top['reg_f']:g} and reg_e {top['reg_e']:g}"
             + (", which is the best of all (framed)." if top is best else ".")
         )
         found.append((sentence, _map(f"{outer} = {value:g}", part, best, metric, _scale(ours, metric))))

@@ -23,20 +23,26 @@ def cautions(record: RunRecord) -> list[str]:
 
 def _ending(record: RunRecord) -> Iterator[str]:
     if record.outcome != "finished":
-        yield f"The run {record.outcome}; figures of what it did not reach are missing." if (
-            record.outcome.startswith("ended")
-        ) else f"The run is not complete: {record.outcome}. Figures of what it did not reach are missing."
+        yield (
+            f"The run {record.outcome}; figures of what it did not reach are missing."
+            if (record.outcome.startswith("ended"))
+            else f"The run is not complete: {record.outcome}. Figures of what it did not reach are missing."
+        )
     if record.earlier_result:
         yield (
-            f"An earlier execution of this run finished at {record.earlier_result}; this page shows the later "
-            "one."
+            f"An earlier execution of this run finished at {record.earlier_result}; this page shows the "
+            "later one."
         )
 
 
 def _losses(record: RunRecord) -> Iterator[str]:
     trace = record.trace
     if trace.lost:
-        tail = "were lost; the tiles they held were" if len(trace.lost) > 1 else "was lost; the tiles it held were"
+        tail = (
+            "were lost; the tiles they held were"
+            if len(trace.lost) > 1
+            else "was lost; the tiles it held were"
+        )
         yield f"{len(trace.lost)} worker{'s' * (len(trace.lost) > 1)} {tail} computed again by others."
     for array, count in sorted(trace.bad.items()):
         what = f"{count} tiles of {array} were" if count > 1 else f"A tile of {array} was"
@@ -54,7 +60,8 @@ def _memory(record: RunRecord) -> Iterator[str]:
     if not plan or not peak:
         return
     if peak > plan["memory_budget"]:
-        yield f"The largest worker took {human_bytes(peak)}, over the budget of {human_bytes(plan['memory_budget'])}."
+        budget = human_bytes(plan["memory_budget"])
+        yield f"The largest worker took {human_bytes(peak)}, over the budget of {budget}."
     elif peak > plan["projected_peak_bytes"]:
         yield (
             f"The largest worker took {human_bytes(peak)}, over the projection of "
@@ -71,8 +78,8 @@ def _certificate(record: RunRecord) -> Iterator[str]:
     condition = found.get("condition", 0.0)
     if condition > _CONDITION.get(str(found.get("dtype")), 1e12):
         yield (
-            f"The condition estimate {figure_text(condition)} is high for {found['dtype']}: a larger ridge, or "
-            "float64, keeps more digits."
+            f"The condition estimate {figure_text(condition)} is high for {found['dtype']}: a larger ridge, "
+            "or float64, keeps more digits."
         )
 
 
@@ -89,15 +96,15 @@ def _evaluation(record: RunRecord) -> Iterator[str]:
         if one["low"] <= 0 <= one["high"]:
             ours, other = one["models"]
             yield (
-                f"The interval of the difference between {ours} and {other} on {one['metric']} holds 0: it may "
-                "be chance."
+                f"The interval of the difference between {ours} and {other} on {one['metric']} holds 0: it "
+                "may be chance."
             )
     rows, metric = tried(result)
     edge = at_the_edge(rows, metric)
     if edge:
         yield (
-            f"The best L3AE lies at the edge of the values that were tried: {listed(edge)}. Values beyond may "
-            "be better."
+            f"The best L3AE lies at the edge of the values that were tried: {listed(edge)}. Values beyond "
+            "may be better."
         )
 
 
@@ -119,10 +126,11 @@ def _sources(record: RunRecord) -> Iterator[str]:
 
 def reused_stages(record: RunRecord) -> list[str]:
     """Stages of which something was found complete and not made again, in words."""
-    found = []
-    for totals in record.trace.stages.values():
-        if totals.reused:
-            found.append(f"{totals.name} ({totals.reused:,} of {totals.tasks:,} tasks)")
+    found = [
+        f"{totals.name} ({totals.reused:,} of {totals.tasks:,} tasks)"
+        for totals in record.trace.stages.values()
+        if totals.reused
+    ]
     if record.has_events and record.result.get("embedding") and "embed" not in record.trace.stages:
         found.append("embed (all rows)")
     return found

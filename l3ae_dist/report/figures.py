@@ -71,8 +71,8 @@ def _long_tail(data: DataProfile) -> Plot | None:
     without = data.items - ranks[-1]
     alt = (
         f"The most popular item has {counts[0]:,} training interactions, the median one "
-        f"{data.popularity.quantile(0.5):,}. The {head:,} head items (20 % of the catalog, left of the dashed "
-        f"line) hold {percent(held)} of all; {without:,} items have none."
+        f"{data.popularity.quantile(0.5):,}. The {head:,} head items (20 % of the catalog, left of the "
+        f"dashed line) hold {percent(held)} of all; {without:,} items have none."
     )
     return Plot("long-tail", "Popularity: the long tail", plot, alt)
 
@@ -117,9 +117,7 @@ def stages_plot(stages: Sequence[StageTotals]) -> Plot | None:
     }
     from bokeh.models import ColumnDataSource
 
-    bars = plot.hbar(
-        y="stage", right="seconds", height=0.7, color="colour", source=ColumnDataSource(source)
-    )
+    bars = plot.hbar(y="stage", right="seconds", height=0.7, color="colour", source=ColumnDataSource(source))
     plot.x_range.start = 0
     plot.ygrid.visible = False
     hover(plot, [bars], [("stage", "@stage"), ("seconds", "@seconds{0.00}"), ("passes", "@passes")])
@@ -138,13 +136,13 @@ def timeline_plot(trace: Trace) -> Plot | None:
     if not trace.stages or trace.last <= trace.first:
         return None
     shown = trace.workers[:MOST_LANES]
-    lanes = {pid: f"process {pid}" for pid in shown}
-    rows: dict[str, list[Any]] = {key: [] for key in ("lane", "left", "right", "stage", "colour", "width")}
+    lanes = {pid: name for pid, name in trace.lane_names().items() if pid in shown}
+    rows: dict[str, list[Any]] = {key: [] for key in ("left", "right", "width", "lane", "stage", "colour")}
 
     def add(lane: str, stage: str, start: float, stop: float) -> None:
-        values = (lane, start - trace.first, stop - trace.first, stage, stage_colour(stage), stop - start)
-        for key, value in zip(rows, values, strict=True):
-            rows[key].append(value if isinstance(value, str) else round(value, 3))
+        times = (round(value, 3) for value in (start - trace.first, stop - trace.first, stop - start))
+        for key, value in zip(rows, (*times, lane, stage, stage_colour(stage)), strict=True):
+            rows[key].append(value)
 
     spans = [(name, span) for name, totals in trace.stages.items() for span in totals.spans]
     for name, (start, stop) in spans[-2000:]:
@@ -165,9 +163,10 @@ def timeline_plot(trace: Trace) -> Plot | None:
     used = [name for name in trace.stages if name in set(rows["stage"])]
     more = len(trace.workers) - len(shown)
     alt = (
-        f"{len(trace.workers)} processes worked for {seconds_text(trace.last - trace.first)}. A bar is a time "
-        "in which a process computed; the top lane shows which stage went on, and gaps below it are waiting, "
-        "reading, writing, or work of the client." + (f" {more} more processes are left out." if more else "")
+        f"{len(trace.workers)} {'processes' if len(trace.workers) != 1 else 'process'} worked in the "
+        f"{seconds_text(trace.last - trace.first)} of the run. A bar is a time in which a process computed; "
+        "the top lane shows which stage went on. Gaps are waiting, reading, writing, starting, or work of the client."
+        + (f" {more} more processes are left out." if more else "")
     )
     return Plot("timeline", "What every process did", plot, alt, tuple((n, stage_colour(n)) for n in used))
 
@@ -199,14 +198,16 @@ def memory_plot(trace: Trace, plan: Mapping[str, Any], peak: Mapping[str, int]) 
     largest = peak.get("worker_max") or max(worker for _, worker in samples)
     alt = (
         f"The largest worker reached {human_bytes(largest)}; the plan projects at most "
-        f"{human_bytes(plan['projected_peak_bytes'])} and {human_bytes(budget)} are allowed. Dots are samples, "
-        "every 5 s."
+        f"{human_bytes(plan['projected_peak_bytes'])} and {human_bytes(budget)} are allowed. Dots are "
+        "samples, every 5 s."
     )
     legend = (("largest worker, measured", BLUE), ("projected for the stage", "#7fa8cc"), ("budget", RED))
     return Plot("memory", "Memory of the largest worker", plot, alt, legend)
 
 
-def metrics_plot(rows: Sequence[Mapping[str, Any]], name: str, title: str, groups: str = "model") -> Plot | None:
+def metrics_plot(
+    rows: Sequence[Mapping[str, Any]], name: str, title: str, groups: str = "model"
+) -> Plot | None:
     """Figures with their intervals, one panel row for each part; ``rows`` as ``metric_rows`` gives them."""
     from bokeh.models import ColumnDataSource, FactorRange
 

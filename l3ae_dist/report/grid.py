@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from l3ae_dist.report.plots import Plot
+from l3ae_dist.report.plots import Plot, styled
 from l3ae_dist.report.words import figure_text
 
 _SHOWN = 10
@@ -27,29 +27,33 @@ def grid_plots(rows: Sequence[Mapping[str, Any]], metric: str) -> list[Plot]:
     plots = []
     ridges = {row["ridge"] for row in ours}
     if len(ridges) > 1:
-        figure = _fluid(ridges_plot(rows, metric), 320)
-        figure.title = None
-        figure.legend.location = "center"
+        figure = ridges_plot(rows, metric)
+        legend = [(item.label.value, item.renderers[0].glyph.line_color) for item in figure.legend[0].items]
+        figure.right = []
+        figure = _fluid(figure, 280)
         best = max(ours, key=lambda row: float(row[metric]))
         sentence = (
             f"On the validation split {metric} of L3AE is largest, {best[metric]:.4f}, at ridge "
             f"{best['ridge']:g}, of {len(ridges)} ridges from {min(ridges):g} to {max(ridges):g}."
         )
-        plots.append(Plot("ridges", f"The best {metric} at each ridge", figure, sentence))
+        plots.append(
+            Plot("ridges", f"The best {metric} at each ridge", figure, sentence, tuple(legend), True)
+        )
     for number, (sentence, figure) in enumerate(model_plots(rows, metric)):
         title = figure.title.text
-        figure.title = None
         plots.append(Plot(f"grid-{number}", title, _fluid(figure, figure.height), sentence))
     return plots
 
 
 def _fluid(figure: Any, height: int) -> Any:
     """As wide as its place allows, but not wider than it was made."""
+    figure.title = None
     figure.update(
         sizing_mode="stretch_width", max_width=figure.width, min_width=min(figure.width, 300), height=height,
         output_backend="svg",
     )  # fmt: skip
-    return figure
+    figure.min_border_right = 16
+    return styled(figure)
 
 
 def best_rows(rows: Sequence[Mapping[str, Any]], metric: str) -> tuple[list[str], list[list[str]]]:

@@ -1,4 +1,4 @@
-"""HTML with everything inside: templates that escape, Bokeh in the page, and a policy that forbids the network."""
+"""HTML with everything inside: templates that escape, Bokeh, and a policy that forbids the network."""
 
 import base64
 import hashlib

@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 # Okabe and Ito's colours, which colour-blind people tell apart.
@@ -24,14 +24,20 @@ class Plot:
     alt: str
     legend: tuple[tuple[str, str], ...] = ()
     """Names and colours."""
-    height: int = field(default=0)
+    wide: bool = False
+    """Whether it takes a row of the page for itself."""
+
+    @property
+    def target(self) -> str:
+        """Id of the element that it is drawn into."""
+        return f"plot-{self.name}"
 
     @property
     def data(self) -> str:
         """The figure as JSON that no character of ends a script element early."""
         from bokeh.embed import json_item
 
-        return script_json(_plain_ids(json.dumps(json_item(self.figure, self.name))))
+        return script_json(_plain_ids(json.dumps(json_item(self.figure, self.target))))
 
 
 def script_json(text: str) -> str:
@@ -57,6 +63,7 @@ def _plain_ids(text: str) -> str:
 
 def chart(height: int, **options: Any) -> Any:
     """An empty figure as wide as the page allows, without a toolbar."""
+    from bokeh.models import NumeralTickFormatter
     from bokeh.plotting import figure
 
     values = {
@@ -69,15 +76,22 @@ def chart(height: int, **options: Any) -> Any:
         **options,
     }
     plot = figure(**values)
-    plot.axis.axis_label_text_font_style = "normal"
+    for name, axes in (("x", plot.xaxis), ("y", plot.yaxis)):
+        if options.get(f"{name}_axis_type") == "log":
+            axes.formatter = NumeralTickFormatter(format="0,0")
+    plot.outline_line_color = None
+    return styled(plot)
+
+
+def styled(plot: Any) -> Any:
+    """The same text and lines for every figure."""
     for axis in plot.axis:
         axis.update(
             axis_label_text_color=_INK, major_label_text_color=_INK, axis_label_text_font_size="13px",
             major_label_text_font_size="12px", axis_line_color="#999999", major_tick_line_color="#999999",
-            minor_tick_line_color=None,
+            minor_tick_line_color=None, axis_label_text_font_style="normal",
         )  # fmt: skip
     plot.grid.grid_line_color = "#e4e4e4"
-    plot.outline_line_color = None
     return plot
 
 

@@ -128,9 +128,7 @@ def read_run(workspace: Workspace, run: str) -> RunRecord:
     )
 
 
-def _outcome(
-    workspace: Workspace, run: str, latest: Attempt | None, trace: Trace, *, ended: bool
-) -> str:
+def _outcome(workspace: Workspace, run: str, latest: Attempt | None, trace: Trace, *, ended: bool) -> str:
     if ended:
         return "finished"
     if trace.outcome and trace.outcome != "finished":

@@ -51,17 +51,53 @@ def _shown_metrics(models: Mapping[str, Mapping[str, Any]], part: str) -> list[s
 
 
 def all_metrics(models: Mapping[str, Mapping[str, Any]]) -> Table | None:
-    """Every figure of the test split of every model."""
-    columns = {name: _flat_figures(model["test"]) for name, model in models.items() if "test" in model}
-    if not columns:
+    """Every figure of the test split: a row for each metric and model, a column for each cut-off."""
+    cells: dict[tuple[str, str], dict[str, str]] = {}
+    for model, found in models.items():
+        for name, value in flat(dict(found.get("test", {}))).items():
+            metric, at, cut = name.partition("@")
+            if at:
+                cells.setdefault((metric.replace(".", ", "), model), {})[cut] = figure_text(value)
+    if not cells:
         return None
-    names = list(dict.fromkeys(name for figures in columns.values() for name in figures))
-    rows = [[name, *(figure_text(column.get(name, "")) for column in columns.values())] for name in names]
-    return Table(["metric", *columns], rows)
+    cuts = sorted({cut for values in cells.values() for cut in values}, key=int)
+    order = list(dict.fromkeys(metric for metric, _ in cells))
+    rows = [
+        [metric, model, *(values.get(cut, "") for cut in cuts)]
+        for (metric, model), values in sorted(cells.items(), key=lambda item: order.index(item[0][0]))
+    ]
+    return Table(["metric", "model", *(f"@{cut}" for cut in cuts)], rows, left=2)
 
 
-def _flat_figures(test: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in flat(dict(test)).items() if not isinstance(value, list)}
+_GROUPED = {
+    "by_item_popularity": "By item popularity: fifths of the training interactions",
+    "by_user_activity": "By user activity: fifths of the users",
+}
+
+
+def group_tables(models: Mapping[str, Mapping[str, Any]]) -> list[Table]:
+    """The metrics by item popularity and by user activity, where they were measured."""
+    found = []
+    for key, caption in _GROUPED.items():
+        groups = {name: model["test"][key] for name, model in models.items() if key in model.get("test", {})}
+        if not groups:
+            continue
+        first = next(iter(groups.values()))
+        metrics = [m for m in ("recall@20", "ndcg@20") if m in first[0]] or [m for m in first[0] if "@" in m][
+            :2
+        ]
+        sizes = [name for name in ("items", "users") if name in first[0]]
+        rows = [
+            [
+                " to ".join(f"{bound:,}" for bound in group["interactions"]),
+                *(f"{group[size]:,}" for size in sizes),
+                *(figure_text(parts[i][metric]) for parts in groups.values() for metric in metrics),
+            ]
+            for i, group in enumerate(first)
+        ]
+        headings = [f"{name} {metric}" for name in groups for metric in metrics]
+        found.append(Table(["interactions", *sizes, *headings], rows, caption=caption))
+    return found
 
 
 def data_table(data: DataProfile) -> Table:
@@ -99,7 +135,11 @@ def stage_table(record: RunRecord) -> Table:
                 _count(stage.passes),
                 f"{stage.written:,}" if stage.tasks else "",
                 _count(stage.reused),
-                f"{rate:,.1f} GFLOP/s" if rate else f"{stage.rows / stage.seconds:,.0f} items/s" if stage.rows else "",
+                f"{rate:,.1f} GFLOP/s"
+                if rate
+                else f"{stage.rows / stage.seconds:,.0f} items/s"
+                if stage.rows
+                else "",
                 *([percent(rate / peak, 0) if rate else ""] if peak else []),
                 human_bytes(stage.bytes_read) if stage.bytes_read else "",
                 human_bytes(stage.bytes_written) if stage.bytes_written else "",
@@ -214,7 +254,9 @@ def settings_tables(config: Mapping[str, Any]) -> tuple[Table, Table]:
     other = {key: value for key, value in every.items() if usual.get(key) != value}
 
     def table(values: Mapping[str, Any]) -> Table:
-        return Table(["setting", "value"], [[key, setting_text(value)] for key, value in values.items()], left=2)
+        return Table(
+            ["setting", "value"], [[key, setting_text(value)] for key, value in values.items()], left=2
+        )
 
     return table(other), table(every)
 

@@ -78,6 +78,16 @@ class Trace:
         found = ((values[0], lane) for (lane, _), values in self.bars.items())
         return list(dict.fromkeys(lane for _, lane in sorted(found)))
 
+    def lane_names(self) -> dict[str, str]:
+        """What to call each process: embedding actors and workers, each numbered by their first task."""
+        counts: dict[str, int] = defaultdict(int)
+        found = {}
+        for pid in self.workers:
+            kind = "actor" if (pid, "embed") in self.bars else "worker"
+            counts[kind] += 1
+            found[pid] = f"{kind} {counts[kind]}"
+        return found
+
     def take(self, event: Event) -> None:
         """Take one event; kinds that are not known are ignored."""
         self.last = float(event["time"])

@@ -14,13 +14,16 @@ from l3ae_dist.report.plots import Plot
 from l3ae_dist.report.profile import DataProfile, profile
 from l3ae_dist.report.run import RunRecord, find_run, read_run
 from l3ae_dist.report.words import PARTS, date_text, figure_text, params_text, seconds_text, signed_percent
+from l3ae_dist.runtime.event_store import attempts
 from l3ae_dist.storage.workspace import Workspace
 
 # A model that takes more is not read for a few examples.
 _MOST_MODEL_BYTES = 2**30
 
 
-def write_report(workspace: str | Path, run: str | None = None, output: str | Path | None = None) -> dict[str, Any]:
+def write_report(
+    workspace: str | Path, run: str | None = None, output: str | Path | None = None
+) -> dict[str, Any]:
     """Make the report of a run from its workspace alone: no engine is started, no source is read.
 
     Parameters
@@ -61,6 +64,14 @@ def write_report(workspace: str | Path, run: str | None = None, output: str | Pa
     }
 
 
+def kept_report(workspace: str | Path, run: str) -> str | None:
+    """Where the report of a run's latest execution is; None when it has none."""
+    opened = Workspace.open(workspace)
+    names = [attempt.name for attempt in attempts(opened) if attempt.run == run][-1:] or [run]
+    key = report_key(names[0])
+    return f"{opened.url}/{key}" if opened.blobs.size(key) is not None else None
+
+
 def report_key(name: str) -> str:
     """Where the report of an execution is kept; ``gc`` deletes it with the events of that execution."""
     return f"{REPORTS}/{name}.report.html"
@@ -71,7 +82,9 @@ def save_page(page: bytes, output: str | Path) -> str:
     try:
         Path(output).write_bytes(page)
     except OSError as error:
-        raise ConfigError(f"cannot write the report to {output} ({error.strerror}); choose another path.") from error
+        raise ConfigError(
+            f"cannot write the report to {output} ({error.strerror}); choose another path."
+        ) from error
     return str(output)
 
 
@@ -103,6 +116,7 @@ def report_page(record: RunRecord) -> str:
         "models": _model_table(models),
         "metric_table": _metric_table(models),
         "all_metrics": tables.all_metrics(models),
+        "groups": tables.group_tables(models),
         "intervals": next((m["intervals"] for m in models.values() if "intervals" in m), None),
         "comparisons": _comparisons(result),
         "grid": tables.Table(*best_rows(rows, metric), left=2) if rows else None,
@@ -233,19 +247,20 @@ def _cards(record: RunRecord) -> list[tuple[str, str, str]]:
         bounds = model.get("intervals", {}).get("all", {}).get(metric)
         note = f"95 % interval {bounds[0]:.4f} to {bounds[1]:.4f}" if bounds else ""
         cards.append((f"{name}, test {metric}", f"{model['test'][metric]:.4f}", note))
-    for one in compared:
-        cards.append(
-            (
-                f"over {one['models'][1]}",
-                signed_percent(one["lift"]),
-                f"95 % interval {signed_percent(one['lift_low'])} to {signed_percent(one['lift_high'])}",
-            )
+    cards += [
+        (
+            f"over {one['models'][1]}",
+            signed_percent(one["lift"]),
+            f"95 % interval {signed_percent(one['lift_low'])} to {signed_percent(one['lift_high'])}",
         )
+        for one in compared
+    ]
     if "seconds" in result:
         cards.append(("time", seconds_text(result["seconds"]), date_text(record.started)))
     peak, plan = result.get("peak_memory_bytes", {}).get("worker_max"), record.plan
     if peak and plan:
-        note = f"{human_bytes(plan['projected_peak_bytes'])} projected, {human_bytes(plan['memory_budget'])} allowed"
+        projected, budget = (human_bytes(plan[key]) for key in ("projected_peak_bytes", "memory_budget"))
+        note = f"{projected} projected, {budget} allowed"
         cards.append(("largest worker", human_bytes(peak), note))
     found = result.get("certificate")
     if found:
