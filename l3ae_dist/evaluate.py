@@ -216,7 +216,7 @@ def measure_intervals(lists: TopLists, spec: ModelSpec, options: EvaluateConfig)
     head = head_items(dataset.popularity())
     tail = np.setdiff1d(np.arange(truth.shape[1]), head)
     cut = options.metric.partition("@")[2]
-    usual = (f"recall@{cut}", f"ndcg@{cut}")
+    usual = tuple(sorted((f"recall@{cut}", f"ndcg@{cut}"), key=lambda name: name != options.metric))
     found: dict[str, Any] = {"level": _LEVEL, "repeats": options.bootstrap}
     parts = (("all", truth), ("head", restrict(truth, head)), ("tail", restrict(truth, tail)))
     for part, wanted in parts:

@@ -7,7 +7,7 @@ from l3ae_dist.cli_render import human_bytes
 from l3ae_dist.repair import noted_damage
 from l3ae_dist.report.grid import at_the_edge, tried
 from l3ae_dist.report.run import RunRecord
-from l3ae_dist.report.words import date_text, figure_text, listed, percent
+from l3ae_dist.report.words import date_text, figure_text, iso_text, listed, percent
 
 # Shares of a limit from which on a figure is near it.
 _NEAR_TOLERANCE = 0.5
@@ -30,7 +30,7 @@ def _ending(record: RunRecord) -> Iterator[str]:
         )
     if record.earlier_result:
         yield (
-            f"An earlier execution of this run finished at {record.earlier_result}; this page shows the "
+            f"An earlier execution of this run finished at {iso_text(record.earlier_result)}; this page shows the "
             "later one."
         )
 
@@ -118,7 +118,7 @@ def _sources(record: RunRecord) -> Iterator[str]:
     current = record.workspace.read_doc("model") or {}
     if record.result.get("certificate") and current.get("run") not in (None, record.run):
         finished = (record.workspace.read_doc(f"results/{current['run']}") or {}).get("finished")
-        when = f", which finished at {finished}" if finished else ""
+        when = f", which finished at {iso_text(finished)}" if finished else ""
         yield f"Another run, {current['run']}{when}, made the current model of this workspace."
     if not record.has_events:
         yield "The events of this run have been deleted: stages, timeline and memory over time are not shown."

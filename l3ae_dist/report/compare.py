@@ -9,9 +9,9 @@ from l3ae_dist.errors import ConfigError, StageMissingError
 from l3ae_dist.report import figures, tables
 from l3ae_dist.report.cautions import cautions
 from l3ae_dist.report.page import render
-from l3ae_dist.report.plots import Plot
+from l3ae_dist.report.plots import BLUE, ORANGE, Plot
 from l3ae_dist.report.run import RunRecord, find_run, known_runs, read_run
-from l3ae_dist.report.words import PARTS, figure_text, flat, seconds_text, setting_text
+from l3ae_dist.report.words import PARTS, figure_text, flat, iso_text, seconds_text, setting_text
 from l3ae_dist.storage.workspace import Workspace
 
 SIDES = ("A", "B")
@@ -82,13 +82,13 @@ def compare_runs(first: RunRecord, second: RunRecord) -> dict[str, Any]:
                 "workspace": record.workspace.url,
                 "run": record.run,
                 "outcome": record.outcome,
-                "finished": record.result.get("finished", ""),
+                "finished": iso_text(record.result.get("finished")),
                 "warnings": cautions(record),
             }
             for record in both
         ],
         "notes": _notes(first, second),
-        "configuration": _differences(*(_config(record) for record in both)),
+        "configuration": _differences(*(_config(record, all(r.config for r in both)) for record in both)),
         "versions": _differences(*({**r.versions, **flat(r.machine, "machine.")} for r in both)),
         "data": _pairs(*(_data(record) for record in both)),
         "figures": [_with_ratio(row) for row in _pairs(*(_figures(record) for record in both))],
@@ -96,12 +96,13 @@ def compare_runs(first: RunRecord, second: RunRecord) -> dict[str, Any]:
     }
 
 
-def _config(record: RunRecord) -> dict[str, Any]:
-    """The settings, and the regularisers that were picked."""
+def _config(record: RunRecord, known: bool) -> dict[str, Any]:
+    """The settings, where they are known of both runs, and the regularisers that were picked."""
+    settings = {key: value for key, value in record.config.items() if known and key != "workspace"}
     picked = {
         f"picked.{name}": model.get("params", {}) for name, model in record.result.get("models", {}).items()
     }
-    return {**flat(record.config), **flat(picked)}
+    return {**flat(settings), **flat(picked)}
 
 
 def _data(record: RunRecord) -> dict[str, Any]:
@@ -149,7 +150,9 @@ def _with_ratio(row: dict[str, Any]) -> dict[str, Any]:
 def _metrics(a: list[dict[str, Any]], b: list[dict[str, Any]]) -> list[dict[str, Any]]:
     sides = [{(row["part"], row["metric"], row["model"]): row for row in rows} for rows in (a, b)]
     found = []
-    for key in dict.fromkeys([*sides[0], *sides[1]]):
+    every = list(dict.fromkeys([*sides[0], *sides[1]]))
+    parts, metrics = (list(dict.fromkeys(key[i] for key in every)) for i in (0, 1))
+    for key in sorted(every, key=lambda key: (parts.index(key[0]), metrics.index(key[1]))):
         one, two = (side.get(key) for side in sides)
         both = one is not None and two is not None
         found.append(
@@ -206,9 +209,9 @@ def compare_page(first: RunRecord, second: RunRecord) -> str:
 
 def _plots(found: Mapping[str, Any]) -> list[Plot | None]:
     rows = [
-        {**row, **row[side], "side": f"{label} {row['model']}"}
+        {**row, **row[side], "side": f"{label} {row['model']}", "colour": colour}
         for row in found["metrics"]
-        for side, label in (("a", "A"), ("b", "B"))
+        for side, label, colour in (("a", "A", BLUE), ("b", "B", ORANGE))
         if row[side] is not None
     ]
     metrics = list(dict.fromkeys(row["metric"] for row in rows))

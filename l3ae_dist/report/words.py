@@ -87,6 +87,15 @@ def date_text(when: datetime | None) -> str:
     return "" if when is None else when.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
+def iso_text(when: str | None) -> str:
+    """A time as results keep it, in the same form.
+
+    >>> iso_text("2026-11-25T16:18:01+00:00")
+    '2026-11-25 16:18 UTC'
+    """
+    return date_text(datetime.fromisoformat(when)) if when else ""
+
+
 def listed(parts: Sequence[str]) -> str:
     """Words with commas and a last "and".
 

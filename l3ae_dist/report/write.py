@@ -13,7 +13,15 @@ from l3ae_dist.report.page import render
 from l3ae_dist.report.plots import Plot
 from l3ae_dist.report.profile import DataProfile, profile
 from l3ae_dist.report.run import RunRecord, find_run, read_run
-from l3ae_dist.report.words import PARTS, date_text, figure_text, params_text, seconds_text, signed_percent
+from l3ae_dist.report.words import (
+    PARTS,
+    date_text,
+    figure_text,
+    iso_text,
+    params_text,
+    seconds_text,
+    signed_percent,
+)
 from l3ae_dist.runtime.event_store import attempts
 from l3ae_dist.storage.workspace import Workspace
 
@@ -109,7 +117,7 @@ def report_page(record: RunRecord) -> str:
         "title": f"Run {record.run}",
         "record": record,
         "started": started_text(record),
-        "finished": result.get("finished", ""),
+        "finished": iso_text(result.get("finished")),
         "cards": _cards(record),
         "warnings": cautions(record),
         "reused": reused_stages(record),
