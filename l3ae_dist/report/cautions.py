@@ -30,8 +30,8 @@ def _ending(record: RunRecord) -> Iterator[str]:
         )
     if record.earlier_result:
         yield (
-            f"An earlier execution of this run finished at {iso_text(record.earlier_result)}; this page shows the "
-            "later one."
+            f"An earlier execution of this run finished at {iso_text(record.earlier_result)}; this page is "
+            "of the later one."
         )
 
 
@@ -131,9 +131,12 @@ def reused_stages(record: RunRecord) -> list[str]:
         for totals in record.trace.stages.values()
         if totals.reused
     ]
-    if record.has_events and record.result.get("embedding") and "embed" not in record.trace.stages:
-        found.append("embed (all rows)")
-    return found
+    if not record.has_events or not record.result:
+        return found
+    wanted = ["embed"] if record.result.get("embedding") else []
+    measured = "users" in record.result
+    wanted += [name for name in record.plan.get("stages", ()) if measured or name not in ("score", "rank")]
+    return found + [f"{name} (all of it)" for name in wanted if name not in record.trace.stages]
 
 
 def started_text(record: RunRecord) -> str:

@@ -165,8 +165,8 @@ def timeline_plot(trace: Trace) -> Plot | None:
     alt = (
         f"{len(trace.workers)} {'processes' if len(trace.workers) != 1 else 'process'} worked in the "
         f"{seconds_text(trace.last - trace.first)} of the run. A bar is a time in which a process computed; "
-        "the top lane shows which stage went on. Gaps are waiting, reading, writing, starting, or the client's "
-        "own work." + (f" {more} more processes are left out." if more else "")
+        "the top lane shows which stage went on. Gaps are waiting, reading, writing, starting, or the "
+        "client's own work." + (f" {more} more processes are left out." if more else "")
     )
     return Plot("timeline", "What every process did", plot, alt, tuple((n, stage_colour(n)) for n in used))
 
