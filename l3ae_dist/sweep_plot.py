@@ -161,25 +161,28 @@ def _points(rows: Sequence[Row], name: str, metric: str) -> Any:
 
 
 def ridges_plot(rows: Sequence[Row], metric: str) -> Any:
-    """The best of each kind over the ridge; EASEText has none and is a level line, if it is there."""
+    """The best of each kind over the ridge; EASEText has none and is a level line, unless far below."""
     from bokeh.plotting import figure
 
     plot = figure(
         title=f"The best at each ridge, {metric} on the validation split", x_axis_label="ridge",
         y_axis_label=metric, x_axis_type="log", width=900, height=320, toolbar_location=None,
     )  # fmt: skip
+    drawn: list[float] = []
     for name in ("L3AE", "EASE"):
         best: dict[float, float] = {}
         for row in rows:
             if row["model"] == name:
                 best[row["ridge"]] = max(best.get(row["ridge"], -math.inf), float(row[metric]))
         ridges = sorted(best)
+        drawn += best.values()
         line = {"color": _COLOURS[name], "legend_label": name}
         plot.line(ridges, [best[ridge] for ridge in ridges], line_width=2, **line)
         plot.scatter(ridges, [best[ridge] for ridge in ridges], size=8, **line)
     texts = [float(row[metric]) for row in rows if row["model"] == "EASEText"]
     ends = _values([row for row in rows if row["model"] in ("L3AE", "EASE")], "ridge")
-    if texts:
+    # so far below, it would press the others into one line
+    if texts and max(texts) > min(drawn) - 3 * (max(drawn) - min(drawn)):
         plot.line(
             [ends[0], ends[-1]], [max(texts)] * 2, color=_COLOURS["EASEText"], line_dash="dashed",
             line_width=2, legend_label="EASEText (no ridge)",

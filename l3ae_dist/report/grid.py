@@ -36,6 +36,9 @@ def grid_plots(rows: Sequence[Mapping[str, Any]], metric: str) -> list[Plot]:
             f"On the validation split {metric} of L3AE is largest, {best[metric]:.4f}, at ridge "
             f"{best['ridge']:g}, of {len(ridges)} ridges from {min(ridges):g} to {max(ridges):g}."
         )
+        texts = [float(row[metric]) for row in rows if row["model"] == "EASEText"]
+        if texts and not any(name.startswith("EASEText") for name, _ in legend):
+            sentence += f" EASEText, which has no ridge, lies below the axis at {max(texts):.4f}."
         plots.append(
             Plot("ridges", f"The best {metric} at each ridge", figure, sentence, tuple(legend), True)
         )
