@@ -122,7 +122,8 @@ def _map(title: str, rows: Sequence[Row], best: Row, metric: str, scale: Any) ->
         tooltips=[("ridge", "@ridge"), ("reg_x", "@reg_x"), ("reg_f", "@reg_f"), ("reg_e", "@reg_e"),
                   (metric, "@value{0.00000}")],
     )  # fmt: skip
-    middle = (scale.low + scale.high) / 2
+    # where black and white are equally easy to read on Viridis
+    middle = scale.low + 0.43 * (scale.high - scale.low)
     data: dict[str, list[Any]] = {
         name: [f"{row[name]:g}" for row in rows] for name in ("ridge", "reg_x", "reg_f", "reg_e")
     }

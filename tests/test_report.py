@@ -407,6 +407,26 @@ def test_json_in_a_script_cannot_end_it():
     assert json.loads(safe) == value
 
 
+# The least contrast (WCAG 2.2, 1.4.3) of any text of the page with the first background behind it.
+CONTRAST = """
+(function () {
+  const rgb = text => text.match(/[0-9.]+/g).map(Number);
+  const light = c => c.slice(0, 3).map(v => v / 255).map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const behind = e => { for (; e; e = e.parentElement) {
+    const c = rgb(getComputedStyle(e).backgroundColor); if (c.length < 4 || c[3] > 0) return c; } return [255, 255, 255]; };
+  let least = [99, ""];
+  for (const e of document.querySelectorAll("body *")) {
+    if (![...e.childNodes].some(n => n.nodeType === 3 && n.data.trim()) || e.closest("script, noscript")) continue;
+    const [a, b] = [light(rgb(getComputedStyle(e).color)), light(behind(e))].sort((x, y) => y - x);
+    const ratio = (a + 0.05) / (b + 0.05);
+    if (ratio < least[0]) least = [ratio, e.outerHTML.slice(0, 80)];
+  }
+  return least;
+})()
+"""
+
+
 @pytest.mark.dask
 def test_a_browser_draws_every_plot_without_errors_and_without_scrolling_sideways(job, tmp_path):
     _, result, _ = job
@@ -427,6 +447,8 @@ def test_a_browser_draws_every_plot_without_errors_and_without_scrolling_sideway
             time.sleep(0.3)
             assert page.evaluate("document.documentElement.scrollWidth") <= width
             page.screenshot(ARTIFACTS / f"report-{width}.png")
+        least, where = page.evaluate(CONTRAST)
+        assert 4.5 <= least < 99, where
         assert page.evaluate("document.querySelectorAll('script').length") == len(found.scripts)
         shown = page.text()
     assert EVIL in shown

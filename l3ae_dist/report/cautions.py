@@ -111,7 +111,7 @@ def _evaluation(record: RunRecord) -> Iterator[str]:
 def _sources(record: RunRecord) -> Iterator[str]:
     for earlier in record.earlier_versions:
         differ = [f"{name} {earlier[name]}" for name in earlier if earlier[name] != record.versions.get(name)]
-        if differ:
+        if differ and record.versions:
             yield f"An earlier execution of this run used other versions: {', '.join(differ)}."
             break
     yield from (f"{m[0].upper()}{m[1:]}." for m in record.trace.messages if "different BLAS builds" in m)

@@ -30,7 +30,7 @@ _STAGE_COLOURS = {
     "linv": ORANGE,
     "invert": PINK,
     "product": "#8c6bb1",
-    "certify": "#a0a0a0",
+    "certify": "#8a8a8a",
     "assemble": "#666666",
     "score": YELLOW,
     "rank": YELLOW,
@@ -186,7 +186,7 @@ def memory_plot(trace: Trace, plan: Mapping[str, Any], peak: Mapping[str, int]) 
         for start, stop in totals.spans
     )[-2000:]
     left, right, top = (list(part) for part in zip(*spans, strict=True)) if spans else ([], [], [])
-    plot.quad(left=left, right=right, bottom=0, top=top, fill_color="#d9e8f5", line_color="#7fa8cc")
+    plot.quad(left=left, right=right, bottom=0, top=top, fill_color="#d9e8f5", line_color="#5b8db8")
     budget = plan["memory_budget"]
     plot.add_layout(Span(location=budget / _MIB, dimension="width", line_color=RED, line_dash="dashed"))
     dots = plot.scatter(
@@ -201,7 +201,7 @@ def memory_plot(trace: Trace, plan: Mapping[str, Any], peak: Mapping[str, int]) 
         f"{human_bytes(plan['projected_peak_bytes'])} and {human_bytes(budget)} are allowed. Dots are "
         "samples, every 5 s."
     )
-    legend = (("largest worker, measured", BLUE), ("projected for the stage", "#7fa8cc"), ("budget", RED))
+    legend = (("largest worker, measured", BLUE), ("projected for the stage", "#5b8db8"), ("budget", RED))
     return Plot("memory", "Memory of the largest worker", plot, alt, legend)
 
 

@@ -121,8 +121,7 @@ def _quantiles(found: Any) -> str:
 
 def stage_table(record: RunRecord) -> Table:
     """Time, work, rate and bytes of every stage."""
-    workers = int(record.config.get("compute", {}).get("workers") or 1)
-    peak = peak_rate(record, workers)
+    peak = peak_rate(record, _workers(record))
     rows = []
     for stage in stage_totals(record):
         rate = stage.flops / stage.seconds / 1e9 if stage.seconds and stage.flops else None
@@ -152,6 +151,14 @@ def stage_table(record: RunRecord) -> Table:
         rows,
         left=2,
     )
+
+
+def _workers(record: RunRecord) -> int:
+    """How many were asked for; on a cluster that decides it, how many had a tile."""
+    compute = record.config.get("compute", {})
+    if compute.get("cluster") in ("ray", "address"):
+        return max(1, sum(name.startswith("worker") for name in record.trace.lane_names().values()))
+    return int(compute.get("workers") or 1)
 
 
 def stage_totals(record: RunRecord) -> list[StageTotals]:

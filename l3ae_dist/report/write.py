@@ -26,7 +26,7 @@ from l3ae_dist.runtime.event_store import attempts
 from l3ae_dist.storage.workspace import Workspace
 
 # A model that takes more is not read for a few examples.
-_MOST_MODEL_BYTES = 2**30
+_MOST_MODEL_BYTES = 2**29
 
 
 def write_report(
