@@ -89,7 +89,7 @@ def compare_runs(first: RunRecord, second: RunRecord) -> dict[str, Any]:
         ],
         "notes": _notes(first, second),
         "configuration": _differences(*(_config(record, all(r.config for r in both)) for record in both)),
-        "versions": _differences(*({**r.versions, **flat(r.machine, "machine.")} for r in both)),
+        "versions": _differences(*(_environment(r, all(r.machine for r in both)) for r in both)),
         "data": _pairs(*(_data(record) for record in both)),
         "figures": [_with_ratio(row) for row in _pairs(*(_figures(record) for record in both))],
         "metrics": _metrics(*(tables.metric_rows(record.result.get("models", {})) for record in both)),
@@ -103,6 +103,11 @@ def _config(record: RunRecord, known: bool) -> dict[str, Any]:
         f"picked.{name}": model.get("params", {}) for name, model in record.result.get("models", {}).items()
     }
     return {**flat(settings), **flat(picked)}
+
+
+def _environment(record: RunRecord, known: bool) -> dict[str, Any]:
+    """Versions, and the machine where it is known of both runs."""
+    return {**record.versions, **(flat(record.machine, "machine.") if known else {})}
 
 
 def _data(record: RunRecord) -> dict[str, Any]:
@@ -122,7 +127,7 @@ def _figures(record: RunRecord) -> dict[str, Any]:
         moved["read"] += stage.bytes_read
         moved["written"] += stage.bytes_written
     return {
-        **({"seconds": result["seconds"]} if "seconds" in result else {}),
+        **({"seconds, whole run": result["seconds"]} if "seconds" in result else {}),
         **stages,
         "bytes read": moved["read"],
         "bytes written": moved["written"],
@@ -172,7 +177,7 @@ def _notes(first: RunRecord, second: RunRecord) -> list[str]:
     """What makes figures hard to compare."""
     found = []
     data = [record.result.get("dataset", {}).get("id") for record in (first, second)]
-    if data[0] != data[1]:
+    if None not in data and data[0] != data[1]:
         found.append("The runs have different data or splits: their metrics are of different held-out items.")
     users = [record.result.get("users") for record in (first, second)]
     if data[0] == data[1] and None not in users and users[0] != users[1]:
@@ -263,4 +268,4 @@ def difference_table(rows: list[dict[str, Any]]) -> tables.Table | None:
 
 
 def _setting(value: Any) -> str:
-    return "" if value is None else setting_text(value)
+    return "" if value is None else figure_text(value) if isinstance(value, int) else setting_text(value)

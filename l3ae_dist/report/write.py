@@ -27,6 +27,8 @@ from l3ae_dist.storage.workspace import Workspace
 
 # A model that takes more is not read for a few examples.
 _MOST_MODEL_BYTES = 2**29
+# Columns of a heat map that fit into a third of the page.
+_FEW_COLUMNS = 5
 
 
 def write_report(
@@ -130,6 +132,7 @@ def report_page(record: RunRecord) -> str:
         "grid": tables.Table(*best_rows(rows, metric), left=2) if rows else None,
         "grid_size": len(rows),
         "grid_metric": metric,
+        "many_columns": len({row.get("reg_e") for row in rows if row["model"] == "L3AE"}) > _FEW_COLUMNS,
         "examples": examples,
         "no_examples": no_examples,
         "data": tables.data_table(data) if data else None,
