@@ -7,6 +7,7 @@ import os
 import re
 import tempfile
 import time
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -28,6 +29,7 @@ from l3ae_dist.config import make_config
 from l3ae_dist.errors import ConfigError, StageMissingError
 from l3ae_dist.pipeline import provenance, run
 from l3ae_dist.report import compare_runs, open_runs, write_report
+from l3ae_dist.report.cautions import cautions
 from l3ae_dist.report.plots import script_json
 from l3ae_dist.report.profile import distribution
 from l3ae_dist.report.run import find_run, read_run
@@ -72,7 +74,7 @@ def job(tmp_path_factory, dask_session):
     """A finished grid with its report, as the command leaves it, and the same model at another ridge."""
     where = tmp_path_factory.mktemp("report") / "w"
     log, items = tables()
-    grid = {"ridges": [5, 20, 50], "reg_f": [1, 5], "reg_e": [5, 10]}
+    grid = {"ridges": [5, 50], "reg_f": [1, 5], "reg_e": [5, 10]}
     chosen = config(where, dask_session, grid=grid)
     run(
         config(where, dask_session, model={"reg_x": 10, "reg_e": 10}),
@@ -189,7 +191,7 @@ def test_the_report_tells_what_ran_and_how_well(job):
         assert head[0] <= found["test"]["head"]["recall@5"] <= head[1]
     for name, version in result["versions"].items():
         assert f"{name} {version}" in shown
-    assert "grid.ridges 5, 20, 50" in shown
+    assert "grid.ridges 5, 50" in shown
     assert "not calibrated" in shown
     assert "Only 60 users have test items" in shown
     trace = read_run(workspace, result["run"]).trace
@@ -197,6 +199,37 @@ def test_the_report_tells_what_ran_and_how_well(job):
     assert "Found complete and reused: embed (all of it), gram (all of it)." in shown
     assert trace.stages["factor"].passes == trace.stages["invert"].passes >= 2
     assert sum(trace.stages["factor"].doing.values()) > 0
+
+
+@pytest.mark.dask
+def test_warnings_tell_what_a_careful_reader_would_ask(job):
+    record = read_run(job[0], job[1]["run"])
+    quiet = cautions(record)
+    found, plan = record.result, record.plan
+    near = {**found["certificate"], "residual": 0.6 * found["certificate"]["tolerance"], "condition": 1e13}
+    rows = [
+        {"model": "L3AE", "ridge": r, "reg_f": 1, "reg_e": 5, "ndcg@5": v}
+        for r, v in ((5, 1), (6, 2), (7, 3))
+    ]
+    chance = {**found["comparison"], "low": -0.1, "high": 0.1}
+    cases = [
+        ("over the projection", {"peak_memory_bytes": {"worker_max": plan["projected_peak_bytes"] + 1}}),
+        ("over the budget", {"peak_memory_bytes": {"worker_max": plan["memory_budget"] + 1}}),
+        ("is near its tolerance", {"certificate": near}),
+        ("is high for float64", {"certificate": near}),
+        ("a sample of 30 of 60 users", {"users": 30}),
+        ("edge of the values that were tried: ridge 7 (largest)", {"grid": rows}),
+        ("it may be chance", {"comparisons": [chance]}),
+    ]
+    for words, changed in cases:
+        assert not any(words in text for text in quiet) or words == "it may be chance"
+        assert any(words in text for text in cautions(replace(record, result={**found, **changed}))), words
+    older = replace(record, earlier_versions=({**record.versions, "numpy": "1.0"},))
+    assert any("other versions: numpy 1.0" in text for text in cautions(older))
+    stopped = cautions(replace(record, outcome="failed: KeyboardInterrupt", result={}))
+    assert stopped[0] == (
+        "The run is not complete: failed: KeyboardInterrupt. Figures of what it did not reach are missing."
+    )
 
 
 @pytest.mark.dask
@@ -277,7 +310,7 @@ def test_a_killed_run_is_shown_as_far_as_it_came(job, tmp_path):
     shown = Elements(Path(found["report"]).read_text()).text
     assert "The run measured nothing" in shown
     assert "Cholesky factor L" in shown
-    assert "grid.ridges 5, 20, 50" in shown  # its first event keeps the configuration
+    assert "grid.ridges 5, 50" in shown  # its first event keeps the configuration
     # gc takes the report with the events of the execution
     assert invoke("gc", killed.url, "--keep-events", "0", "--force").exit_code == 0
     assert kept_report(killed.url, result["run"]) is None
