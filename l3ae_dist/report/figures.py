@@ -33,7 +33,7 @@ _STAGE_COLOURS = {
     "certify": "#8a8a8a",
     "assemble": "#666666",
     "score": YELLOW,
-    "rank": YELLOW,
+    "rank": "#003f5c",
 }
 _MIB = 2**20
 
