@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INPUTS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults lint types parity bench-engine bench-books bench-model bench-cluster clean
+.PHONY: help demo test faults lint types parity bench-engine bench-books bench-model bench-cluster bench-scaling plan-check docs clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,8 +43,20 @@ bench-model: $(VENV)/.installed-test  ## sweep, cold start, export, serving
 bench-cluster: $(VENV)/.installed-test  ## the back ends against each other, and 1 and 2 workers (minutes)
 	$(BIN)/python benchmarks/cluster.py
 
+plan-check: $(VENV)/.installed-test  ## plan a million items in under five seconds, and refuse what cannot run
+	$(BIN)/python benchmarks/plan_check.py
+
+bench-scaling: $(VENV)/.installed-test  ## the simulator against real runs, then a million items simulated (long)
+	$(BIN)/python benchmarks/scaling/simulator.py
+	$(BIN)/python benchmarks/scaling/million.py
+
+docs: $(VENV)/.installed-test  ## build the documentation, warnings are errors, and run its examples
+	$(BIN)/python -m sphinx -q -W --keep-going -E -b html docs docs/_build/html
+	$(BIN)/pytest --doctest-modules --doctest-glob='*.md' -q l3ae_dist docs/*.md docs/decisions/*.md
+	@echo "open docs/_build/html/index.html"
+
 clean:  ## remove caches and the demo's workspace; the environment stays
-	rm -rf demo-workspace build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf demo-workspace build dist docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find l3ae_dist tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # torch comes first and alone, so that a CPU build is taken where one is offered

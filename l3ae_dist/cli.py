@@ -7,6 +7,7 @@ import typer
 from l3ae_dist.cli_append import append
 from l3ae_dist.cli_cluster import app as cluster_app
 from l3ae_dist.cli_housekeeping import du, gc
+from l3ae_dist.cli_plan import calibrate, plan, simulate
 from l3ae_dist.cli_report import add_report, compare, report
 from l3ae_dist.cli_support import (
     EXIT_CODES,
@@ -285,7 +286,12 @@ def similar(
 
 @app.command()
 @guarded
-def explain(workspace: WorkspaceArgument, user: str, item: str, as_json: AsJson = False) -> None:
+def explain(
+    workspace: WorkspaceArgument,
+    user: Annotated[str, typer.Argument(metavar="USER", help="A known user's id.")],
+    item: Annotated[str, typer.Argument(metavar="ITEM", help="The item's id.")],
+    as_json: AsJson = False,
+) -> None:
     """Split a user's score of an item over the user's history, collaborative and semantic."""
     from l3ae_dist.model import load_model
 
@@ -360,6 +366,9 @@ def verify(workspace: WorkspaceArgument, as_json: AsJson = False) -> None:
         raise typer.Exit(DamagedTileError.exit_code)
 
 
+app.command()(plan)
+app.command()(calibrate)
+app.command()(simulate)
 app.command()(append)
 app.command()(compare)
 app.command()(report)

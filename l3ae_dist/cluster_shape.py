@@ -29,6 +29,8 @@ HEAD_CORES, HEAD_BYTES = 4, 16 * GIB
 NODE_DISK_BYTES, GPU_NODE_DISK_BYTES = 50 * GIB, 150 * GIB
 # Without the data, the most popular tile is taken to hold so many times an average tile's interactions.
 POPULAR_TILE = 8
+# Likewise, the mean square of a user's interactions over the square of the mean.
+UNEVEN_USERS = 4
 DIMENSIONS = {"minilm": 384, "nv-embed-v2": 4096, "llama-3.2-3b": 3072, "qwen3-embedding-8b": 4096}
 
 
@@ -92,7 +94,8 @@ def given_size(
         return min(interactions, POPULAR_TILE * interactions * tile // items)
 
     itemsize = np.dtype(exact_dtype(users, config.data.options.weight_column is not None)).itemsize
-    return DataSize(items, users, interactions, feature_dim(config, dim), widest, itemsize)
+    pairs = UNEVEN_USERS * float(interactions) ** 2 / users
+    return DataSize(items, users, interactions, feature_dim(config, dim), widest, itemsize, pairs)
 
 
 def ingested_size(config: RunConfig, dim: int | None) -> DataSize:
@@ -225,7 +228,7 @@ def cluster_shape(
     )
     embed = None if on_gpu or not gpus else _embed_nodes(gpus, gpus_per_node)
     head = Nodes(1, HEAD_CORES, HEAD_BYTES, NODE_DISK_BYTES)
-    return ClusterShape(plan, threads, head, solve, embed, _workspace_bytes(plan, size))
+    return ClusterShape(plan, threads, head, solve, embed, workspace_bytes(plan, size))
 
 
 def _embed_nodes(gpus: int, per_node: int) -> Nodes:
@@ -234,7 +237,7 @@ def _embed_nodes(gpus: int, per_node: int) -> Nodes:
     return Nodes(-(-gpus // each), CORES_PER_GPU * each, memory, GPU_NODE_DISK_BYTES, gpus=each)
 
 
-def _workspace_bytes(plan: Plan, size: DataSize) -> int:
+def workspace_bytes(plan: Plan, size: DataSize) -> int:
     """Three triangles of each system at once, a full product, the interactions, and the item rows F, V, Q."""
     written = {stage.name: stage.bytes_written for stage in plan.stages}
     tiles = 3 * written["gram"] + 3 * written.get("semantic gram", 0.0) + written.get("product", 0.0)

@@ -74,14 +74,23 @@ def _own_models(config: RunConfig) -> list[ModelSpec]:
     ]
 
 
+def evaluated_count(interactions: int, items: int, users: int, max_users: int | None) -> int:
+    """How many users are evaluated: all, or a sample where all would cost too much.
+
+    >>> evaluated_count(10**6, 10**4, 5000, None), evaluated_count(10**8, 10**5, 10**6, None)
+    (5000, 100000)
+    """
+    if max_users is None and interactions * float(items) >= _ALL_USERS_LIMIT:
+        max_users = _SAMPLE
+    return users if max_users is None else min(max_users, users)
+
+
 def evaluated_users(dataset: Dataset, max_users: int | None, seed: int) -> Array:
     """Ascending user rows to evaluate: all, or a seeded sample where all would cost too much."""
-    limit = max_users
-    if limit is None and dataset.nnz("train") * float(dataset.n_items) >= _ALL_USERS_LIMIT:
-        limit = _SAMPLE
-    if limit is None or limit >= dataset.n_users:
-        return np.arange(dataset.n_users, dtype=np.int64)
-    return np.sort(np.random.default_rng(seed).choice(dataset.n_users, limit, replace=False))
+    count = evaluated_count(dataset.nnz("train"), dataset.n_items, dataset.n_users, max_users)
+    if count == dataset.n_users:
+        return np.arange(count, dtype=np.int64)
+    return np.sort(np.random.default_rng(seed).choice(dataset.n_users, count, replace=False))
 
 
 @dataclass(frozen=True)

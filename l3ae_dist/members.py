@@ -61,6 +61,9 @@ class ModelSpec:
         """``reg_x + reg_e``; 0 for a model without interactions in its system.
 
         To twelve digits, so that every split of one ridge shares its factorisation.
+
+        >>> ModelSpec("L3AE", reg_x=-100, reg_f=5, reg_e=200).ridge
+        100.0
         """
         return float(f"{self.reg_x + self.reg_e:.12g}")
 

@@ -17,7 +17,12 @@ GROUPS = 5
 
 
 def hits(top: Array, truth: sparse.csr_matrix) -> Array:
-    """Which entries of the top lists are held-out items, (users, K) bool."""
+    """Which entries of the top lists are held-out items, (users, K) bool.
+
+    >>> hits(np.array([[2, 0], [1, -1]]), sparse.csr_matrix([[0, 0, 1], [1, 0, 0]]))
+    array([[ True, False],
+           [False, False]])
+    """
     users, n = truth.shape
     rows = np.repeat(np.arange(users, dtype=np.int64), np.diff(truth.indptr))
     wanted = rows * n + truth.indices
@@ -42,12 +47,17 @@ def per_user(top: Array, truth: sparse.csr_matrix, name: str) -> Array:
     top, truth
         Top lists (users, K) and held-out items (users, n).
     name
-        ``recall@k`` (hits / |test|), ``truncated_recall@k`` (hits / min(k, |test|)), ``ndcg@k``
-        (binary gains, ideal over min(k, |test|); Jarvelin, Kekalainen 2002), ``hit_rate@k``, ``mrr@k``.
+        ``recall@k`` (hits over held-out items), ``truncated_recall@k`` (hits over k, or over the held-out
+        items where they are fewer), ``ndcg@k`` (binary gains, the ideal over as many; Jarvelin, Kekalainen
+        2002), ``hit_rate@k``, ``mrr@k``.
 
     Returns
     -------
     (users,) float64.
+
+    >>> top, truth = np.array([[2, 0], [1, 2]]), sparse.csr_matrix([[1, 0, 1], [0, 0, 1]])
+    >>> per_user(top, truth, "recall@1"), per_user(top, truth, "mrr@2")
+    (array([0.5, 0. ]), array([1. , 0.5]))
     """
     return _from_hits(hits(top, truth), np.diff(truth.indptr), name)
 
@@ -95,7 +105,11 @@ def _from_hits(hit: Array, counts: Array, name: str) -> Array:
 
 
 def propensities(popularity: Array) -> Array:
-    """``p = max((pop / max pop)^0.5, 1e-3)`` of every item."""
+    """``p = max((pop / max pop)^0.5, 1e-3)`` of every item.
+
+    >>> propensities(np.array([100, 25, 0]))
+    array([1.   , 0.5  , 0.001])
+    """
     return np.asarray(np.maximum((popularity / max(popularity.max(), 1)) ** 0.5, 1e-3))
 
 

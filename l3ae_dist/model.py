@@ -99,14 +99,18 @@ class FittedModel(ModelArrays):
 
         Parameters
         ----------
-        users, n
+        users
             As :meth:`recommend` takes them; all known users when None.
+        n
+            Items for each.
         filter_already_liked
             Leave out what the user has.
-        filter_items, items
-            Items not to recommend, and items of which alone to recommend: one list for every user, or one
-            for each (a list of lists, a mapping from user to list, or a DataFrame with ``user_id`` and
-            ``item_id``). A user whom a mapping does not name has no such list.
+        filter_items
+            Items not to recommend: one list for every user, or one for each (a list of lists, a mapping from
+            user to list, or a DataFrame with ``user_id`` and ``item_id``). A user whom a mapping does not
+            name has no such list.
+        items
+            Items of which alone to recommend, in the same forms.
         cold_items
             Whether items of :meth:`add_items` take part.
         return_reasons

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from l3ae_dist.errors import BudgetError
+from l3ae_dist.graphs.cholesky import CholeskyGraph
 from l3ae_dist.graphs.execute import STAGED
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.storage.tile_reader import READ_AHEAD, READ_THREADS
@@ -103,7 +104,7 @@ def choose_tile(n: int, itemsize: int, memory_budget: int, workers: int, *, gpu:
     memory_budget
         Bytes per worker.
     workers
-        Worker processes; with several, at least six tiles per side each keep them all busy.
+        Worker processes; with several, :func:`tiles_for` them on each side keep them all busy.
     gpu
         Whether workers compute on a GPU, which takes host memory too.
 
@@ -115,6 +116,19 @@ def choose_tile(n: int, itemsize: int, memory_budget: int, workers: int, *, gpu:
     ------
     BudgetError
         When not even the smallest tile fits.
+
+    >>> choose_tile(100_000, 4, memory_budget=2 * 2**30, workers=1)
+    3456
+    """
+    return _even(n, min(tile_limits(n, itemsize, memory_budget, workers, gpu=gpu).values()))
+
+
+def tile_limits(
+    n: int, itemsize: int, memory_budget: int, workers: int, *, gpu: bool = False
+) -> dict[str, int]:
+    """What bounds the rows of a tile, by reason; parameters and errors are those of :func:`choose_tile`.
+
+    The keys are ``memory``, ``workers`` (tiles for all of them), ``largest`` and ``items``.
     """
     process, pinned = _process_bytes(gpu), PINNED_TILES if gpu else 0
     free = max(memory_budget - process - _MARGIN, 0) / itemsize
@@ -132,9 +146,18 @@ def choose_tile(n: int, itemsize: int, memory_budget: int, workers: int, *, gpu:
             f"the memory budget of {_mib(memory_budget)} per worker is too small: "
             f"at least {_mib(needed)} is needed."
         )
-    busy = -(-n // (6 * workers if workers > 1 else 4))
-    wanted = max(512, -(-busy // _STEP) * _STEP)
-    return _even(n, min(side, MAX_TILE, wanted, n))
+    busy = -(-n // tiles_for(workers))
+    return {
+        "memory": side,
+        "workers": max(512, -(-busy // _STEP) * _STEP),
+        "largest": MAX_TILE,
+        "items": n,
+    }
+
+
+def tiles_for(workers: int) -> int:
+    """Tiles a side that keep so many workers busy: six for each of a few, one for each of many."""
+    return 4 if workers == 1 else min(6 * workers, max(24, workers))
 
 
 def _even(n: int, side: int) -> int:
@@ -161,6 +184,7 @@ def make_plan(
     semantic_tiles: bool = False,
     product: bool = False,
     low_rank: int = 0,
+    scored_users: int | None = None,
 ) -> Plan:
     """Plan the tile stages of one fit and its evaluation.
 
@@ -186,25 +210,36 @@ def make_plan(
         Whether the semantic phase is solved in tiles too (direct route), and multiplied by P.
     low_rank
         Singular vectors of a low-pass filter, 0 for none.
+    scored_users
+        Users that are evaluated, all when None.
     """
     itemsize = np.dtype(dtype).itemsize
     side = choose_tile(n, itemsize, memory_budget, workers, gpu=gpu) if tile is None else min(tile, n)
     grid = TileGrid(n, side)
     tile_bytes = side * side * itemsize
     converted = STAGED * gram_itemsize / itemsize if gram_itemsize not in (None, itemsize) else 0.0
-    process, extra = _process_bytes(gpu), converted + (PINNED_TILES if gpu else 0)
-    held = process + int((TILES_HELD + extra) * tile_bytes)
-    panel = process + int((TILES_BESIDE_PANEL + extra) * tile_bytes)
+    process, beside_tiles = _process_bytes(gpu), converted + (PINNED_TILES if gpu else 0)
+    held = process + int((TILES_HELD + beside_tiles) * tile_bytes)
+    panel = process + int((TILES_BESIDE_PANEL + beside_tiles) * tile_bytes)
     beside = panel if panel + grid.count * tile_bytes + _MARGIN <= memory_budget else held
     cache = max(0, min(memory_budget - beside - _MARGIN, 2 * grid.lower_count * tile_bytes))
     matrices = 2 if semantic_tiles else 1
-    user_block = _user_block(n_users, side, itemsize, heads, k, memory_budget - held, matrices)
+    scored = n_users if scored_users is None else min(scored_users, n_users)
+    user_block = _user_block(scored, side, itemsize, heads, k, memory_budget - held, matrices)
     count, lower = grid.count, grid.lower_count
     cubic = float(n) ** 3 / 3
-    pairs = count**3 / 6 * tile_bytes
+    read = tiles_read(count, workers, cache // tile_bytes) * tile_bytes
+    partials = len(CholeskyGraph(grid, workers)) - lower
     solve = [
-        StagePlan(name, lower, cubic, 2 * pairs, lower * tile_bytes, max(held, beside + cache))
-        for name in ("factor", "linv", "invert")
+        StagePlan(
+            name,
+            lower + extra,
+            cubic,
+            read + extra * tile_bytes,
+            (lower + extra) * tile_bytes,
+            max(held, beside + cache),
+        )
+        for name, extra in (("factor", partials), ("linv", 0), ("invert", 0))
     ]
     # each staged task: a tile, its copy, its blocks by column and by row, and what converting them takes
     gram_bytes = INTERPRETER_BYTES + STAGED * (2 * tile_bytes + 32 * widest_block_nnz + 8 * n_users)
@@ -219,15 +254,46 @@ def make_plan(
     if d:
         rows_bytes = held + 24 * d * d + 4 * side * d * 8
         stages.append(
-            StagePlan("assemble", 4 * count, 2.0 * n * n * d, 2 * lower * tile_bytes, n * d * 8.0, rows_bytes)
+            StagePlan(
+                "assemble",
+                4 * count + 1,
+                2.0 * n * n * d + 4.0 * n * d * d,
+                # P for Q = P F' and each of its tile rows all of F; F twice for M and V
+                count**2 * tile_bytes + (count + 2.0) * n * d * itemsize,
+                n * d * (8.0 + itemsize),
+                rows_bytes,
+            )
         )
-    blocks = -(-n_users // user_block)
+    blocks = -(-scored // user_block)
     score_bytes = held + score_block_bytes(user_block, side, itemsize, heads, k, matrices)
     score_bytes += user_block * max(d, low_rank) * itemsize
     stages.append(
-        StagePlan("score", blocks * count, 2.0 * nnz * n, 2.0 * blocks * lower * tile_bytes, 0.0, score_bytes)
+        StagePlan(
+            "score",
+            blocks * count,
+            2.0 * nnz * n * scored / n_users,
+            2.0 * blocks * lower * tile_bytes,
+            0.0,
+            score_bytes,
+        )
     )
     return Plan(grid, dtype, memory_budget, workers, cache, user_block, tuple(stages))
+
+
+def tiles_read(count: int, workers: int, cached: int) -> float:
+    """Tiles that a stage of ``count`` tiles a side reads: start tiles, operands, and panels once a worker.
+
+    The tasks of a column (or row) k read k tiles that are their own (but the one on the diagonal), and the k
+    of the panel, of which a worker keeps as many as its cache holds. A cache that holds the whole triangle
+    reads it once.
+    """
+    total = 0.0
+    for k in range(count):
+        tasks = count - k
+        held = min(k, cached)
+        total += tasks * (1 + k - held) + (tasks - 1) * k + held * min(workers, tasks)
+    whole = count * (count + 1) / 2
+    return min(total, 2 * whole * workers) if cached >= whole else total
 
 
 def score_block_bytes(users: int, tile: int, itemsize: int, heads: int, k: int, matrices: int = 1) -> int:

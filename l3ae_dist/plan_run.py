@@ -9,6 +9,7 @@ from l3ae_dist.config import ComputeConfig, RunConfig
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.features import SparseRows, feature_path, open_rows
 from l3ae_dist.errors import BudgetError
+from l3ae_dist.evaluate import evaluated_count
 from l3ae_dist.family import systems_of
 from l3ae_dist.linalg.sparse_gram import exact_dtype
 from l3ae_dist.linalg.spectral import choose_dtype, condition_number
@@ -33,6 +34,8 @@ class DataSize:
         Interactions of the most popular tile, given the tile size.
     gram_itemsize
         Bytes of an entry of the exact Gram matrix.
+    pairs
+        Products of two interactions of one user: the squared interactions of a user, summed.
     """
 
     items: int
@@ -41,6 +44,7 @@ class DataSize:
     dim: int
     widest_block: Callable[[int], int]
     gram_itemsize: int
+    pairs: float
 
 
 def plan_run(
@@ -82,7 +86,8 @@ def dataset_size(dataset: Dataset, dim: int) -> DataSize:
         return int(np.add.reduceat(dataset.popularity(), np.arange(0, dataset.n_items, tile)).max())
 
     itemsize = np.dtype(exact_dtype(dataset.max_count(), dataset.weighted)).itemsize
-    return DataSize(dataset.n_items, dataset.n_users, dataset.nnz("train"), dim, widest, itemsize)
+    pairs = float(np.square(dataset.activity(), dtype=np.float64).sum())
+    return DataSize(dataset.n_items, dataset.n_users, dataset.nnz("train"), dim, widest, itemsize, pairs)
 
 
 def plan_sizes(
@@ -125,6 +130,7 @@ def plan_sizes(
         semantic_tiles=direct,
         product=direct and any(spec.name == "L3AE" and spec.with_semantics for spec in specs),
         low_rank=max(spec.rank for spec in specs),
+        scored_users=evaluated_count(size.interactions, size.items, size.users, config.evaluate.max_users),
     )
 
 

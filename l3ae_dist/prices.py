@@ -1,10 +1,10 @@
-"""Prices of object storage, for the estimate that a run prints before its tile stages."""
+"""Prices of storage and machines, for the estimates before a run."""
 
 from pydantic import BaseModel, ConfigDict, Field
 
 
 class PriceConfig(BaseModel):
-    """What object storage costs, in any currency."""
+    """What storage and machines cost, in any currency."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -14,3 +14,7 @@ class PriceConfig(BaseModel):
     """A thousand writes (PUT)."""
     per_1000_reads: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     """A thousand reads (GET)."""
+    worker_hour: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    """A Dask worker for an hour, with its share of a machine."""
+    actor_hour: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    """An embedding actor for an hour."""

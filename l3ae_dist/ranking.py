@@ -28,6 +28,9 @@ def top_k(scores: Array, k: int, seen: sparse.csr_matrix | None = None) -> tuple
     Returns
     -------
     items (users, k) int64, -1 where fewer candidates; values (users, k), -inf there.
+
+    >>> top_k(np.array([[0.5, 2.0, 2.0]]), 2, seen=sparse.csr_matrix([[0, 1, 0]]))
+    (array([[2, 0]]), array([[2. , 0.5]]))
     """
     users, count = scores.shape
     if seen is not None:

@@ -46,7 +46,11 @@ class Range(BaseModel):
         return float(f"{value:.4g}")
 
     def values(self) -> tuple[float, ...]:
-        """The evenly spaced values."""
+        """The evenly spaced values.
+
+        >>> Range(low=1, high=1000, count=4).values()
+        (1.0, 10.0, 100.0, 1000.0)
+        """
         steps = (self.count or 2) - 1
         return tuple(self.at(step / steps) for step in range(steps + 1))
 

@@ -30,6 +30,8 @@ LAYERS = {
     "cli_report": 5,
     "cli_sweep": 5,
     "cli_housekeeping": 5,
+    "cli_plan": 5,
+    "cli_plan_view": 5,
     "cli_verify": 5,
     "cli_watch": 5,
     "cli_watch_view": 5,

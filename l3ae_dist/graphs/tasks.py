@@ -112,10 +112,9 @@ class TileTask:
     def flops(self, grid: TileGrid) -> float:
         """Flops of all kernels of this task."""
         m, n = grid.shape(self.target.i, self.target.j)
-        total = sum(_step_flops(step.kernel, m, n) for step in (*self.begin, *self.finish))
+        total = sum(kernel_flops(step.kernel, m, n) for step in (*self.begin, *self.finish))
         for operands in self.operands:
-            inner = _inner_size(self.update, operands[0], grid)
-            total += (1.0 if self.update.startswith("syrk") else 2.0) * m * n * inner
+            total += kernel_flops(self.update, m, n, inner_size(self.update, operands[0], grid))
         return total
 
     def reads(self) -> Iterator[TileRef]:
@@ -125,11 +124,21 @@ class TileTask:
             yield from operands
 
 
-def _inner_size(update: str, first: TileRef, grid: TileGrid) -> int:
+def inner_size(update: str, first: TileRef, grid: TileGrid) -> int:
+    """The dimension that an update sums over, of its first operand."""
     return grid.size(first.i if update.endswith(("_tn", "_t")) else first.j)
 
 
-def _step_flops(kernel: str, m: int, n: int) -> float:
+def kernel_flops(kernel: str, m: int, n: int, inner: int = 0) -> float:
+    """Useful flops of a kernel on an m x n accumulator: LAPACK's counts, leading terms.
+
+    >>> kernel_flops("gemm_nt", 2, 3, 4), kernel_flops("potrf", 3, 3)
+    (48.0, 9.0)
+    """
+    if kernel.startswith("gemm"):
+        return 2.0 * m * n * inner
+    if kernel.startswith("syrk"):
+        return 1.0 * m * n * inner
     if kernel in ("potrf", "trtri", "lauum"):
         return m**3 / 3
     if kernel in ("trsm_rt", "trmm_rn"):

@@ -48,7 +48,13 @@ def semantic_dense(f: Array, reg_f: float) -> Array:
 
 
 def ease_dense(x: Array, ridge: float) -> Array:
-    """EASE: ``B_ij = -P_ij / P_jj``, zero diagonal."""
+    """EASE: ``B_ij = -P_ij / P_jj``, zero diagonal.
+
+    >>> ease_dense(np.array([[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 1.0, 1.0]]), ridge=1.0).round(3)
+    array([[ 0.   ,  0.667, -0.25 ],
+           [ 0.571,  0.   ,  0.375],
+           [-0.286,  0.5  ,  0.   ]])
+    """
     return _zero_diagonal_ratio(gram_inverse(x, ridge))
 
 
@@ -153,7 +159,19 @@ def column_slope(p_diagonal: Array, pc: Array, a: Array | float) -> Array:
 
 
 def weights(p: Array, q: Array, v: Array, c: Array, reg_e: float) -> Array:
-    """``B = P diag(c) + reg_e Q V + I``; its diagonal is zero to rounding."""
+    """``B = P diag(c) + reg_e Q V + I``; its diagonal is zero to rounding.
+
+    The factored form is that of the paper, without an n x n semantic matrix:
+
+    >>> x, f = np.eye(3)[[0, 0, 1, 2]] + np.eye(3)[[1, 2, 2, 2]], np.array([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]])
+    >>> p, text = gram_inverse(x, ridge=10.0), semantic_factor(f, reg_f=1.0)
+    >>> q = cross(p, f)
+    >>> pc = product_diagonal(np.diag(p), text.a, q, text.v)
+    >>> c = column_scale(np.diag(p), pc, text.a, reg_e=4.0)
+    >>> dense = l3ae_dense(x, semantic_dense(f, reg_f=1.0), reg_x=6.0, reg_e=4.0)
+    >>> bool(np.allclose(weights(p, q, text.v, c, reg_e=4.0), dense))
+    True
+    """
     return np.asarray(p * c + reg_e * (q @ v) + np.eye(len(c)))
 
 

@@ -50,7 +50,11 @@ def largest_eigenvalue(times: Callable[[Array], Array], n: int, *, steps: int = 
 
 
 def condition_number(lambda_max: float, ridge: float) -> float:
-    """``(lambda_max + ridge) / ridge``: an upper bound, since the Gram may be singular."""
+    """``(lambda_max + ridge) / ridge``: an upper bound, since the Gram may be singular.
+
+    >>> condition_number(9900.0, 100.0)
+    100.0
+    """
     return (lambda_max + ridge) / ridge
 
 

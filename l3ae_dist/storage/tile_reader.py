@@ -1,11 +1,8 @@
 """Reading tiles ahead of the arithmetic, into reused buffers, with a bounded cache.
 
 One reader serves a worker process. While a kernel runs with the interpreter lock released, two
-threads read and verify the next operands. What memory the budget leaves is a cache, in two classes:
-tiles of the *panel* that the next tasks all read, and tiles that later tasks of the stage read again.
-Access is cyclic, so a full cache takes in no tile of the second class: evicting one for another would
-turn cyclic access into no hits at all. A panel displaces tiles of other stages, then older panels, then
-the second class.
+threads read and verify the next operands. What memory the budget leaves is a cache
+(:mod:`l3ae_dist.storage.tile_cache`).
 """
 
 import threading
@@ -21,6 +18,7 @@ import numpy.typing as npt
 
 from l3ae_dist.storage.chunks import TRAILER, ChunkArray
 from l3ae_dist.storage.direct_io import aligned_buffer, aligned_size
+from l3ae_dist.storage.tile_cache import TileCache
 
 Array = npt.NDArray[Any]
 Key = tuple[str, str, int, int]
@@ -32,12 +30,10 @@ READ_AHEAD = 1
 
 @dataclass
 class HeldTile:
-    """A tile in memory: the buffer it lies in, how many use it now, and why it is kept."""
+    """A tile in memory: the buffer it lies in, how many use it now, and whether the cache holds it."""
 
     tile: Array
     buffer: npt.NDArray[np.uint8]
-    stage: str = ""
-    panel: object = None
     users: int = 1
     cached: bool = False
 
@@ -74,9 +70,7 @@ class TileReader:
     """Prefetching reader with a cache of at most ``cache_bytes``; safe for several tasks at once."""
 
     def __init__(self, cache_bytes: int = 0) -> None:
-        self._limit = cache_bytes
-        self._used = 0
-        self._cache: dict[Key, HeldTile] = {}
+        self._cache: TileCache[HeldTile] = TileCache(cache_bytes)
         self._free: dict[int, list[npt.NDArray[np.uint8]]] = {}
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(READ_THREADS, thread_name_prefix="tile-read")
@@ -84,10 +78,9 @@ class TileReader:
     def resize(self, cache_bytes: int) -> None:
         """Set the cache's limit; what is over it is forgotten."""
         with self._lock:
-            self._limit = cache_bytes
-            if self._used > cache_bytes:
-                for key in list(self._cache):
-                    self._forget(key)
+            gone = self._cache.resize(cache_bytes)
+            self._give_up(gone)
+            if gone:
                 self._free.clear()
 
     def stream(self, requests: Sequence[tuple[TileRequest, ...]], count: ReadCount) -> "TileStream":
@@ -114,24 +107,21 @@ class TileReader:
     def keep(self, request: TileRequest, held: HeldTile) -> None:
         """Cache a tile that was just written, if there is room; the caller must not change it again."""
         held.tile.flags.writeable = False
-        held.stage, held.panel = request.stage or "", request.panel
         self._remember(request, held)
         self.release(held)
 
     def load(self, request: TileRequest, count: ReadCount) -> HeldTile:
         """The tile from the cache or from the store; see :meth:`stream`."""
         with self._lock:
-            cached = self._cache.get(request.key)
+            cached = self._cache.get(request.key, request.stage, request.panel)
             if cached is not None:
-                cached.stage = request.stage or cached.stage
-                cached.panel = request.panel or cached.panel
                 cached.users += 1
                 return cached
         buffer = self._buffer(request.array.chunk_nbytes)
         tile = request.array.read(request.i, request.j, buffer)
         tile.flags.writeable = False
         self._count(request, count)
-        held = HeldTile(tile, buffer, request.stage or "", request.panel)
+        held = HeldTile(tile, buffer)
         if request.stage is not None:
             self._remember(request, held)
         return held
@@ -160,35 +150,17 @@ class TileReader:
             self._free.setdefault(item.buffer.nbytes, []).append(item.buffer)
 
     def _remember(self, request: TileRequest, held: HeldTile) -> None:
-        size = held.buffer.nbytes
         with self._lock:
-            for key in self._victims(held):
-                if self._used + size <= self._limit:
-                    break
-                self._forget(key)
-            if self._used + size > self._limit:
-                return
-            if request.key in self._cache:
-                self._forget(request.key)
-            self._used += size
-            held.cached = True
-            self._cache[request.key] = held
+            kept, gone = self._cache.put(
+                request.key, held, held.buffer.nbytes, request.stage or "", request.panel
+            )
+            held.cached = kept
+            self._give_up(gone)
 
-    def _forget(self, key: Key) -> None:
-        old = self._cache.pop(key)
-        self._used -= old.buffer.nbytes
-        old.cached = False
-        self._recycle(old)
-
-    def _victims(self, newcomer: HeldTile) -> list[Key]:
-        """Cached tiles that ``newcomer`` may displace, the least useful first."""
-        items = self._cache.items()
-        found = [key for key, item in items if item.stage != newcomer.stage]
-        same = [(key, item) for key, item in items if item.stage == newcomer.stage]
-        if newcomer.panel is not None:
-            found += [key for key, item in same if item.panel not in (None, newcomer.panel)]
-            found += [key for key, item in same if item.panel is None]
-        return found
+    def _give_up(self, gone: list[HeldTile]) -> None:
+        for item in gone:
+            item.cached = False
+            self._recycle(item)
 
     def _count(self, request: TileRequest, count: ReadCount) -> None:
         with self._lock:

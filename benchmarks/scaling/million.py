@@ -1,0 +1,140 @@
+"""A million items on clusters that are not here: simulated, never measured.
+
+The kernels of a CPU worker have the rates measured by ``simulator.py`` on this machine, in proportion to its
+threads; storage, network and GPUs are assumed and printed. Everything is far beyond what was validated.
+"""
+
+import argparse
+import json
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from report import RESULTS, publish, row
+
+from l3ae_dist.forecast.planned import GIB, Machines
+from l3ae_dist.forecast.rates import ASSUMED_CPU, ASSUMED_GPU, Rates
+from l3ae_dist.forecast.scenario import SimulatedSolve, Trouble, simulate_plan
+from l3ae_dist.plan import make_plan
+
+N, TILE, THREADS = 1_000_000, 4096, 32
+BUDGET = 128 * GIB
+WORKERS = (16, 64, 256)
+# A worker fails every six hours, as spot machines may; one in twenty takes twice as long.
+MTBF, SLOW = 6 * 3600.0, 0.05
+FAILING = ", a failure every 6 h each"
+STORAGE = (
+    "read_seconds", "read_bytes_s", "shared_read_bytes_s", "write_seconds", "write_bytes_s",
+    "shared_write_bytes_s",
+)  # fmt: skip
+HOUR = 3600.0
+
+
+def cpu_rates() -> Rates:
+    """Kernels and tasks as measured here, storage as assumed; all assumed where nothing was measured."""
+    path = RESULTS / "simulator.json"
+    if not path.exists():
+        return ASSUMED_CPU.scaled(THREADS)
+    measured = Rates.model_validate(json.loads(path.read_text())["clusters"][0]["rates"])
+    storage = {name: getattr(ASSUMED_CPU, name) for name in STORAGE}
+    source = (
+        f"kernels {measured.source}, {measured.date}; storage assumed at 2 GB/s a worker, 100 GB/s in all"
+    )
+    return measured.model_copy(update={**storage, "source": source}).scaled(THREADS)
+
+
+def solve(case: dict[str, Any]) -> dict[str, Any]:
+    """One simulation; runs in a process of its own."""
+    workers, gpu = case["workers"], case["device"] == "cuda"
+    plan = make_plan(
+        n=case.get("items", N), n_users=1, nnz=1, widest_block_nnz=1, d=0, dtype="float32",
+        memory_budget=BUDGET, workers=workers, tile=case.get("tile", TILE), gpu=gpu,
+    )  # fmt: skip
+    trouble = Trouble(**case.get("trouble", {}))
+    rates = ASSUMED_GPU if gpu else cpu_rates()
+    found: SimulatedSolve = simulate_plan(plan, Machines(rates), trouble)
+    print(f"  simulated {case}: {found.seconds / HOUR:.2f} h", flush=True)
+    return {"case": case, **found.summary()}
+
+
+def cases() -> dict[str, dict[str, Any]]:
+    """By name: strong scaling of both devices, then one thing changed at a time on 64 CPU workers."""
+    found = {
+        f"{device}, {workers} workers": {"device": device, "workers": workers}
+        for device in ("cpu", "cuda")
+        for workers in WORKERS
+    }
+    failing = {"mtbf_seconds": MTBF, "restart_seconds": 120.0}
+    for device in ("cpu", "cuda"):
+        for workers in WORKERS:
+            found[f"{device}, {workers} workers{FAILING}"] = {
+                "device": device, "workers": workers, "trouble": failing,
+            }  # fmt: skip
+    base = {"device": "cpu", "workers": 64}
+    found["5 % of the workers at half speed"] = base | {"trouble": {"straggler_share": SLOW, "seed": 1}}
+    found |= {f"tiles of {tile}": base | {"tile": tile} for tile in (3072, 6144, 8192)}
+    found |= {f"look-ahead {ahead}": base | {"trouble": {"lookahead": ahead}} for ahead in (200, 20_000)}
+    return found
+
+
+def rows(found: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    first = {device: found[f"{device}, {WORKERS[0]} workers"]["seconds"] for device in ("cpu", "cuda")}
+    table = []
+    for name, one in found.items():
+        peer = None
+        if name in (f"{d}, {w} workers" for d in first for w in WORKERS[1:]):
+            peer = first[one["case"]["device"]] / HOUR
+        elif one["case"]["workers"] == 64 and "failure" not in name and "," not in name:
+            peer = found["cpu, 64 workers"]["seconds"] / HOUR
+        elif "failure" in name:
+            peer = found[name.removesuffix(FAILING)]["seconds"] / HOUR
+        table.append(row(f"simulated: {name}", one["seconds"] / HOUR, "h", peer))
+        if peer is None or "tiles of" in name:
+            table.append(row("  share of the workers' time in kernels", one["computing"], ""))
+    return table
+
+
+def plot(found: dict[str, dict[str, Any]], path: Path) -> None:
+    """Hours over workers, with and without failures; and what tile and look-ahead change."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.2), width_ratios=(3, 2))
+    for device, colour, label in (("cpu", "#0072b2", "CPU, 32 threads"), ("cuda", "#d55e00", "GPU")):
+        hours = [found[f"{device}, {w} workers"]["seconds"] / HOUR for w in WORKERS]
+        failing = [found[f"{device}, {w} workers{FAILING}"]["seconds"] / HOUR for w in WORKERS]
+        left.plot(WORKERS, hours, "o-", color=colour, label=label)
+        left.plot(WORKERS, failing, "x", color=colour, markersize=9, label=f"{label}{FAILING}")
+        left.plot(WORKERS, [hours[0] * WORKERS[0] / w for w in WORKERS], ":", color=colour, alpha=0.6)
+    left.set_xscale("log", base=2)
+    left.set_yscale("log")
+    left.set_xticks(WORKERS, [str(w) for w in WORKERS])
+    left.set_xlabel("workers (dotted: ideal)")
+    left.set_ylabel("hours of factor and inverse")
+    left.legend(fontsize=8)
+    names = ["cpu, 64 workers", *(name for name in found if name.startswith(("tiles", "look", "5 %")))]
+    labels = [f"tiles of {TILE}, look-ahead 2000" if "cpu" in name else name for name in names]
+    right.barh(labels, [found[name]["seconds"] / HOUR for name in names], color="#0072b2")
+    right.invert_yaxis()
+    right.set_xlabel("hours on 64 CPU workers")
+    figure.suptitle(f"{N:,} items, float32: simulated, beyond the validated range")
+    figure.tight_layout()
+    figure.savefig(path, dpi=130)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--items", type=int, default=N, help="fewer, to try the script")
+    options = parser.parse_args()
+    wanted = {name: case | {"items": options.items} for name, case in cases().items()}
+    with ProcessPoolExecutor(options.processes) as pool:
+        results = dict(zip(wanted, pool.map(solve, wanted.values()), strict=True))
+    name = "million" if options.items == N else "million-try"
+    assumed = {"cpu": cpu_rates().model_dump(mode="json"), "cuda": ASSUMED_GPU.model_dump(mode="json")}
+    publish(name, rows(results), simulated=results, rates=assumed)
+    plot(results, RESULTS / f"{name}.png")

@@ -1,0 +1,210 @@
+"""Rates of one worker of a cluster and of what its workers share: measured by a calibration, or assumed."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from l3ae_dist.errors import ConfigError, WorkspaceError
+
+KERNELS = (
+    "gemm_nt", "gemm_nn", "gemm_tn", "syrk_n", "syrk_t", "potrf", "trtri", "lauum",
+    "trsm_rt", "trsm_ll", "trmm_rn", "trmm_lt",
+)  # fmt: skip
+CALIBRATION_DOC = "calibration"
+
+
+class Rates(BaseModel):
+    """What a worker and a cluster can do; see :data:`ASSUMED_CPU` for what is taken without a calibration."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    assumed: bool = False
+    """Whether nothing of this was measured."""
+    source: str = ""
+    """Where the figures come from, in words."""
+    date: str = ""
+    """When they were measured."""
+    machine: dict[str, Any] = {}
+    """Processor, cores, memory and versions of the machine of the client."""
+    workers: int = Field(default=1, ge=1)
+    """Workers that were measured at the same time."""
+    threads: int = Field(default=1, ge=1)
+    """BLAS threads of each."""
+    device: str = "cpu"
+    """Where kernels ran: cpu or cuda."""
+    gflops: dict[str, dict[str, dict[int, float]]]
+    """GFLOP/s of a worker by dtype, kernel and rows of a tile, all workers computing."""
+    overlap: dict[int, float] = {1024: 1.0}
+    """Share of these rates that is left while tiles are read and written beside, by rows of a tile."""
+    copy_bytes_s: float = Field(default=4e9, gt=0)
+    """Bytes a second that a worker copies within its memory."""
+    read_seconds: float = Field(default=0.001, ge=0)
+    """Seconds of a read that do not depend on its size."""
+    read_bytes_s: float = Field(gt=0)
+    """Bytes a second that one worker reads tiles at."""
+    shared_read_bytes_s: float = Field(gt=0)
+    """The same of all workers together, at most."""
+    write_seconds: float = Field(default=0.004, ge=0)
+    """Seconds of a write and its done-mark that do not depend on its size."""
+    write_bytes_s: float = Field(gt=0)
+    """Bytes a second that one worker writes tiles at."""
+    shared_write_bytes_s: float = Field(gt=0)
+    """The same of all workers together, at most."""
+    task_seconds: float = Field(default=0.003, ge=0)
+    """Seconds of the client and the scheduler for each task: they serve one at a time."""
+    latency_seconds: float = Field(default=0.005, ge=0)
+    """Seconds on the way from the client to a worker and back."""
+    pair_rate: float = Field(default=1e8, gt=0)
+    """Products of two interactions of one user that a worker adds to a Gram tile in a second."""
+    score_flops: float = Field(default=1e9, gt=0)
+    """Flops a second of a worker that multiplies sparse histories with a tile."""
+    rank_rate: float = Field(default=3e7, gt=0)
+    """Scores a second of which a worker keeps the best of each user."""
+    texts_per_second: float | None = Field(default=None, gt=0)
+    """Texts a second of one embedding actor; None when it was not measured."""
+    encoder: str = ""
+    """The encoder that they were measured with."""
+    upload_bytes_s: float | None = Field(default=None, gt=0)
+    """Bytes a second from a worker's memory to its GPU; None on a CPU."""
+
+    def rate(self, kernel: str, dtype: str, tile: float) -> float:
+        """Flops a second of a kernel on tiles of ``tile`` rows, interpolated in the logarithm of the rows.
+
+        Beyond the measured sizes it is that of the nearest. A kernel that was not measured has gemm's.
+        """
+        kernels = self.gflops.get(dtype) or next(iter(self.gflops.values()))
+        return 1e9 * _between(kernels.get(kernel) or kernels["gemm_nt"], tile)
+
+    def beside(self, tile: float) -> float:
+        """The share of the rate that is left beside reading and writing."""
+        return _between(self.overlap, tile)
+
+    def seconds(self, kernel: str, flops: float, dtype: str, tile: float) -> float:
+        """Seconds that a worker takes for so many flops of a kernel, other tiles being read and written."""
+        return flops / (self.rate(kernel, dtype, tile) * self.beside(tile))
+
+    def measured_tiles(self, dtype: str) -> tuple[int, int]:
+        """The smallest and the largest tile whose rates were measured."""
+        sizes = [size for sizes in self.gflops.get(dtype, {"": {0: 0.0}}).values() for size in sizes]
+        return min(sizes), max(sizes)
+
+    def scaled(self, threads: int) -> "Rates":
+        """For workers of another number of BLAS threads: rates in proportion, and no longer measured."""
+        if threads == self.threads or self.device != "cpu":
+            return self
+        factor = threads / self.threads
+        gflops = {
+            dtype: {
+                kernel: {size: rate * factor for size, rate in sizes.items()}
+                for kernel, sizes in kernels.items()
+            }
+            for dtype, kernels in self.gflops.items()
+        }
+        text = f"{self.source}; kernel rates scaled from {self.threads} to {threads} threads"
+        return self.model_copy(update={"gflops": gflops, "threads": threads, "source": text})
+
+
+def _between(points: dict[int, float], size: float) -> float:
+    below = max((p for p in points if p <= size), default=min(points))
+    above = min((p for p in points if p >= size), default=max(points))
+    if below == above or size <= below or size >= above:
+        return points[below if size <= below else above]
+    share = math.log(size / below) / math.log(above / below)
+    return points[below] + share * (points[above] - points[below])
+
+
+def _assumed(gemm32: float, gemm64: float) -> dict[str, dict[str, dict[int, float]]]:
+    """Rates of all kernels from that of gemm at large tiles: triangular kernels reach two thirds of it."""
+    others = {name: (1.0 if name.startswith(("gemm", "syrk")) else 2 / 3) for name in KERNELS}
+    sizes = {512: 0.8, 2048: 1.0}
+    return {
+        dtype: {
+            name: {size: gemm * share * part for size, part in sizes.items()}
+            for name, share in others.items()
+        }
+        for dtype, gemm in (("float32", gemm32), ("float64", gemm64))
+    }
+
+
+ASSUMED_CPU = Rates(
+    assumed=True,
+    source="assumed: one core of a server of 2023 (60 GFLOP/s in float32), storage at 2 GB/s a worker "
+    "and 100 GB/s in all",
+    gflops=_assumed(60.0, 30.0),
+    overlap={1024: 0.9},
+    read_seconds=0.02,
+    read_bytes_s=2e9,
+    shared_read_bytes_s=1e11,
+    write_seconds=0.03,
+    write_bytes_s=1e9,
+    shared_write_bytes_s=5e10,
+    texts_per_second=100.0,
+    encoder="minilm",
+)
+"""One BLAS thread; :meth:`Rates.scaled` gives a worker's."""
+
+ASSUMED_GPU = Rates(
+    assumed=True,
+    source="assumed: a data-centre GPU (45 TFLOP/s in float32 and float64), storage at 2 GB/s a worker "
+    "and 100 GB/s in all, PCIe at 20 GB/s",
+    device="cuda",
+    gflops=_assumed(45e3, 45e3),
+    overlap={1024: 0.9},
+    read_seconds=0.02,
+    read_bytes_s=2e9,
+    shared_read_bytes_s=1e11,
+    write_seconds=0.03,
+    write_bytes_s=1e9,
+    shared_write_bytes_s=5e10,
+    texts_per_second=300.0,
+    encoder="a model of 7 to 8 billion parameters",
+    upload_bytes_s=2e10,
+)
+"""One GPU."""
+
+
+def assumed_rates(threads: int, device: str) -> Rates:
+    """What is taken where nothing was measured."""
+    return ASSUMED_GPU if device == "cuda" else ASSUMED_CPU.scaled(threads)
+
+
+def read_rates(path: str | Path) -> Rates:
+    """Rates from a file that a calibration wrote.
+
+    Raises
+    ------
+    ConfigError
+        When it cannot be read or is none.
+    """
+    try:
+        return parse_rates(json.loads(Path(path).read_text(encoding="utf-8")), str(path))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ConfigError(
+            f"cannot read the rates {path}: {error}; make them with `l3ae-dist calibrate --output {path}`."
+        ) from error
+
+
+def parse_rates(document: Any, where: str) -> Rates:
+    """A document as rates; raises :class:`ConfigError` when it is none."""
+    try:
+        return Rates.model_validate(document)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        key = ".".join(str(part) for part in problem["loc"])
+        raise ConfigError(
+            f"{where} holds no rates ({key}: {problem['msg']}); make them anew with `l3ae-dist calibrate`."
+        ) from error
+
+
+def stored_rates(url: str) -> Rates | None:
+    """The calibration of a workspace, None without one."""
+    from l3ae_dist.storage.workspace import Workspace
+
+    try:
+        document = Workspace.open(url).read_doc(CALIBRATION_DOC)
+    except WorkspaceError:
+        return None
+    return None if document is None else parse_rates(document, f"the calibration of {url}")

@@ -1,0 +1,96 @@
+"""A planned run's factor and inverse in the simulator."""
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from l3ae_dist.cluster_shape import cluster_plan
+from l3ae_dist.config import RunConfig
+from l3ae_dist.forecast.planned import Machines, uses_gpu
+from l3ae_dist.forecast.rates import Rates
+from l3ae_dist.forecast.simulate import ModelCluster, SimulatedStage, Simulation, outside_validation
+from l3ae_dist.forecast.trial import solve_graphs
+from l3ae_dist.plan import Plan
+from l3ae_dist.plan_run import DataSize
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """What is varied beside the plan; see :class:`~l3ae_dist.forecast.simulate.ModelCluster`."""
+
+    lookahead: int = 2000
+    mtbf_seconds: float | None = None
+    restart_seconds: float = 60.0
+    straggler_share: float = 0.0
+    straggler_factor: float = 2.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class SimulatedSolve:
+    """Factor and inverse of one system on modelled workers."""
+
+    plan: Plan
+    rates: Rates
+    trouble: Trouble
+    stages: tuple[SimulatedStage, ...]
+
+    @property
+    def seconds(self) -> float:
+        """Of all stages."""
+        return sum(stage.seconds for stage in self.stages)
+
+    @property
+    def label(self) -> str | None:
+        """What of it lies beyond the validated range."""
+        return outside_validation(self.plan.workers, self.plan.grid.n, self.plan.grid.tile)
+
+    def summary(self) -> dict[str, Any]:
+        """The simulation as JSON-like values."""
+        grid = self.plan.grid
+        total = self.seconds
+        return {
+            "simulated": True,
+            "validation": self.label or "within the validated range",
+            "rates": "assumed" if self.rates.assumed else "measured",
+            "rates_source": self.rates.source,
+            "items": grid.n,
+            "tile": grid.tile,
+            "tiles_per_side": grid.count,
+            "dtype": self.plan.dtype,
+            "workers": self.plan.workers,
+            **asdict(self.trouble),
+            "seconds": total,
+            "computing": sum(stage.computing * stage.seconds for stage in self.stages) / total,
+            "critical_path": sum(stage.critical_path for stage in self.stages),
+            "bytes_read": sum(stage.bytes_read for stage in self.stages),
+            "bytes_written": sum(stage.bytes_written for stage in self.stages),
+            "projected_peak_bytes": self.plan.peak_bytes,
+            "stages": [asdict(stage) for stage in self.stages],
+        }
+
+
+def simulate_solve(config: RunConfig, size: DataSize, machines: Machines, trouble: Trouble) -> SimulatedSolve:
+    """Simulate the three stages of one inverse as they would be run for this plan.
+
+    Raises
+    ------
+    BudgetError
+        When the plan does not fit.
+    """
+    return simulate_plan(cluster_plan(config, size, gpu=uses_gpu(config)), machines, trouble)
+
+
+def simulate_plan(plan: Plan, machines: Machines, trouble: Trouble) -> SimulatedSolve:
+    """The same for a plan that is there."""
+    cluster = ModelCluster(
+        workers=plan.workers,
+        rates=machines.rates,
+        cache_bytes=plan.cache_bytes,
+        network_bytes_s=machines.network_bytes_s,
+        **asdict(trouble),
+    )
+    simulation = Simulation(cluster, plan.dtype, np.dtype(plan.dtype).itemsize)
+    stages = simulation.run_all(solve_graphs(plan.grid, plan.workers))
+    return SimulatedSolve(plan, machines.rates, trouble, tuple(replace(stage) for stage in stages))

@@ -1,0 +1,103 @@
+"""A small factorisation and inversion on the real cluster: what is left of the kernels' rates in a run."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+import numpy.typing as npt
+
+from l3ae_dist.forecast.rates import Rates
+from l3ae_dist.forecast.timing import TaskTimes
+from l3ae_dist.graphs.cholesky import CholeskyGraph
+from l3ae_dist.graphs.context import StageContext
+from l3ae_dist.graphs.inverse import InverseGraph, TriangularInverseGraph
+from l3ae_dist.graphs.tasks import Graph, TileRef, TileTask
+from l3ae_dist.linalg.tiles import TileGrid
+from l3ae_dist.runtime.backends import InProcess
+from l3ae_dist.runtime.cluster import DaskSession
+from l3ae_dist.runtime.run_graph import StageStats, run_graph
+from l3ae_dist.storage.chunks import ChunkArray
+from l3ae_dist.storage.workspace import Workspace
+
+Array = npt.NDArray[Any]
+# Where the arrays of a calibration are, while it lasts.
+SCRATCH = "calibration"
+RANK = 64
+# Tiles a side of a trial.
+_SIDE = 6
+
+
+def solve_graphs(grid: TileGrid, workers: int) -> tuple[Graph, ...]:
+    """The stages of an inverse."""
+    return CholeskyGraph(grid, workers), TriangularInverseGraph(grid), InverseGraph(grid)
+
+
+def trial_overlap(
+    session: DaskSession | InProcess, workspace: Workspace, rates: Rates, tile: int, dtype: str
+) -> float:
+    """Seconds that the kernels of a trial should take by their rates, over those that they took."""
+    grid = TileGrid(_SIDE * tile, tile)
+    # workers keep what they know of an array, and its tiles, by its name
+    path = f"{SCRATCH}/trial-{uuid4().hex}"
+    found = trial(session, workspace, path, grid, dtype, rates.workers)
+    workspace.delete(path)
+    times = TaskTimes(
+        rates.model_copy(update={"overlap": {tile: 1.0}}), grid, dtype, np.dtype(dtype).itemsize
+    )
+    expected = measured = 0.0
+    for graph, _, events in found:
+        for event in events:
+            task = graph.task_for(TileRef(event["array"], event["i"], event["j"]))
+            assert isinstance(task, TileTask)
+            expected += sum(seconds for seconds, _ in times.actions(task))
+            measured += event["computed"] - event["stalled"]
+    return expected / measured
+
+
+def trial(
+    session: DaskSession | InProcess,
+    workspace: Workspace,
+    path: str,
+    grid: TileGrid,
+    dtype: str,
+    workers: int,
+    cache_bytes: int = 0,
+) -> Iterator[tuple[Graph, StageStats, list[Mapping[str, Any]]]]:
+    """Factor and invert ``Y Y' / r + I`` (Y n x r random), stage by stage, with the events of its tiles.
+
+    Parameters
+    ----------
+    session
+        Runs the tasks.
+    workspace, path
+        The arrays lie below ``path``.
+    grid, dtype
+        The tiles.
+    workers, cache_bytes
+        As for a run.
+    """
+    graphs = solve_graphs(grid, workers)
+    targets = [{"L", *CholeskyGraph(grid, workers).partials}, {"Linv"}, {"P"}]
+    names = {"gram"}.union(*targets)
+    arrays = {
+        name: ChunkArray.create(
+            workspace, f"{path}/{name}", shape=(grid.n, grid.n), chunks=(grid.tile, grid.tile), dtype=dtype
+        )
+        for name in names
+    }
+    y = np.random.default_rng(0).standard_normal((grid.n, RANK)).astype(dtype)
+    for i, j in grid.lower():
+        arrays["gram"].write(i, j, y[grid.rows(i)] @ y[grid.rows(j)].T / np.asarray(RANK, dtype))
+    context = StageContext(
+        url=workspace.url,
+        paths={name: f"{path}/{name}" for name in names},
+        grid=grid,
+        dtype=dtype,
+        ridge=1.0,
+        cache_bytes=cache_bytes,
+    )
+    for graph, written in zip(graphs, targets, strict=True):
+        events: list[Mapping[str, Any]] = []
+        stats = run_graph(graph, context, session.executor(), targets=written, on_event=events.append)
+        yield graph, stats, [event for event in events if event["kind"] == "tile" and not event["skipped"]]

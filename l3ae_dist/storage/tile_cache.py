@@ -1,0 +1,100 @@
+"""Which tiles a worker keeps: the policy alone, shared by the reader and by the simulator.
+
+Tiles come in two classes: those of the *panel* that the next tasks all read, and those that later tasks of
+the stage read again. Access is cyclic, so a full cache takes in no tile of the second class: evicting one
+for another would turn cyclic access into no hits at all. A panel displaces tiles of other stages, then older
+panels, then the second class.
+"""
+
+from collections.abc import Hashable
+from typing import Generic, TypeVar
+
+V = TypeVar("V")
+# Stage, and panel or None: what tiles of one class have in common.
+Group = tuple[str, object]
+
+
+class TileCache(Generic[V]):
+    """At most ``limit`` bytes of tiles by key; not safe for several threads at once.
+
+    Parameters
+    ----------
+    limit
+        Bytes.
+    """
+
+    def __init__(self, limit: int = 0) -> None:
+        self.limit = limit
+        self.used = 0
+        self._group: dict[Hashable, Group] = {}
+        # for each stage the panels, and of each the keys in the order they came, with value and size
+        self._members: dict[str, dict[object, dict[Hashable, tuple[V, int]]]] = {}
+
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._group
+
+    def __len__(self) -> int:
+        return len(self._group)
+
+    def get(self, key: Hashable, stage: str | None, panel: object) -> V | None:
+        """The tile, now wanted by ``stage`` and ``panel`` where they are given; None when it is not kept."""
+        group = self._group.get(key)
+        if group is None:
+            return None
+        value, size = self._members[group[0]][group[1]][key]
+        wanted = (stage or group[0], panel or group[1])
+        if wanted != group:
+            self._take_out(key)
+            self._put_in(key, wanted, value, size)
+        return value
+
+    def put(self, key: Hashable, value: V, size: int, stage: str, panel: object) -> tuple[bool, list[V]]:
+        """Keep a tile if there is room for it; whether it is kept, and what had to go."""
+        gone: list[V] = []
+        if self.used + size > self.limit:
+            gone = self._make_room(size, stage, panel)
+            if self.used + size > self.limit:
+                return False, gone
+        if key in self._group:
+            gone.append(self._take_out(key))
+        self._put_in(key, (stage, panel), value, size)
+        return True, gone
+
+    def resize(self, limit: int) -> list[V]:
+        """Set the limit; what had to go: everything, when it was over the new one."""
+        self.limit = limit
+        return [self._take_out(key) for key in list(self._group)] if self.used > limit else []
+
+    def _make_room(self, size: int, stage: str, panel: object) -> list[V]:
+        gone = []
+        for group in self._displaced_by(stage, panel):
+            for key in list(self._members[group[0]][group[1]]):
+                gone.append(self._take_out(key))
+                if self.used + size <= self.limit:
+                    return gone
+        return gone
+
+    def _displaced_by(self, stage: str, panel: object) -> list[Group]:
+        """Groups that a newcomer may displace, the least useful first."""
+        found = [(other, old) for other, panels in self._members.items() if other != stage for old in panels]
+        if panel is not None and stage in self._members:
+            panels = self._members[stage]
+            found += [(stage, old) for old in panels if old is not None and old != panel]
+            found += [(stage, None)] if None in panels else []
+        return found
+
+    def _put_in(self, key: Hashable, group: Group, value: V, size: int) -> None:
+        self._group[key] = group
+        self._members.setdefault(group[0], {}).setdefault(group[1], {})[key] = (value, size)
+        self.used += size
+
+    def _take_out(self, key: Hashable) -> V:
+        stage, panel = self._group.pop(key)
+        panels = self._members[stage]
+        value, size = panels[panel].pop(key)
+        if not panels[panel]:
+            del panels[panel]
+        if not panels:
+            del self._members[stage]
+        self.used -= size
+        return value
