@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -228,6 +229,8 @@ def test_the_demo_prints_one_object_and_a_second_one_writes_no_tile(few_movies, 
     assert one["tiles_written"] > 0
     assert other["tiles_written"] == 0
     assert other["reused"]
+    assert other["report"] == one["report"]
+    assert "because of" in Path(one["report"]).read_text()
     assert (other["models"], other["examples"]) == (one["models"], one["examples"])
     (events,) = (tmp_path / "w" / "meta" / "events").glob("*.jsonl")  # the second run had none
     kinds = {json.loads(line)["kind"] for line in events.read_text().splitlines()}
