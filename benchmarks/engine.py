@@ -20,14 +20,7 @@ from typing import Any
 
 import numpy as np
 from report import publish, results_folder, row
-from scaling.scaling_profile import (
-    KINDS,
-    kernel_rate,
-    makespan,
-    overlapping_groups,
-    shares,
-    tile_events,
-)
+from scaling.scaling_profile import kernel_rate, makespan, overlapping_groups, shares, tile_events
 from scipy import sparse
 from tile_solve import GIB, MIB, Solved, dask_solve, tile_solve
 
@@ -44,6 +37,7 @@ from l3ae_dist.runtime.cluster import local_cluster
 from l3ae_dist.runtime.executors import DaskExecutor
 from l3ae_dist.runtime.memory import MemorySampler
 from l3ae_dist.runtime.run_graph import run_graph
+from l3ae_dist.runtime.task_times import KINDS
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.workspace import Workspace
 

@@ -8,14 +8,13 @@ Results lie in ``benchmarks/results``, or where ``L3AE_BENCHMARK_RESULTS`` says.
 import argparse
 import json
 import os
-import platform
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from l3ae_dist.runtime.versions import versions
+from l3ae_dist.runtime.versions import machine, versions
 
 README = Path(__file__).parents[1] / "README.md"
 _BLOCK = re.compile(r"(<!-- figures: ([a-z]+) -->\n)(.*?)(\n<!-- end -->)", re.DOTALL)
@@ -32,19 +31,6 @@ def result(name: str) -> dict[str, Any]:
     """A benchmark's last result."""
     found: dict[str, Any] = json.loads((results_folder() / f"{name}.json").read_text())
     return found
-
-
-def machine() -> dict[str, Any]:
-    """Processor, cores, memory and Python."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    models = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return {
-        "processor": models[0] if models else platform.processor(),
-        "cores": os.cpu_count(),
-        "memory_gib": round(memory / 2**30, 1),
-        "python": platform.python_version(),
-    }
 
 
 def row(name: str, ours: float, unit: str, peer: float | None = None, target: float | None = None,

@@ -9,6 +9,7 @@ from l3ae_dist.cli_cluster import app as cluster_app
 from l3ae_dist.cli_doctor import doctor
 from l3ae_dist.cli_housekeeping import du, gc
 from l3ae_dist.cli_plan import calibrate, plan, simulate
+from l3ae_dist.cli_report import add_report, compare, report
 from l3ae_dist.cli_support import (
     EXIT_CODES,
     AsJson,
@@ -100,7 +101,8 @@ def demo(
     """Run the whole job on MovieLens: embed, solve, compare L3AE with EASE, recommend."""
     from l3ae_dist.demo import run_demo
 
-    _show(run_with_progress(lambda on_event: run_demo(workspace, on_event=on_event)), as_json)
+    result = run_with_progress(lambda on_event: run_demo(workspace, on_event=on_event))
+    _show(add_report(result), as_json)
 
 
 def _run(
@@ -114,7 +116,8 @@ def _run(
     config = build_config(target, settings or [], **flags)
     from l3ae_dist.pipeline import run as run_pipeline
 
-    _show(run_with_progress(lambda on_event: run_pipeline(config, on_event=on_event, until=until)), as_json)
+    result = run_with_progress(lambda on_event: run_pipeline(config, on_event=on_event, until=until))
+    _show(add_report(result, wanted=config.report and until != "embed"), as_json)
 
 
 def _flags(
@@ -195,10 +198,8 @@ def evaluate(
     chosen = build_config(config, [*settings, *groups], **flags)
     from l3ae_dist.pipeline import evaluate_workspace
 
-    _show(
-        run_with_progress(lambda on_event: evaluate_workspace(chosen, on_event=on_event)),
-        as_json,
-    )
+    result = run_with_progress(lambda on_event: evaluate_workspace(chosen, on_event=on_event))
+    _show(add_report(result, wanted=chosen.report), as_json)
 
 
 @app.command()
@@ -370,6 +371,8 @@ app.command()(plan)
 app.command()(calibrate)
 app.command()(simulate)
 app.command()(append)
+app.command()(compare)
+app.command()(report)
 app.command()(sweep)
 app.command()(watch)
 app.command()(doctor)

@@ -81,13 +81,15 @@ def print_result(console: Console, result: Mapping[str, Any]) -> None:
         for key, title in _GROUPS.items():
             if any(key in figures.get("test", {}) for figures in result["models"].values()):
                 console.print(group_table(result["models"], key, title))
-    if result.get("comparison"):
-        console.print(comparison_sentence(result["comparison"]), soft_wrap=True)
+    for comparison in result.get("comparisons") or filter(None, [result.get("comparison")]):
+        console.print(comparison_sentence(comparison), soft_wrap=True)
     for example in result.get("examples", []):
         print_example(console, example)
     print_cost(console, result)
     if result.get("reused"):
         console.print("Everything was complete and has been reused.")
+    if "report" in result:
+        console.print(Text(f"Report: {result['report']}"), soft_wrap=True)
     console.print(Text(f"Workspace: {result['workspace']}"), soft_wrap=True)
 
 

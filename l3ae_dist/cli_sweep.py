@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
+from l3ae_dist.cli_report import add_report
 from l3ae_dist.cli_support import AsJson, Insecure, build_config, guarded, print_json, run_with_progress
 
 _SHOWN_ROWS = 12
@@ -45,6 +46,7 @@ def sweep(
     from l3ae_dist.sweeps import sweep as run_sweep
 
     result = run_with_progress(lambda on_event: run_sweep(chosen, on_event=on_event, plot=plot))
+    result = add_report(result, wanted=chosen.report)
     if as_json:
         print_json(result)
     else:
@@ -67,6 +69,8 @@ def _print(result: dict[str, Any]) -> None:
     if result["reused"]:
         console.print("Everything was complete and has been reused.")
     console.print(Text(f"Plot: {result['plot']}"), soft_wrap=True)
+    if "report" in result:
+        console.print(Text(f"Report: {result['report']}"), soft_wrap=True)
     console.print(Text(f"Workspace: {result['workspace']}"), soft_wrap=True)
 
 

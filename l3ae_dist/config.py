@@ -15,12 +15,12 @@ from pydantic_core import ErrorDetails
 from l3ae_dist.data.options import IngestOptions, WordOptions
 from l3ae_dist.embed.options import EncoderOptions, TransformOptions
 from l3ae_dist.errors import ConfigError
+from l3ae_dist.evaluate_options import METRICS, EvaluateConfig
 from l3ae_dist.members import ADDITIVE, MEMBERS, Features, ModelSpec
 from l3ae_dist.prices import PriceConfig
 from l3ae_dist.sweep_options import SweepOptions
 
 ENVIRONMENT_PREFIX = "L3AE__"
-METRICS = ("recall", "truncated_recall", "ndcg", "hit_rate", "mrr")
 _UNITS = {"": 1} | {
     f"{prefix}{suffix}": base**power
     for power, prefix in enumerate("kmgt", start=1)
@@ -163,28 +163,6 @@ class GridConfig(Section):
         return self
 
 
-class EvaluateConfig(Section):
-    """What is measured, and on how many users."""
-
-    metric: str = Field(default="ndcg@20", pattern=rf"^({'|'.join(METRICS)})@[1-9][0-9]*$")
-    """Picks the regularisers and is compared between models."""
-    ks: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(5, 10, 20, 50), min_length=1)
-    """Cut-offs of the metrics; that of ``metric`` is added."""
-    by: tuple[Literal["popularity", "activity"], ...] = ()
-    """Also measure by item popularity and by user activity, in fifths."""
-    bootstrap: int = Field(default=1000, ge=0)
-    """Resamples of the paired bootstrap interval; 0 leaves it out."""
-    seed: int = Field(default=0, ge=0)
-    """Seed of the bootstrap and of the user sample."""
-    max_users: int | None = Field(default=None, ge=1)
-    """Evaluate a seeded sample of so many users; all when null."""
-
-    @property
-    def cutoffs(self) -> tuple[int, ...]:
-        """``ks`` and the cut-off of ``metric``, ascending."""
-        return tuple(sorted({*self.ks, int(self.metric.partition("@")[2])}))
-
-
 class ComputeConfig(Section):
     """Precision, memory and processes."""
 
@@ -268,6 +246,8 @@ class RunConfig(Section):
     """What is measured."""
     compute: ComputeConfig = ComputeConfig()
     """Precision, memory and processes."""
+    report: bool = True
+    """Whether the commands end with a report, one HTML file in the workspace."""
     prices: PriceConfig | None = None
     """What object storage costs, for the estimate before the tile stages."""
 

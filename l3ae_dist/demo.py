@@ -26,6 +26,7 @@ def run_demo(workspace: str, *, on_event: OnEvent | None = None) -> dict[str, An
             "data": {"options": {"timestamp_column": "timestamp"}},
             "encoder": {"model": "minilm"},
             "grid": DEMO_GRID,
+            "evaluate": {"beside": ["ease", "ease_text"]},
         }
     )
     result = run(config, interactions=interactions, items=items, on_event=on_event)

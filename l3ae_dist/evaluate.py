@@ -1,5 +1,6 @@
 """Scoring all models of one ridge in a single pass over P, and their metrics."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 from typing import Any
@@ -9,11 +10,20 @@ import numpy.typing as npt
 
 from l3ae_dist.config import RunConfig
 from l3ae_dist.data.dataset import Dataset
+from l3ae_dist.evaluate_options import EvaluateConfig
 from l3ae_dist.family import make_head
 from l3ae_dist.graphs.score import ScoreGraph, take_rows
 from l3ae_dist.members import MEMBERS, ModelSpec
-from l3ae_dist.metrics import by_item_popularity, by_user_activity, evaluate_top, per_user
+from l3ae_dist.metrics import (
+    by_item_popularity,
+    by_user_activity,
+    evaluate_top,
+    head_items,
+    per_user,
+    restrict,
+)
 from l3ae_dist.ranking import merge_top_k
+from l3ae_dist.significance import bootstrap_means, paired_bootstrap
 from l3ae_dist.solve import Solver
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.fingerprint import fingerprint
@@ -22,30 +32,46 @@ Array = npt.NDArray[Any]
 # Beyond this many score operations a seeded sample of users is evaluated.
 _ALL_USERS_LIMIT = 1e12
 _SAMPLE = 100_000
+_LEVEL = 0.95
 
 
 def candidates(config: RunConfig) -> tuple[ModelSpec, ...]:
-    """The models to evaluate: the grid, or the model; with EASE beside one that inverts the same matrix."""
+    """The models to evaluate: the grid, or the model, and those beside it that need no inverse of their own.
+
+    EASE stands beside models that invert its matrix, EASEText beside L3AE, whose semantic part it is.
+    """
+    own, beside = _own_models(config), config.evaluate.beside
+    found: list[ModelSpec] = []
+    for spec in own:
+        ease = ModelSpec("EASE", spec.ridge)
+        wanted = "ease" in beside and spec.with_interactions and spec.name != "EASE" and ease not in found
+        # a grid names EASE first at each ridge, a single model itself
+        found += [
+            *([ease] if wanted and config.grid else []),
+            spec,
+            *([ease] if wanted and not config.grid else []),
+        ]
+    if "ease_text" in beside:
+        reg_fs = dict.fromkeys(spec.reg_f for spec in own if spec.name == "L3AE" and spec.with_semantics)
+        found += [ModelSpec("EASEText", reg_f=reg_f) for reg_f in reg_fs]
+    return tuple(found)
+
+
+def _own_models(config: RunConfig) -> list[ModelSpec]:
+    """The configured model at every setting of the grid."""
     grid, model = config.grid, config.model
     if grid is None:
-        spec = model.spec()
-        beside = spec.with_interactions and spec.name != "EASE"
-        return (spec, ModelSpec("EASE", spec.ridge)) if beside else (spec,)
+        return [model.spec()]
     member = MEMBERS[model.name]
     alphas = (grid.alphas or (model.weight,)) if "alpha" in member.params else (0.0,)
     reg_fs = grid.reg_f if "reg_f" in member.params else (None,)
     reg_es = tuple(e for e in grid.reg_e if e > 0) if "reg_e" in member.params else (0.0,)
     rank = model.rank if "rank" in member.params else 0
-    specs = []
-    for ridge in grid.ridges if "reg_x" in member.params else (0.0,):
-        own = [
-            ModelSpec(member.title, ridge - reg_e, reg_f, reg_e, alpha, rank)
-            for reg_f, reg_e, alpha in product(reg_fs, reg_es, alphas)
-        ]
-        if own and own[0].with_interactions and member.title != "EASE":
-            own.insert(0, ModelSpec("EASE", ridge))
-        specs += own
-    return tuple(specs)
+    ridges = grid.ridges if "reg_x" in member.params else (0.0,)
+    return [
+        ModelSpec(member.title, ridge - reg_e, reg_f, reg_e, alpha, rank)
+        for ridge, reg_f, reg_e, alpha in product(ridges, reg_fs, reg_es, alphas)
+    ]
 
 
 def evaluated_count(interactions: int, items: int, users: int, max_users: int | None) -> int:
@@ -167,3 +193,56 @@ def measure(
 def measure_users(lists: TopLists, spec: ModelSpec, split: str, metric: str) -> Array:
     """One metric of every evaluated user, NaN where a user has nothing held out."""
     return per_user(lists.of(spec), take_rows(lists.solver.dataset, split, lists.users), metric)
+
+
+def measure_models(
+    lists: Mapping[ModelSpec, TopLists], specs: Sequence[ModelSpec], options: EvaluateConfig
+) -> dict[str, dict[str, Any]]:
+    """Parameters, all figures on both splits and the intervals on the test split of each model, by name."""
+    found: dict[str, dict[str, Any]] = {}
+    for spec in specs:
+        figures = {split: measure(lists[spec], spec, split, options.cutoffs, options.by)
+                   for split in ("valid", "test")}  # fmt: skip
+        found[spec.name] = {"params": spec.params(), **figures}
+        if options.bootstrap:
+            found[spec.name]["intervals"] = measure_intervals(lists[spec], spec, options)
+    return found
+
+
+def measure_intervals(lists: TopLists, spec: ModelSpec, options: EvaluateConfig) -> dict[str, Any]:
+    """Bootstrap intervals over users of a model's main figures on the test split.
+
+    The same users are drawn for every model.
+
+    Returns
+    -------
+    ``{"level", "repeats", "all": {metric: [low, high]}, "head": {...}, "tail": {...}}`` of the metric that
+    models are compared by (``all`` alone, unless it is one of these) and of recall and NDCG at its cut-off;
+    null where no user has such an item.
+    """
+    dataset, top = lists.solver.dataset, lists.of(spec)
+    truth = take_rows(dataset, "test", lists.users)
+    head = head_items(dataset.popularity())
+    tail = np.setdiff1d(np.arange(truth.shape[1]), head)
+    cut = options.metric.partition("@")[2]
+    usual = tuple(sorted((f"recall@{cut}", f"ndcg@{cut}"), key=lambda name: name != options.metric))
+    found: dict[str, Any] = {"level": _LEVEL, "repeats": options.bootstrap}
+    parts = (("all", truth), ("head", restrict(truth, head)), ("tail", restrict(truth, tail)))
+    for part, wanted in parts:
+        names = tuple(dict.fromkeys((options.metric, *usual))) if part == "all" else usual
+        values = np.column_stack([per_user(top, wanted, name) for name in names])
+        bounds = bootstrap_means(
+            values[np.isfinite(values[:, 0])], repeats=options.bootstrap, seed=options.seed, level=_LEVEL
+        )
+        known = np.isfinite(bounds).all()
+        found[part] = {name: bounds[i].tolist() if known else None for i, name in enumerate(names)}
+    return found
+
+
+def compare_models(
+    lists: Mapping[ModelSpec, TopLists], ours: ModelSpec, other: ModelSpec, options: EvaluateConfig
+) -> dict[str, Any]:
+    """The difference of two models on the test split, paired over users."""
+    values = (measure_users(lists[spec], spec, "test", options.metric) for spec in (ours, other))
+    found = paired_bootstrap(*values, repeats=max(options.bootstrap, 1), seed=options.seed)
+    return {"metric": options.metric, "models": [ours.name, other.name], **found}

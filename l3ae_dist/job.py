@@ -18,9 +18,10 @@ from l3ae_dist.errors import StageMissingError
 from l3ae_dist.evaluate import (
     TopLists,
     candidates,
+    compare_models,
     evaluated_users,
     group_label,
-    measure,
+    measure_models,
     measure_users,
     score,
 )
@@ -32,7 +33,6 @@ from l3ae_dist.plan import Plan
 from l3ae_dist.plan_run import check_limit, fill_in, plan_run
 from l3ae_dist.preflight import check_disk, need_message, need_summary, storage_need
 from l3ae_dist.runtime.events import EventLog, ProcessGroups
-from l3ae_dist.significance import paired_bootstrap
 from l3ae_dist.solve import Solver
 from l3ae_dist.storage.workspace import Workspace
 
@@ -272,27 +272,18 @@ class Job:
                         best[spec.name] = (value, spec, lists)
             self._drop_inverses(solver, specs, keep=best.get(saved, best[group[0].name])[1])
         found = self._save_model(solver, best[saved][1])
-        names = sorted(best, key=lambda name: name != saved)
+        chosen = [best[name][1] for name in sorted(best, key=lambda name: name != saved)]
+        picked = {spec: lists for _, spec, lists in best.values()}
         with self.timed("metrics"):
-            models = {
-                name: {
-                    "params": best[name][1].params(),
-                    **{
-                        split: measure(best[name][2], best[name][1], split, options.cutoffs, options.by)
-                        for split in ("valid", "test")
-                    },
-                }
-                for name in names
-            }
+            models = measure_models(picked, chosen, options)
+            comparisons = [compare_models(picked, chosen[0], other, options) for other in chosen[1:]]
         result = {"certificate": found, "models": models, "users": len(users)}
         if len(table) > len(best):
             result["grid"] = table
-        if len(best) == 2:
-            ours, other = (
-                measure_users(best[name][2], best[name][1], "test", options.metric) for name in names
-            )
-            comparison = paired_bootstrap(ours, other, repeats=max(options.bootstrap, 1), seed=options.seed)
-            result["comparison"] = {"metric": options.metric, "models": names, **comparison}
+        if comparisons:
+            result["comparison"] = comparisons[0]
+        if len(comparisons) > 1:
+            result["comparisons"] = comparisons
         return result
 
     def _drop_inverses(self, solver: Solver, specs: Specs, keep: ModelSpec) -> None:

@@ -25,8 +25,8 @@ from l3ae_dist.repair import noted_damage, take_out_damage
 from l3ae_dist.runtime.event_store import EventStore
 from l3ae_dist.runtime.events import Event, EventLog, OnEvent, ProcessGroups
 from l3ae_dist.runtime.memory import MemorySampler
-from l3ae_dist.runtime.versions import versions
-from l3ae_dist.storage.blobs import open_blobs, storage_errors
+from l3ae_dist.runtime.versions import machine, versions
+from l3ae_dist.storage.blobs import open_blobs, storage_errors, without_secrets
 from l3ae_dist.storage.fingerprint import fingerprint
 from l3ae_dist.storage.lock import WorkspaceLock
 from l3ae_dist.storage.workspace import Workspace
@@ -78,7 +78,7 @@ def run(
     with (
         storage_errors(workspace.url),
         WorkspaceLock(workspace, run_id) as lock,
-        _kept(events, workspace, run_id),
+        _kept(events, workspace, run_id, told := provenance(config)),
         MemorySampler(
             processes.groups(),
             elsewhere=lambda: processes.elsewhere(),
@@ -95,6 +95,7 @@ def run(
             result = this.execute(data, (embedding, inputs.embeddings), until)
         memory.sample()
         result |= {
+            **told,
             "workspace": workspace.url,
             "run": run_id,
             "seconds": round(time.perf_counter() - started, 3),
@@ -230,7 +231,7 @@ def _run_id(config: RunConfig, dataset: str, embedding: str | None, until: str |
         "dataset": dataset,
         "embedding": embedding and transformed_id(embedding, config.transform),
         "specs": [asdict(spec) for spec in specs],
-        "evaluate": config.evaluate.model_dump(),
+        "evaluate": config.evaluate.model_dump(exclude={"beside"}),  # it is in the models
         "compute": [
             *(compute.dtype, compute.tile_size, compute.memory_budget, compute.workers),
             *(compute.semantic_route, compute.keep, compute.device, compute.threads),
@@ -253,8 +254,17 @@ def _is_current(workspace: Workspace, run_id: str, result: Mapping[str, Any]) ->
     return True
 
 
+def provenance(config: RunConfig) -> dict[str, Any]:
+    """What a result was made with: the configuration without secrets, the versions, this machine."""
+    return {
+        "config": without_secrets(config.model_dump(mode="json")),
+        "versions": versions(),
+        "machine": machine(),
+    }
+
+
 @contextlib.contextmanager
-def _kept(events: EventLog, workspace: Workspace, run_id: str) -> Any:
+def _kept(events: EventLog, workspace: Workspace, run_id: str, told: Mapping[str, Any]) -> Any:
     """Keep the events in the workspace: segments while the run goes on, all of them when it ends or fails."""
     store = EventStore(workspace, run_id)
     events.name = store.name
@@ -264,7 +274,7 @@ def _kept(events: EventLog, workspace: Workspace, run_id: str) -> Any:
             store.append(new)
 
     end = events.follow(append, store.seconds)
-    events({"kind": "run_start", "run": run_id, "workspace": workspace.url, "versions": versions()})
+    events({"kind": "run_start", "run": run_id, "workspace": workspace.url, **told})
     try:
         yield
     except BaseException as error:

@@ -19,24 +19,49 @@ def sweep_page(result: Mapping[str, Any]) -> str:
     from bokeh.models import Div
     from bokeh.resources import INLINE
 
-    found = result["sweep"]
-    rows, metric = list(found["table"]), found["metric"]
+    rows, metric = list(result["sweep"]["table"]), result["sweep"]["metric"]
+    plots = [plot for _, plot in model_plots(rows, metric)]
     ours = [row for row in rows if row["model"] == "L3AE"]
-    outer = _outer(ours)
-    panels = {value: [row for row in ours if row[outer] == value] for value in _values(ours, outer)}
-    crowded = len(panels) > _PANELS or any(len(_values(ours, name)) > _VALUES for name in ("reg_f", "reg_e"))
-    if crowded:
-        plots = [_points(ours, name, metric) for name in ("ridge", "reg_f", "reg_e")]
-    else:
-        scale = _scale(ours, metric)
-        best = max(ours, key=lambda row: float(row[metric]))
-        plots = [_map(f"{outer} = {value:g}", part, best, metric, scale) for value, part in panels.items()]
+    columns = 3 if _crowded(ours) else _columns(ours)
     page = column(
         Div(text=_heading(result), width=900),
-        _ridges(rows, metric),
-        gridplot(plots, ncols=3 if crowded else _columns(ours), toolbar_location=None, merge_tools=False),
+        ridges_plot(rows, metric),
+        gridplot(plots, ncols=columns, toolbar_location=None, merge_tools=False),
     )
     return str(file_html(page, INLINE, title="l3ae_dist sweep"))
+
+
+def model_plots(rows: Sequence[Row], metric: str) -> list[tuple[str, Any]]:
+    """The metric over L3AE's regularisers: a heat map for each ridge, or points where maps would be too many.
+
+    Each comes with a sentence that tells the same; ``rows`` as in the table of a sweep.
+    """
+    ours = [row for row in rows if row["model"] == "L3AE"]
+    if not ours:
+        return []
+    if _crowded(ours):
+        names = ("ridge", "reg_f", "reg_e")
+        return [
+            (f"{metric} of {len(ours)} models over {name}.", _points(ours, name, metric)) for name in names
+        ]
+    outer = _outer(ours)
+    best = max(ours, key=lambda row: float(row[metric]))
+    found = []
+    for value in _values(ours, outer):
+        part = [row for row in ours if row[outer] == value]
+        top = max(part, key=lambda row: float(row[metric]))
+        sentence = (
+            f"{metric} at {outer} {value:g}: {min(float(row[metric]) for row in part):.4f} to "
+            f"{top[metric]:.4f}, the largest with reg_f {top['reg_f']:g} and reg_e {top['reg_e']:g}"
+            + (", which is the best of all (framed)." if top is best else ".")
+        )
+        found.append((sentence, _map(f"{outer} = {value:g}", part, best, metric, _scale(ours, metric))))
+    return found
+
+
+def _crowded(ours: Sequence[Row]) -> bool:
+    panels = len(_values(ours, _outer(ours)))
+    return panels > _PANELS or any(len(_values(ours, name)) > _VALUES for name in ("reg_f", "reg_e"))
 
 
 def _heading(result: Mapping[str, Any]) -> str:
@@ -97,7 +122,8 @@ def _map(title: str, rows: Sequence[Row], best: Row, metric: str, scale: Any) ->
         tooltips=[("ridge", "@ridge"), ("reg_x", "@reg_x"), ("reg_f", "@reg_f"), ("reg_e", "@reg_e"),
                   (metric, "@value{0.00000}")],
     )  # fmt: skip
-    middle = (scale.low + scale.high) / 2
+    # where black and white are equally easy to read on Viridis
+    middle = scale.low + 0.43 * (scale.high - scale.low)
     data: dict[str, list[Any]] = {
         name: [f"{row[name]:g}" for row in rows] for name in ("ridge", "reg_x", "reg_f", "reg_e")
     }
@@ -135,29 +161,33 @@ def _points(rows: Sequence[Row], name: str, metric: str) -> Any:
     return plot
 
 
-def _ridges(rows: Sequence[Row], metric: str) -> Any:
-    """The best of each kind over the ridge; EASEText has none and is a level line."""
+def ridges_plot(rows: Sequence[Row], metric: str) -> Any:
+    """The best of each kind over the ridge; EASEText has none and is a level line, unless far below."""
     from bokeh.plotting import figure
 
     plot = figure(
         title=f"The best at each ridge, {metric} on the validation split", x_axis_label="ridge",
         y_axis_label=metric, x_axis_type="log", width=900, height=320, toolbar_location=None,
     )  # fmt: skip
+    drawn: list[float] = []
     for name in ("L3AE", "EASE"):
         best: dict[float, float] = {}
         for row in rows:
             if row["model"] == name:
                 best[row["ridge"]] = max(best.get(row["ridge"], -math.inf), float(row[metric]))
         ridges = sorted(best)
+        drawn += best.values()
         line = {"color": _COLOURS[name], "legend_label": name}
         plot.line(ridges, [best[ridge] for ridge in ridges], line_width=2, **line)
         plot.scatter(ridges, [best[ridge] for ridge in ridges], size=8, **line)
     texts = [float(row[metric]) for row in rows if row["model"] == "EASEText"]
-    ends = _values([row for row in rows if "ridge" in row], "ridge")
-    plot.line(
-        [ends[0], ends[-1]], [max(texts)] * 2, color=_COLOURS["EASEText"], line_dash="dashed", line_width=2,
-        legend_label="EASEText (no ridge)",
-    )  # fmt: skip
+    ends = _values([row for row in rows if row["model"] in ("L3AE", "EASE")], "ridge")
+    # so far below, it would press the others into one line
+    if texts and max(texts) > min(drawn) - 3 * (max(drawn) - min(drawn)):
+        plot.line(
+            [ends[0], ends[-1]], [max(texts)] * 2, color=_COLOURS["EASEText"], line_dash="dashed",
+            line_width=2, legend_label="EASEText (no ridge)",
+        )  # fmt: skip
     if len(ends) <= _PANELS:
         plot.xaxis.ticker = ends
         plot.xaxis.major_label_overrides = {ridge: f"{ridge:g}" for ridge in ends}

@@ -16,7 +16,7 @@ from l3ae_dist.config import RunConfig
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.features import feature_path, open_rows
 from l3ae_dist.errors import ConfigError
-from l3ae_dist.evaluate import TopLists, evaluated_users, measure, measure_users, score
+from l3ae_dist.evaluate import TopLists, compare_models, evaluated_users, measure_models, score
 from l3ae_dist.graphs.score import take_rows
 from l3ae_dist.job import Job
 from l3ae_dist.members import ModelSpec
@@ -27,7 +27,6 @@ from l3ae_dist.plan_rank import RankPlan, plan_ranks
 from l3ae_dist.plan_run import may_use_gpu
 from l3ae_dist.runtime.events import OnEvent
 from l3ae_dist.runtime.run_graph import StageStats
-from l3ae_dist.significance import paired_bootstrap
 from l3ae_dist.solve import Solver
 from l3ae_dist.storage.workspace import Workspace
 from l3ae_dist.sweep_ranks import Group, groups_of, held_ranks, release
@@ -221,25 +220,11 @@ class SweepJob(Job):
                 group = tuple(spec for spec in chosen if spec.group == key)
                 lists |= dict.fromkeys(group, score(solver, group, max(options.cutoffs), users))
             found = self._save_model(solver, chosen[0])
-            models = {
-                spec.name: {
-                    "params": spec.params(),
-                    "ridge": spec.ridge,
-                    **{
-                        split: measure(lists[spec], spec, split, options.cutoffs)
-                        for split in ("valid", "test")
-                    },
-                }
-                for spec in chosen
-            }
-            comparisons = [self._compare(lists, chosen[0], other) for other in chosen[1:]]
+            models = measure_models(lists, chosen, options)
+            for spec in chosen:
+                models[spec.name]["ridge"] = spec.ridge
+            comparisons = [compare_models(lists, chosen[0], other, options) for other in chosen[1:]]
         return {"certificate": found, "models": models, "comparisons": comparisons, "users": len(users)}
-
-    def _compare(self, lists: dict[ModelSpec, TopLists], ours: ModelSpec, other: ModelSpec) -> dict[str, Any]:
-        options = self.config.evaluate
-        values = (measure_users(lists[spec], spec, "test", options.metric) for spec in (ours, other))
-        found = paired_bootstrap(*values, repeats=max(options.bootstrap, 1), seed=options.seed)
-        return {"metric": options.metric, "models": [ours.name, other.name], **found}
 
 
 def _row(spec: ModelSpec, ranks: Array, indptr: Array, metric: str) -> dict[str, Any]:

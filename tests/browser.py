@@ -25,6 +25,8 @@ class Page:
     def __init__(self, socket_url):
         self._loop = IOLoop(make_current=False)
         self._calls = 0
+        self.events = []
+        """What the browser told meanwhile: method and parameters."""
         self._socket = self._wait(lambda: websocket_connect(socket_url, max_message_size=2**26))
 
     def _wait(self, start):
@@ -44,6 +46,7 @@ class Page:
                 answer = json.loads(await self._socket.read_message())
                 if answer.get("id") == number:
                     return answer
+                self.events.append(answer)
 
         answer = self._loop.run_sync(exchange, timeout=60)
         assert "error" not in answer, answer

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -219,14 +220,17 @@ def test_the_demo_prints_one_object_and_a_second_one_writes_no_tile(few_movies, 
     one, other = json.loads(first.stdout), json.loads(second.stdout)
     assert set(one) >= RESULT | {"comparison", "grid", "examples"}
     assert set(one["peak_memory_bytes"]) == MEMORY
-    assert set(one["models"]) == {"L3AE", "EASE"}
+    assert set(one["models"]) == {"L3AE", "EASE", "EASEText"}
     for model in one["models"].values():
         assert {"recall@20", "ndcg@20"} <= set(model["test"])
+    assert [found["models"] for found in one["comparisons"]] == [["L3AE", "EASE"], ["L3AE", "EASEText"]]
     assert one["comparison"]["low"] <= one["comparison"]["high"]
     assert all(example["recommended"] for example in one["examples"])
     assert one["tiles_written"] > 0
     assert other["tiles_written"] == 0
     assert other["reused"]
+    assert other["report"] == one["report"]
+    assert "because of" in Path(one["report"]).read_text()
     assert (other["models"], other["examples"]) == (one["models"], one["examples"])
     (events,) = (tmp_path / "w" / "meta" / "events").glob("*.jsonl")  # the second run had none
     kinds = {json.loads(line)["kind"] for line in events.read_text().splitlines()}

@@ -20,7 +20,7 @@ from l3ae_dist.forecast.planned import GIB, Machines, forecast, parse_count
 from l3ae_dist.forecast.rates import KERNELS, Rates, assumed_rates, read_rates
 from l3ae_dist.forecast.scenario import Trouble, simulate_plan
 from l3ae_dist.forecast.simulate import ModelCluster, Simulation, outside_validation
-from l3ae_dist.forecast.timing import TaskTimes
+from l3ae_dist.forecast.timing import TaskModel
 from l3ae_dist.forecast.trial import solve_graphs, trial
 from l3ae_dist.graphs.cholesky import CholeskyGraph
 from l3ae_dist.linalg.tiles import TileGrid
@@ -422,6 +422,6 @@ def test_counts_are_read_as_people_write_them():
 
 
 def test_a_ragged_last_tile_costs_its_own_size():
-    times = TaskTimes(rates(), GRID, "float64", 8)
+    times = TaskModel(rates(), GRID, "float64", 8)
     last = CholeskyGraph(GRID).task_for(next(iter(list(CholeskyGraph(GRID).tasks())[-1:])).target)
     assert sum(seconds for seconds, _ in times.actions(last)) == pytest.approx(last.flops(GRID) / 1e10)

@@ -27,6 +27,7 @@ LAYERS = {
     "cli_support": 5,
     "cli_recommend": 5,
     "cli_render": 5,
+    "cli_report": 5,
     "cli_sweep": 5,
     "cli_housekeeping": 5,
     "cli_plan": 5,

@@ -5,16 +5,14 @@ was measured to compute, as if reading, writing and submitting took no time.
 """
 
 import heapq
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from l3ae_dist.graphs.tasks import Graph, TileRef
+from l3ae_dist.runtime.task_times import TaskTimes, worker_seconds
 from l3ae_dist.runtime.window import SubmissionWindow
 
 Event = Mapping[str, Any]
-Span = tuple[float, float]
-KINDS = ("computing", "reading", "writing", "waiting")
 
 
 def tile_events(events: Iterable[Event], *stages: str) -> list[Event]:
@@ -23,38 +21,9 @@ def tile_events(events: Iterable[Event], *stages: str) -> list[Event]:
 
 
 def shares(tiles: list[Event]) -> dict[str, float]:
-    """Mean shares of the workers' time between the first task and the last; they add up to 1.
-
-    A worker computes while a kernel runs; else it reads while it waits for a tile, else it writes while a
-    result is on its way, else it waits for a task.
-    """
-    first = min(e["started"] for e in tiles)
-    wall = max(e["started"] + e["seconds"] for e in tiles) - first
-    workers: dict[int, list[Event]] = defaultdict(list)
-    for e in tiles:
-        workers[e["pid"]].append(e)
-    total = dict.fromkeys(KINDS, 0.0)
-    for mine in workers.values():
-        arithmetic = [(e["began"], e["began"] + e["computed"]) for e in mine]
-        loading = [(e["staged"], e["staged"] + e["loaded"]) for e in mine]
-        writing = [(e["began"] + e["computed"], e["started"] + e["seconds"]) for e in mine]
-        busy, read = covered(arithmetic), covered(arithmetic + loading)
-        all_busy = covered(arithmetic + loading + writing)
-        stalled = sum(e["stalled"] for e in mine)
-        total["computing"] += busy - stalled
-        total["reading"] += read - busy + stalled
-        total["writing"] += all_busy - read
-        total["waiting"] += wall - all_busy
-    return {kind: seconds / wall / len(workers) for kind, seconds in total.items()}
-
-
-def covered(spans: list[Span]) -> float:
-    """Seconds in at least one of the spans."""
-    length, end = 0.0, float("-inf")
-    for start, stop in sorted(spans):
-        length += max(0.0, stop - max(start, end))
-        end = max(end, stop)
-    return length
+    """Mean shares of the workers' time between the first task and the last; they add up to 1."""
+    seconds = worker_seconds(TaskTimes.of(e) for e in tiles)
+    return {kind: part / sum(seconds.values()) for kind, part in seconds.items()}
 
 
 def kernel_seconds(tiles: list[Event]) -> dict[TileRef, float]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from l3ae_dist.forecast.rates import Rates
-from l3ae_dist.forecast.timing import TaskTimes
+from l3ae_dist.forecast.timing import TaskModel
 from l3ae_dist.graphs.execute import STAGED
 from l3ae_dist.graphs.tasks import Graph, TileRef, TileTask
 from l3ae_dist.runtime.window import SubmissionWindow
@@ -140,7 +140,7 @@ class Simulation:
 
         Cost: a few microseconds for every operand of every task.
         """
-        times = TaskTimes(self._cluster.rates, graph.grid, self._dtype, self._itemsize)
+        times = TaskModel(self._cluster.rates, graph.grid, self._dtype, self._itemsize)
         return _Stage(graph, times, self._cluster, self._workers, self._random).run()
 
     def run_all(self, graphs: Sequence[Graph]) -> list[SimulatedStage]:
@@ -154,7 +154,7 @@ class _Stage:
     def __init__(
         self,
         graph: Graph,
-        times: TaskTimes,
+        times: TaskModel,
         cluster: ModelCluster,
         workers: list[_Worker],
         random: np.random.Generator,

@@ -28,7 +28,7 @@ class Arithmetic:
     bytes_read: float
 
 
-class TaskTimes:
+class TaskModel:
     """Times of the tasks of one stage.
 
     Parameters

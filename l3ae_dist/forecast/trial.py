@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from l3ae_dist.forecast.rates import Rates
-from l3ae_dist.forecast.timing import TaskTimes
+from l3ae_dist.forecast.timing import TaskModel
 from l3ae_dist.graphs.cholesky import CholeskyGraph
 from l3ae_dist.graphs.context import StageContext
 from l3ae_dist.graphs.inverse import InverseGraph, TriangularInverseGraph
@@ -42,7 +42,7 @@ def trial_overlap(
     path = f"{SCRATCH}/trial-{uuid4().hex}"
     found = trial(session, workspace, path, grid, dtype, rates.workers)
     workspace.delete(path)
-    times = TaskTimes(
+    times = TaskModel(
         rates.model_copy(update={"overlap": {tile: 1.0}}), grid, dtype, np.dtype(dtype).itemsize
     )
     expected = measured = 0.0

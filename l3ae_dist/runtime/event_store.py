@@ -8,7 +8,7 @@ import io
 import json
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ _FLOATS = ("time", "flops", "started", "seconds", "began", "computed", "staged",
 _INTEGERS = ("i", "j", "done", "total", "bytes", "pid", "rows")
 _STRINGS = ("kind", "stage", "array", "worker", "message", "run", "outcome")
 _BOOLEANS = ("skipped",)
+_BATCH = 4096
 
 
 class EventStore:
@@ -119,6 +120,23 @@ def read_events(workspace: Workspace, attempt: Attempt) -> list[dict[str, Any]]:
         else [key for key in attempt.files if "/" in key.removeprefix(f"{EVENTS}/")]
     )
     return [event for key in keys for event in _lines(workspace, key)]
+
+
+def stream_events(workspace: Workspace, attempt: Attempt) -> Iterator[Event]:
+    """The same one after the other, of the Parquet file in batches: never all of them as objects."""
+    import pyarrow.parquet as pq
+
+    data = workspace.blobs.get(f"{EVENTS}/{attempt.name}.parquet") if attempt.finished else None
+    if data is None:
+        keys = [key for key in attempt.files if key.endswith(".jsonl")]
+        for key in keys:
+            yield from _lines(workspace, key)
+        return
+    for batch in pq.ParquetFile(io.BytesIO(data)).iter_batches(_BATCH):
+        for row in batch.to_pylist():
+            more = row.pop("more")
+            known = {key: value for key, value in row.items() if value is not None}
+            yield known if more is None else {**known, **json.loads(more)}
 
 
 def _lines(workspace: Workspace, key: str) -> list[dict[str, Any]]:

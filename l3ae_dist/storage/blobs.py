@@ -14,7 +14,7 @@ import shutil
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 from l3ae_dist.errors import ConfigError, L3AEError, WorkspaceError
@@ -305,6 +305,21 @@ def refuse_secrets(url: str, what: str) -> None:
             f"the {what} URL {parts.scheme}://{parts.hostname}{parts.path} carries credentials or a "
             "signature; give credentials through the environment or the instance role."
         )
+
+
+def without_secrets(value: Any) -> Any:
+    """A JSON-like value in which every URL has lost its user, password and query.
+
+    >>> without_secrets({"data": ["s3://me:secret@host/log?sig=1", "log.csv"]})
+    {'data': ['s3://...@host/log?...', 'log.csv']}
+    """
+    if isinstance(value, dict):
+        return {key: without_secrets(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_secrets(item) for item in value]
+    if not isinstance(value, str) or "://" not in value:
+        return value
+    return re.sub(r"\?[^#\s]*", "?...", re.sub(r"://[^/?#\s]*@", "://...@", value))
 
 
 def open_blobs(url: str | Path, *, durable: bool = False, patience: float | None = None) -> Blobs:

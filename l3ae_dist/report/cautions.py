@@ -1,0 +1,144 @@
+"""What a careful reader should know of a run before trusting its figures, from storage alone."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from l3ae_dist.cli_render import human_bytes
+from l3ae_dist.repair import noted_damage
+from l3ae_dist.report.grid import at_the_edge, tried
+from l3ae_dist.report.run import RunRecord
+from l3ae_dist.report.words import date_text, figure_text, iso_text, listed, percent
+
+# Shares of a limit from which on a figure is near it.
+_NEAR_TOLERANCE = 0.5
+_CONDITION = {"float32": 1e3, "float64": 1e12}
+_FEW_USERS = 100
+
+
+def cautions(record: RunRecord) -> list[str]:
+    """Sentences, the gravest first; none of a run that is as it should be."""
+    parts = (_ending, _losses, _memory, _certificate, _evaluation, _sources)
+    return [sentence for part in parts for sentence in part(record)]
+
+
+def _ending(record: RunRecord) -> Iterator[str]:
+    if record.outcome != "finished":
+        yield (
+            f"The run {record.outcome}; figures of what it did not reach are missing."
+            if (record.outcome.startswith("ended"))
+            else f"The run is not complete: {record.outcome}. Figures of what it did not reach are missing."
+        )
+    if record.earlier_result:
+        yield (
+            f"An earlier execution of this run finished at {iso_text(record.earlier_result)}; this page is "
+            "of the later one."
+        )
+
+
+def _losses(record: RunRecord) -> Iterator[str]:
+    trace = record.trace
+    if trace.lost:
+        tail = (
+            "were lost; the tiles they held were"
+            if len(trace.lost) > 1
+            else "was lost; the tiles it held were"
+        )
+        yield f"{len(trace.lost)} worker{'s' * (len(trace.lost) > 1)} {tail} computed again by others."
+    for array, count in sorted(trace.bad.items()):
+        what = f"{count} tiles of {array} were" if count > 1 else f"A tile of {array} was"
+        yield f"{what} damaged and made again from the inputs."
+    damaged = noted_damage(record.workspace)
+    if damaged:
+        yield (
+            f"{len(damaged)} chunks of the workspace have been found damaged since; `l3ae-dist verify` lists "
+            "them and the next run mends them."
+        )
+
+
+def _memory(record: RunRecord) -> Iterator[str]:
+    plan, peak = record.plan, int(record.result.get("peak_memory_bytes", {}).get("worker_max", 0))
+    if not plan or not peak:
+        return
+    if peak > plan["memory_budget"]:
+        budget = human_bytes(plan["memory_budget"])
+        yield f"The largest worker took {human_bytes(peak)}, over the budget of {budget}."
+    elif peak > plan["projected_peak_bytes"]:
+        yield (
+            f"The largest worker took {human_bytes(peak)}, over the projection of "
+            f"{human_bytes(plan['projected_peak_bytes'])} but within the budget."
+        )
+
+
+def _certificate(record: RunRecord) -> Iterator[str]:
+    found: dict[str, Any] = record.result.get("certificate") or {}
+    for name, limit in (("residual", "tolerance"), ("diagonal", "diagonal_tolerance")):
+        value, bound = found.get(name), found.get(limit)
+        if value and bound and value > _NEAR_TOLERANCE * bound:
+            yield f"The {name} {figure_text(value)} is near its tolerance {figure_text(bound)}."
+    condition = found.get("condition", 0.0)
+    if condition > _CONDITION.get(str(found.get("dtype")), 1e12):
+        yield (
+            f"The condition estimate {figure_text(condition)} is high for {found['dtype']}: a larger ridge, "
+            "or float64, keeps more digits."
+        )
+
+
+def _evaluation(record: RunRecord) -> Iterator[str]:
+    result = record.result
+    users, known = result.get("users"), result.get("dataset", {}).get("n_users")
+    if users and known and users < known:
+        yield f"The metrics are of a sample of {users:,} of {known:,} users ({percent(users / known)})."
+    tested = min((model["test"]["users"] for model in result.get("models", {}).values() if "test" in model),
+                 default=None)  # fmt: skip
+    if tested is not None and tested < _FEW_USERS:
+        yield f"Only {tested} users have test items: the intervals are wide and may be too narrow still."
+    for one in result.get("comparisons") or filter(None, [result.get("comparison")]):
+        if one["low"] <= 0 <= one["high"]:
+            ours, other = one["models"]
+            yield (
+                f"The interval of the difference between {ours} and {other} on {one['metric']} holds 0: it "
+                "may be chance."
+            )
+    rows, metric = tried(result)
+    edge = at_the_edge(rows, metric)
+    if edge:
+        yield (
+            f"The best L3AE lies at the edge of the values that were tried: {listed(edge)}. Values beyond "
+            "may be better."
+        )
+
+
+def _sources(record: RunRecord) -> Iterator[str]:
+    for earlier in record.earlier_versions:
+        differ = [f"{name} {earlier[name]}" for name in earlier if earlier[name] != record.versions.get(name)]
+        if differ and record.versions:
+            yield f"An earlier execution of this run used other versions: {', '.join(differ)}."
+            break
+    yield from (f"{m[0].upper()}{m[1:]}." for m in record.trace.messages if "different BLAS builds" in m)
+    current = record.workspace.read_doc("model") or {}
+    if record.result.get("certificate") and current.get("run") not in (None, record.run):
+        finished = (record.workspace.read_doc(f"results/{current['run']}") or {}).get("finished")
+        when = f", which finished at {iso_text(finished)}" if finished else ""
+        yield f"Another run, {current['run']}{when}, made the current model of this workspace."
+    if not record.has_events:
+        yield "The events of this run have been deleted: stages, timeline and memory over time are not shown."
+
+
+def reused_stages(record: RunRecord) -> list[str]:
+    """Stages of which something was found complete and not made again, in words."""
+    found = [
+        f"{totals.name} ({totals.reused:,} of {totals.tasks:,} tasks)"
+        for totals in record.trace.stages.values()
+        if totals.reused
+    ]
+    if not record.has_events or not record.result:
+        return found
+    wanted = ["embed"] if record.result.get("embedding") else []
+    measured = "users" in record.result
+    wanted += [name for name in record.plan.get("stages", ()) if measured or name not in ("score", "rank")]
+    return found + [f"{name} (all of it)" for name in wanted if name not in record.trace.stages]
+
+
+def started_text(record: RunRecord) -> str:
+    """When the execution began."""
+    return date_text(record.started)

@@ -1,0 +1,54 @@
+"""HTML with everything inside: templates that escape, Bokeh, and a policy that forbids the network."""
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+# Draws what the page holds as JSON; opens what is folded before printing.
+_LOADER = """
+document.querySelectorAll("script.plot").forEach(function (data) {
+  Bokeh.embed.embed_item(JSON.parse(data.textContent));
+});
+addEventListener("beforeprint", function () {
+  document.querySelectorAll("details").forEach(function (part) { part.open = true; });
+});
+"""
+
+
+def render(template: str, facts: Mapping[str, Any]) -> str:
+    """A page from a template of this package; everything in ``facts`` is escaped.
+
+    Scripts are allowed by their digests alone, and nothing may be loaded from anywhere.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("l3ae_dist.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    scripts = [*(_bokeh() if facts["plots"] else ()), _LOADER] if facts["plots"] else []
+    return environment.get_template(template).render(facts, scripts=scripts, policy=_policy(scripts))
+
+
+def _policy(scripts: list[str]) -> str:
+    digests = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts)
+    allowed = " ".join(f"'sha256-{digest}'" for digest in digests) or "'none'"
+    return (
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+@cache
+def _bokeh() -> tuple[str, ...]:
+    """Bokeh's own code, without widgets and tables."""
+    from bokeh.resources import Resources
+
+    code = Resources(mode="inline", components=["bokeh"]).js_raw
+    # in a script element, where its text must not end it
+    return tuple(text.replace("</script", "<\\/script") for text in code)
