@@ -114,8 +114,11 @@ def measure_cluster(config: RunConfig, session: AnySession, workspace: Workspace
         **measured,
     )
     _say(on_event, "a trial factorisation and inversion")
-    sizes = _fitting(TILES[device][:2], compute.memory_budget, np.dtype(dtypes[0]).itemsize)
-    overlap = {tile: trial_overlap(session, workspace, rates, tile, dtypes[0]) for tile in sizes}
+    sizes = _fitting(TILES[device], compute.memory_budget, np.dtype(dtypes[0]).itemsize)
+    overlap = {
+        tile: trial_overlap(session, workspace, rates, tile, dtypes[0], compute.memory_budget)
+        for tile in sizes
+    }
     return rates.model_copy(update={"overlap": overlap})
 
 

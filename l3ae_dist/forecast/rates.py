@@ -38,7 +38,7 @@ class Rates(BaseModel):
     gflops: dict[str, dict[str, dict[int, float]]]
     """GFLOP/s of a worker by dtype, kernel and rows of a tile, all workers computing."""
     overlap: dict[int, float] = {1024: 1.0}
-    """Share of these rates that is left while tiles are read and written beside, by rows of a tile."""
+    """Share of these rates that is left in a run, whose operands are not at hand, by rows of a tile."""
     copy_bytes_s: float = Field(default=4e9, gt=0)
     """Bytes a second that a worker copies within its memory."""
     read_seconds: float = Field(default=0.001, ge=0)

@@ -14,6 +14,7 @@ from l3ae_dist.graphs.context import StageContext
 from l3ae_dist.graphs.inverse import InverseGraph, TriangularInverseGraph
 from l3ae_dist.graphs.tasks import Graph, TileRef, TileTask
 from l3ae_dist.linalg.tiles import TileGrid
+from l3ae_dist.plan import make_plan
 from l3ae_dist.runtime.backends import InProcess
 from l3ae_dist.runtime.cluster import DaskSession
 from l3ae_dist.runtime.run_graph import StageStats, run_graph
@@ -24,8 +25,8 @@ Array = npt.NDArray[Any]
 # Where the arrays of a calibration are, while it lasts.
 SCRATCH = "calibration"
 RANK = 64
-# Tiles a side of a trial.
-_SIDE = 6
+# Tiles a side of a trial by rows of a tile, so that each takes a second or a few; 0 for all others.
+_SIDES = {512: 10, 1024: 7, 0: 4}
 
 
 def solve_graphs(grid: TileGrid, workers: int) -> tuple[Graph, ...]:
@@ -34,13 +35,25 @@ def solve_graphs(grid: TileGrid, workers: int) -> tuple[Graph, ...]:
 
 
 def trial_overlap(
-    session: DaskSession | InProcess, workspace: Workspace, rates: Rates, tile: int, dtype: str
+    session: DaskSession | InProcess,
+    workspace: Workspace,
+    rates: Rates,
+    tile: int,
+    dtype: str,
+    memory_budget: int,
 ) -> float:
-    """Seconds that the kernels of a trial should take by their rates, over those that they took."""
-    grid = TileGrid(_SIDE * tile, tile)
+    """Seconds that the kernels of a trial should take by their rates, over those that they took.
+
+    As in a run whose budget is not tight, what is read again is kept where ``memory_budget`` allows it.
+    """
+    grid = TileGrid(_SIDES.get(tile, _SIDES[0]) * tile, tile)
+    plan = make_plan(
+        n=grid.n, n_users=1, nnz=1, widest_block_nnz=1, d=0, dtype=dtype, memory_budget=memory_budget,
+        workers=rates.workers, tile=tile,
+    )  # fmt: skip
     # workers keep what they know of an array, and its tiles, by its name
     path = f"{SCRATCH}/trial-{uuid4().hex}"
-    found = trial(session, workspace, path, grid, dtype, rates.workers)
+    found = list(trial(session, workspace, path, grid, dtype, rates.workers, plan.cache_bytes))
     workspace.delete(path)
     times = TaskModel(
         rates.model_copy(update={"overlap": {tile: 1.0}}), grid, dtype, np.dtype(dtype).itemsize
