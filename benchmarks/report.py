@@ -17,7 +17,7 @@ from typing import Any
 from l3ae_dist.runtime.versions import machine, versions
 
 README = Path(__file__).parents[1] / "README.md"
-_BLOCK = re.compile(r"(<!-- figures: ([a-z]+) -->\n)(.*?)(\n<!-- end -->)", re.DOTALL)
+_BLOCK = re.compile(r"(<!-- figures: ([a-z]+) -->\n)(.*?)(\n?<!-- end -->)", re.DOTALL)
 
 
 def results_folder() -> Path:
@@ -150,7 +150,19 @@ def suites() -> str:
     return "\n".join(lines)
 
 
-TABLES: dict[str, Callable[[], str]] = {"main": main_job, "tests": suites}
+def simulated() -> str:
+    """The table of the result ``million``: nothing of it was measured but the rates that it says so of."""
+    document = result("million")
+    sources = [document["rates"][device]["source"] for device in ("cpu", "cuda")]
+    lines = [f"Simulated on {document['date'][:10]}, not measured. CPU workers: {sources[0]}. GPU workers: "
+             f"{sources[1]}.", "", "| what | simulated | beside | ratio |", "|---|---|---|---|"]  # fmt: skip
+    for line in document["rows"]:
+        peer, ratio = ("" if line[key] is None else f"{line[key]:.3g}" for key in ("peer", "ratio"))
+        lines.append(f"| {line['name']} | {line['ours']:.3g} {line['unit']} | {peer} | {ratio} |")
+    return "\n".join(lines)
+
+
+TABLES: dict[str, Callable[[], str]] = {"main": main_job, "tests": suites, "million": simulated}
 
 
 def table(name: str) -> str | None:
@@ -168,7 +180,7 @@ def stale(text: str) -> list[str]:
 
 def renewed(text: str) -> str:
     """The text with the tables of the results between its marks."""
-    return _BLOCK.sub(lambda m: f"{m[1]}{table(m[2]) or m[3]}{m[4]}", text)
+    return _BLOCK.sub(lambda m: f"{m[1]}{(table(m[2]) or m[3]).strip()}\n<!-- end -->", text)
 
 
 def main() -> None:

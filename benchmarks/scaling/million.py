@@ -90,7 +90,7 @@ def rows(found: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
             peer = found["cpu, 64 workers"]["seconds"] / HOUR
         elif "failure" in name:
             peer = found[name.removesuffix(FAILING)]["seconds"] / HOUR
-        table.append(row(f"simulated: {name}", one["seconds"] / HOUR, "h", peer))
+        table.append(row(name, one["seconds"] / HOUR, "h", peer))
         if peer is None or "tiles of" in name:
             table.append(row("  share of the workers' time in kernels", one["computing"], ""))
     return table
