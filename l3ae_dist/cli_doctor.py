@@ -13,7 +13,7 @@ _MARKS = {"ok": ("ok", "green"), "warning": ("warning", "yellow"), "problem": ("
 
 @guarded
 def doctor(
-    target: Annotated[
+    config: Annotated[
         str | None,
         typer.Argument(
             metavar="[CONFIG|WORKSPACE]",
@@ -27,9 +27,9 @@ def doctor(
     as_json: AsJson = False,
 ) -> None:
     """Check packages, BLAS, memory, disks, clocks, GPUs, Ray, Dask and the store, on every node."""
-    config = None
-    if target is not None or settings:
-        config = build_config(target, settings, insecure=insecure)
+    chosen = None
+    if config is not None or settings:
+        chosen = build_config(config, settings, insecure=insecure)
     from rich.console import Console
 
     from l3ae_dist.doctor import examine, report
@@ -38,7 +38,7 @@ def doctor(
     with output_to_stderr():
         console = Console(stderr=True, highlight=False)
         with console.status("looking") as status:
-            checks = examine(config, say=lambda text: status.update(f"looking at {text}"))
+            checks = examine(chosen, say=lambda text: status.update(f"looking at {text}"))
     found = report(checks, time.perf_counter() - started)
     if as_json:
         print_json(found)
