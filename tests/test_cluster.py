@@ -155,3 +155,18 @@ def test_the_command_line_allows_an_unencrypted_scheduler_on_request():
     settings = ["compute.cluster=address", "compute.address=tcp://192.0.2.1:8786"]
     assert not build_config("w", settings).compute.insecure
     assert build_config("w", settings, insecure=True).compute.insecure
+
+
+def test_a_ray_imported_too_early_for_its_token_is_told_of():
+    program = (
+        "import ray\n"
+        "from l3ae_dist.errors import ClusterError\n"
+        "from l3ae_dist.runtime.ray_session import ray_session\n"
+        "try:\n"
+        "    ray_session().__enter__()\n"
+        "except ClusterError as error:\n"
+        "    print(error)\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
+    assert done.stdout.startswith("Ray was imported before it could be given a token"), done.stderr

@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 import shutil
+import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -18,6 +19,8 @@ import psutil
 
 from l3ae_dist.errors import ClusterError
 
+# Whether Ray was imported with the token of this process in its environment.
+_given_its_token = False
 _OBJECT_STORE_BYTES = 128 * 2**20
 _RAY_PROCESS = re.compile(r"(^|\s)ray::|[/\\]ray[/\\](core|_private|dashboard|autoscaler)[/\\]")
 # Ray puts a socket some 65 characters below its folder, and a socket's path has at most 107
@@ -62,11 +65,18 @@ def ray_session(
         with _connected(address) as session:
             yield session
         return
+    too_late = "RAY_AUTH_MODE" not in os.environ and "ray" in sys.modules and not _given_its_token
     with _environment(_private_settings()):
-        ray = _import_ray()
+        ray = _import_ray(with_token=not too_late)
         if ray.is_initialized():
             yield _current()
             return
+        if too_late:
+            raise ClusterError(
+                "Ray was imported before it could be given a token, and now runs without; import it after this "
+                "run has begun, call ray.init() before it, or set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN in the "
+                "environment."
+            )
         folder = _short_folder()
         try:
             context = _init(
@@ -97,8 +107,13 @@ def _connected(address: str) -> Iterator[RaySession]:
         ray.shutdown()
 
 
-def _import_ray() -> Any:
-    """Ray, without the advice that it and tqdm print into a notebook that has no ipywidgets."""
+def _import_ray(*, with_token: bool = False) -> Any:
+    """Ray, without the advice that it and tqdm print into a notebook that has no ipywidgets.
+
+    Its native part reads the mode of authentication and the token once, when it is imported.
+    """
+    global _given_its_token
+    _given_its_token = _given_its_token or with_token
     logging.getLogger("ray.widgets").setLevel(logging.WARNING)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="IProgress not found")
