@@ -73,9 +73,9 @@ def ray_session(
             return
         if too_late:
             raise ClusterError(
-                "Ray was imported before it could be given a token, and now runs without; import it after this "
-                "run has begun, call ray.init() before it, or set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN in the "
-                "environment."
+                "Ray was imported before it could be given a token, and now runs without; import it after "
+                "this run has begun, call ray.init() before it, or set RAY_AUTH_MODE=token and "
+                "RAY_AUTH_TOKEN in the environment."
             )
         folder = _short_folder()
         try:
