@@ -105,7 +105,7 @@ def simulate(
     network: Network = None,
     lookahead: Annotated[int, typer.Option(min=1, help="Tasks held by the submission window.")] = 2000,
     mtbf: Annotated[
-        float | None, typer.Option(help="Hours between failures of one worker, on average.")
+        float | None, typer.Option(min=1e-6, help="Hours between failures of one worker, on average.")
     ] = None,
     restart: Annotated[float, typer.Option(min=0, help="Seconds until a failed worker is back.")] = 60.0,
     stragglers: Annotated[float, typer.Option(min=0, max=1, help="Share of slow workers.")] = 0.0,
@@ -221,9 +221,22 @@ def _machines(
     return Machines(
         rates=found,
         actors=actors,
-        network_bytes_s=float("inf") if network is None else float(parse_bytes(network)),
+        network_bytes_s=_bandwidth(network),
         disk_bytes=None if disk is None else parse_bytes(disk),
     )
+
+
+def _bandwidth(text: str | None) -> float:
+    """Bytes a second of a network; without bound when it is not given."""
+    from l3ae_dist.config import parse_bytes
+    from l3ae_dist.errors import ConfigError
+
+    if text is None:
+        return float("inf")
+    found = parse_bytes(text)
+    if found < 1:
+        raise ConfigError(f"--network is {text} but must be greater than 0; write it like 3GB.")
+    return float(found)
 
 
 def _write(path: Path, text: str) -> None:

@@ -95,11 +95,10 @@ def print_forecast(console: Console, found: Forecast, explanation: Sequence[str]
             stage.bound,
         )
     console.print(table)
-    rate = found.network_bytes / max(found.seconds, 1e-9) / plan.workers
     _say(
         console,
         f"Estimated in all: {human_seconds(found.seconds)}; workers read and write "
-        f"{human_bytes(found.network_bytes)}, {human_bytes(rate)} a second each",
+        f"{human_bytes(found.network_bytes)}, up to {human_bytes(found.worker_bytes_s)} a second each",
     )
     if found.cost is not None:
         _say(

@@ -240,9 +240,17 @@ def measure_intervals(lists: TopLists, spec: ModelSpec, options: EvaluateConfig)
 
 
 def compare_models(
-    lists: Mapping[ModelSpec, TopLists], ours: ModelSpec, other: ModelSpec, options: EvaluateConfig
-) -> dict[str, Any]:
-    """The difference of two models on the test split, paired over users."""
-    values = (measure_users(lists[spec], spec, "test", options.metric) for spec in (ours, other))
-    found = paired_bootstrap(*values, repeats=max(options.bootstrap, 1), seed=options.seed)
-    return {"metric": options.metric, "models": [ours.name, other.name], **found}
+    lists: Mapping[ModelSpec, TopLists], chosen: Sequence[ModelSpec], options: EvaluateConfig
+) -> list[dict[str, Any]]:
+    """The first model against each other on the test split, paired over users; none without resamples."""
+    if not options.bootstrap:
+        return []
+    values = [measure_users(lists[spec], spec, "test", options.metric) for spec in chosen]
+    return [
+        {
+            "metric": options.metric,
+            "models": [chosen[0].name, spec.name],
+            **paired_bootstrap(values[0], theirs, repeats=options.bootstrap, seed=options.seed),
+        }
+        for spec, theirs in zip(chosen[1:], values[1:], strict=True)
+    ]

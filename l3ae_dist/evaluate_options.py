@@ -22,7 +22,7 @@ class EvaluateConfig(BaseModel):
     """What is measured beside the model where it inverts nothing of its own: EASE at its ridges, and beside
     l3ae EASEText at its reg_f."""
     bootstrap: int = Field(default=1000, ge=0)
-    """Resamples of the bootstrap intervals over users; 0 leaves those of single models out."""
+    """Resamples of the bootstrap intervals over users; 0 leaves them out, and with them the comparisons."""
     seed: int = Field(default=0, ge=0)
     """Seed of the bootstrap and of the user sample."""
     max_users: int | None = Field(default=None, ge=1)

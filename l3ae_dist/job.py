@@ -276,7 +276,7 @@ class Job:
         picked = {spec: lists for _, spec, lists in best.values()}
         with self.timed("metrics"):
             models = measure_models(picked, chosen, options)
-            comparisons = [compare_models(picked, chosen[0], other, options) for other in chosen[1:]]
+            comparisons = compare_models(picked, chosen, options)
         result = {"certificate": found, "models": models, "users": len(users)}
         if len(table) > len(best):
             result["grid"] = table

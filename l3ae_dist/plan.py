@@ -284,16 +284,16 @@ def tiles_read(count: int, workers: int, cached: int) -> float:
     """Tiles that a stage of ``count`` tiles a side reads: start tiles, operands, and panels once a worker.
 
     The tasks of a column (or row) k read k tiles that are their own (but the one on the diagonal), and the k
-    of the panel, of which a worker keeps as many as its cache holds. A cache that holds the whole triangle
-    reads it once.
+    of the panel, of which a worker keeps as many as its cache holds. What a cache holds beyond the panel is
+    found there again, the whole triangle by a cache that holds it.
     """
-    total = 0.0
+    total, whole = 0.0, count * (count + 1) / 2
     for k in range(count):
         tasks = count - k
         held = min(k, cached)
-        total += tasks * (1 + k - held) + (tasks - 1) * k + held * min(workers, tasks)
-    whole = count * (count + 1) / 2
-    return min(total, 2 * whole * workers) if cached >= whole else total
+        found = min(1.0, (cached - held) / whole)
+        total += tasks * (1 + k - held) + (tasks - 1) * k * (1 - found) + held * min(workers, tasks)
+    return total
 
 
 def score_block_bytes(users: int, tile: int, itemsize: int, heads: int, k: int, matrices: int = 1) -> int:

@@ -6,7 +6,12 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
-_CHUNK = 64
+# Resamples at a time, and draws: what bounds their memory, however many users there are.
+_CHUNK, _DRAWS = 64, 1 << 22
+
+
+def _at_once(users: int) -> int:
+    return max(1, min(_CHUNK, _DRAWS // users))
 
 
 def bootstrap_means(
@@ -24,15 +29,16 @@ def bootstrap_means(
     Returns
     -------
     (metrics, 2) lower and upper bounds, NaN without users. The same users are drawn for all metrics; cost:
-    ``users * repeats`` draws and ``2 users * repeats * metrics`` flops, 64 resamples at a time.
+    ``users * repeats`` draws and ``2 users * repeats * metrics`` flops, four million draws at a time.
     """
     users, metrics = values.shape
     if not users:
         return np.full((metrics, 2), np.nan)
     rng = np.random.default_rng(seed)
     means = np.empty((repeats, metrics))
-    for start in range(0, repeats, _CHUNK):
-        count = min(_CHUNK, repeats - start)
+    step = _at_once(users)
+    for start in range(0, repeats, step):
+        count = min(step, repeats - start)
         drawn = rng.integers(0, users, (count, users)) + users * np.arange(count)[:, None]
         times = np.bincount(drawn.ravel(), minlength=count * users).reshape(count, users)
         means[start : start + count] = times.astype(np.float64) @ values / users
@@ -68,8 +74,9 @@ def paired_bootstrap(
     means = np.empty((repeats, 2))
     flipped = np.empty(repeats)
     difference = a - b
-    for start in range(0, repeats, _CHUNK):
-        count = min(_CHUNK, repeats - start)
+    step = _at_once(users)
+    for start in range(0, repeats, step):
+        count = min(step, repeats - start)
         sample = rng.integers(0, users, (count, users))
         means[start : start + count, 0] = a[sample].mean(axis=1)
         means[start : start + count, 1] = b[sample].mean(axis=1)

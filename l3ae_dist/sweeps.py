@@ -223,7 +223,7 @@ class SweepJob(Job):
             models = measure_models(lists, chosen, options)
             for spec in chosen:
                 models[spec.name]["ridge"] = spec.ridge
-            comparisons = [compare_models(lists, chosen[0], other, options) for other in chosen[1:]]
+            comparisons = compare_models(lists, chosen, options)
         return {"certificate": found, "models": models, "comparisons": comparisons, "users": len(users)}
 
 

@@ -201,6 +201,14 @@ def test_rates_come_back_from_their_file(tmp_path):
     path = tmp_path / "rates.json"
     path.write_text(found.model_dump_json())
     assert read_rates(path) == found
+    for text in (
+        '{"gflops": {}}',
+        '{"gflops": {"float32": {}}}',
+        '{"gflops": {"float32": {"gemm_nt": {"512": 0}}}}',
+    ):
+        path.write_text(text)
+        with pytest.raises(ConfigError, match="holds no rates"):
+            read_rates(path)
     path.write_text('{"gflops": 3}')
     with pytest.raises(ConfigError, match=r"holds no rates \(gflops.*calibrate"):
         read_rates(path)
@@ -356,6 +364,58 @@ def test_an_ingested_dataset_is_planned_from_its_own_numbers(tmp_path, small_tab
     assert forecast(config, size, Machines(assumed_rates(1, "cpu"))).plan.grid.n == size.items
 
 
+def test_each_ridge_of_a_grid_is_factored_and_what_is_kept_is_counted():
+    def of(ridges, **compute):
+        config = make_config(
+            {
+                "workspace": "ws",
+                "grid": {"ridges": ridges},
+                "compute": {"workers": 2, "memory_budget": "4GiB", "dtype": "float32", "threads": 2}
+                | compute,
+            }
+        )
+        size = given_size(config, 50_000, 100_000, 10**6, 384)
+        return forecast(config, size, Machines(assumed_rates(2, "cpu")))
+
+    one, five = of([100]), of([100, 200, 300, 400, 500])
+    seconds = [{stage.name: stage.seconds for stage in found.stages} for found in (one, five)]
+    for name in ("factor", "linv", "invert", "certify", "assemble", "score"):
+        assert seconds[1][name] == pytest.approx(5 * seconds[0][name])
+    assert seconds[1]["gram"] == seconds[0]["gram"]
+    assert any("search: 5 ridge(s)" in line for line in five.limits)
+    triangle = next(stage.bytes_written for stage in one.plan.stages if stage.name == "gram")
+    kept = of([100], keep=["L", "Linv"])
+    assert kept.storage_bytes - one.storage_bytes == pytest.approx(2 * triangle)
+    assert five.storage_bytes > one.storage_bytes
+
+
+def test_rates_are_taken_for_what_they_were_measured_on_or_the_difference_is_told():
+    measured = assumed_rates(32, "cpu").model_copy(
+        update={"assumed": False, "derived": False, "workers": 2, "texts_per_second": None}
+    )
+    lines = planned(Machines(measured)).limits
+    assert any("bandwidth was measured with 2 worker(s), taken for 64" in line for line in lines)
+    assert any("embedding: not measured" in line for line in lines)
+    assert (measured.kind, measured.scaled(2).kind, assumed_rates(2, "cpu").kind) == (
+        "measured", "derived", "assumed",
+    )  # fmt: skip
+    with pytest.raises(ConfigError, match="the plan is for float32 on cuda, but the rates are of .* on cpu"):
+        planned(Machines(measured), device="cuda")
+    single = measured.model_copy(update={"gflops": {"float64": measured.gflops["float64"]}})
+    with pytest.raises(ConfigError, match="the rates are of float64 on cpu"):
+        planned(Machines(single))
+
+
+def test_workers_that_fail_all_the_time_end_the_simulation():
+    with pytest.raises(ConfigError, match="fail too often"):
+        simulated(2, mtbf_seconds=1e-6, restart_seconds=0.0)
+
+
+def test_shares_of_time_stay_shares_when_workers_fail():
+    for stage in simulated(4, mtbf_seconds=0.004, restart_seconds=0.0, seed=5):
+        assert stage.computing + stage.reading <= 1 + 1e-9
+
+
 # ---- the command line
 
 
@@ -393,6 +453,7 @@ def test_a_plan_that_cannot_run_is_exit_code_2():
         (("--items", 5), "go together"),
         ((), "give a configuration"),
         ((*SIZES, "--rates", "nowhere.json"), "cannot read the rates nowhere.json"),
+        ((*SIZES, "--network", "0"), "--network is 0 but must be greater than 0"),
     ],
 )
 def test_wrong_input_of_plan_is_a_sentence(arguments, sentence):

@@ -248,9 +248,12 @@ def test_ease_text_beside_l3ae_has_the_figures_of_the_dense_formulas(job):
 def test_a_calibration_in_the_workspace_sets_rates_against_the_peak(job):
     workspace = job[0]
     rates = {"float64": {"gemm_nt": {"8": 50.0, "1024": 80.0}}}
-    workspace.write_doc("calibration", {"gflops": rates, "assumed": True, "date": "2026-11-25"})
+    calibration = {"gflops": rates, "assumed": True, "date": "2026-11-25", "device": "cpu", "threads": 2}
+    workspace.write_doc("calibration", calibration)
     try:
         shown = Elements(page_of(workspace)).text
+        workspace.write_doc("calibration", calibration | {"device": "cuda"})
+        assert "of the calibrated peak" not in Elements(page_of(workspace)).text
         workspace.write_doc("calibration", {"gflops": "damaged"})
         assert "of the calibrated peak" not in Elements(page_of(workspace)).text
     finally:

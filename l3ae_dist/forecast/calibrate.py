@@ -27,6 +27,7 @@ from l3ae_dist.forecast.trial import SCRATCH, trial_overlap
 from l3ae_dist.graphs.gram import GramTask
 from l3ae_dist.graphs.tasks import TileRef
 from l3ae_dist.plan import INTERPRETER_BYTES, MAX_TILE
+from l3ae_dist.plan_run import fill_in
 from l3ae_dist.runtime.backends import InProcess, open_cluster
 from l3ae_dist.runtime.cluster import DaskSession
 from l3ae_dist.runtime.events import OnEvent
@@ -66,6 +67,8 @@ def calibrate(config: RunConfig, *, texts: bool = True, on_event: OnEvent = lamb
     workspace = Workspace.create(config.workspace)
     ray = ray_session() if config.compute.cluster == "ray" else contextlib.nullcontext()
     with WorkspaceLock(workspace, "calibrate"), ray:
+        # on Ray, workers and their memory come from the nodes, as for a run
+        config = config.model_copy(update={"compute": fill_in(config.compute)})
         try:
             with open_cluster(config.compute, on_event) as session:
                 rates = measure_cluster(config, session, workspace, on_event)

@@ -3,12 +3,12 @@
 Estimates are for one look before a run; :mod:`l3ae_dist.forecast.simulate` runs the task graph instead.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 
 import numpy as np
 
-from l3ae_dist.forecast.rates import Rates
+from l3ae_dist.forecast.rates import ASSUMED_CPU, ASSUMED_GPU, Rates
 from l3ae_dist.graphs.cholesky import GROUP
 from l3ae_dist.plan import Plan, StagePlan
 from l3ae_dist.plan_run import DataSize
@@ -40,6 +40,8 @@ class StageForecast:
         What takes the longest: ``compute``, ``storage``, ``client`` or ``chain``.
     parts
         Seconds by each of these, as if it were alone.
+    repeats
+        How many times the stage is run, for so many ridges or models; all figures are of all of them.
     """
 
     name: str
@@ -52,6 +54,26 @@ class StageForecast:
     seconds: float
     bound: str
     parts: dict[str, float]
+    repeats: int = 1
+
+    def times(self, repeats: int) -> "StageForecast":
+        """The stage run so many times, one after the other."""
+        return replace(
+            self,
+            tasks=self.tasks * repeats,
+            flops=self.flops * repeats,
+            bytes_read=self.bytes_read * repeats,
+            bytes_written=self.bytes_written * repeats,
+            seconds=self.seconds * repeats,
+            parts={name: seconds * repeats for name, seconds in self.parts.items()},
+            repeats=repeats,
+        )
+
+
+def text_rate(rates: Rates) -> float:
+    """Texts a second of one actor; the assumed rate where none was measured."""
+    assumed = ASSUMED_GPU if rates.device == "cuda" else ASSUMED_CPU
+    return rates.texts_per_second or assumed.texts_per_second or 1.0
 
 
 def estimate(
@@ -99,7 +121,7 @@ class _Model:
         return _forecast("ingest", "client", 1, 0.0, written, written, 0, parts)
 
     def embed(self, actors: int) -> StageForecast:
-        items, rate = self.size.items, self.rates.texts_per_second or 1.0
+        items, rate = self.size.items, text_rate(self.rates)
         written = 4.0 * items * self.size.dim
         parts = {"compute": items / (rate * actors), "storage": written / self.rates.write_bytes_s}
         return _forecast("embed", "Ray", ceil(items / 512), 0.0, TEXT_BYTES * items, written, 0, parts)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from l3ae_dist.forecast.estimate import INGEST_ROWS_S, StageForecast
+from l3ae_dist.forecast.estimate import ENTRIES_S, INGEST_ROWS_S, StageForecast, text_rate
 from l3ae_dist.forecast.planned import Forecast
 from l3ae_dist.plan import INTERPRETER_BYTES, MIB, TILES_HELD
 
@@ -24,7 +24,7 @@ def explanation(found: Forecast) -> list[str]:
         f"cache {plan.cache_bytes / MIB:,.0f} MiB; the most in {fullest.name}: "
         f"{fullest.peak_bytes / MIB:,.0f} MiB of {plan.memory_budget / MIB:,.0f} MiB",
         f"rate of a worker: gemm {gemm / 1e9:,.0f} GFLOP/s in {plan.dtype} at b = {grid.tile:,} "
-        f"({'assumed' if rates.assumed else 'measured'}; {rates.beside(grid.tile):.2f} of it lone)",
+        f"({rates.kind}; {rates.beside(grid.tile):.2f} of it lone)",
         f"storage: a worker reads {rates.read_bytes_s / 1e9:,.2f} GB/s and writes "
         f"{rates.write_bytes_s / 1e9:,.2f}, all together {rates.shared_read_bytes_s / 1e9:,.1f} and "
         f"{rates.shared_write_bytes_s / 1e9:,.1f}",
@@ -34,25 +34,29 @@ def explanation(found: Forecast) -> list[str]:
 
 def _stage(stage: StageForecast, found: Forecast) -> str:
     parts = ", ".join(f"{name} {seconds:,.1f} s" for name, seconds in stage.parts.items())
-    return f"{stage.name}: {_formula(stage, found)}; max({parts}) = {stage.seconds:,.1f} s"
+    times = f"{stage.repeats} x " if stage.repeats > 1 else ""
+    return f"{stage.name}: {times}{_formula(stage, found)}; max({parts}) = {stage.seconds:,.1f} s"
 
 
 def _formula(stage: StageForecast, found: Forecast) -> str:
     plan, size, rates = found.plan, found.size, found.machines.rates
     n, workers = plan.grid.n, plan.workers
     moved = f"read {stage.bytes_read / _TB:,.3f} TB, written {stage.bytes_written / _TB:,.3f} TB"
-    match stage.name.removeprefix("semantic "):
+    match stage.name:
         case "ingest":
             return f"{size.interactions:,} interactions / {INGEST_ROWS_S:,.0f} a second (allowance)"
         case "embed":
-            rate = rates.texts_per_second or 1.0
+            rate = text_rate(rates)
             return f"{n:,} texts / ({found.machines.actors} actors x {rate:,.0f} a second)"
         case "gram":
             return (
-                f"sum of squared interactions of users {size.pairs:,.2e} / 2 / ({rates.pair_rate:,.1e} x "
-                f"{workers} workers); {moved}"
+                f"(squared interactions of all users {size.pairs:,.2e} / 2 / {rates.pair_rate:,.1e} + "
+                f"{size.interactions:,} x (T + 1) / 2 / {ENTRIES_S:,.0f} + 2 x written / "
+                f"{rates.copy_bytes_s:,.1e}) / {workers} workers; {moved}"
             )
-        case "factor" | "linv" | "invert":
+        case "semantic gram":
+            return f"n^2 d = {float(n) ** 2 * size.dim:.3e} flops on {workers} workers; {moved}"
+        case "factor" | "linv" | "invert" | "semantic factor" | "semantic linv" | "semantic invert":
             return f"n^3 / 3 = {stage.flops:.3e} flops on {workers} workers, {stage.tasks:,} tasks; {moved}"
         case "certify":
             return f"P times 4 vectors; {moved}"

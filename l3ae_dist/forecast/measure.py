@@ -26,13 +26,14 @@ from l3ae_dist.storage.tile_reader import READ_THREADS
 Array = npt.NDArray[Any]
 # Items kept of each user.
 _RANKED = 50
+_LONGEST_WAIT = 1.0
 # Applied in a row, so that what begins and ends a measurement is small beside it.
 _IN_A_ROW = 2
 
 
 def wait_until(start: float) -> None:
-    """Sleep until a Unix time, for workers to begin together."""
-    time.sleep(max(0.0, start - time.time()))
+    """Sleep until a Unix time, for workers to begin together; no longer than a clock that differs allows."""
+    time.sleep(min(max(0.0, start - time.time()), _LONGEST_WAIT))
 
 
 def measure_kernels(

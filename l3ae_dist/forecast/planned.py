@@ -5,12 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from l3ae_dist.cluster_shape import cluster_plan, workspace_bytes
+from l3ae_dist.cluster_shape import cluster_plan
 from l3ae_dist.config import RunConfig
 from l3ae_dist.errors import BudgetError, ConfigError
 from l3ae_dist.evaluate import candidates, evaluated_count
 from l3ae_dist.forecast.estimate import StageForecast, estimate
 from l3ae_dist.forecast.rates import Rates
+from l3ae_dist.forecast.repeats import Repeats, fullest_bytes
 from l3ae_dist.plan import MIB, Plan, tile_limits
 from l3ae_dist.plan_run import DataSize
 from l3ae_dist.prices import PriceConfig
@@ -18,6 +19,7 @@ from l3ae_dist.prices import PriceConfig
 GIB = 2**30
 _MONTH_HOURS = 730.0
 # Tiles that are compared with the chosen one, and how much faster one must be to be told of.
+_SOLVE = ("factor", "linv", "invert")
 _TILES = (512, 768, 1024, 1536, 2048, 3072, 4096)
 _WORTH = 0.85
 # Smaller and larger budgets that are tried; none above is a machine's.
@@ -76,7 +78,16 @@ class Forecast:
     @property
     def network_bytes(self) -> float:
         """What the workers read and write."""
-        return sum(stage.bytes_read + stage.bytes_written for stage in self.stages)
+        return sum(stage.bytes_read + stage.bytes_written for stage in self.stages if stage.engine == "Dask")
+
+    @property
+    def worker_bytes_s(self) -> float:
+        """Bytes a second of one worker in the stage that moves the most in its time."""
+        return max(
+            (stage.bytes_read + stage.bytes_written) / stage.seconds / min(self.plan.workers, stage.tasks)
+            for stage in self.stages
+            if stage.engine == "Dask"
+        )
 
     def summary(self) -> dict[str, Any]:
         """The forecast as JSON-like values; times are estimates."""
@@ -108,13 +119,15 @@ def forecast(config: RunConfig, size: DataSize, machines: Machines) -> Forecast:
         When it cannot run: with the numbers, and the smallest change with which it would.
     """
     plan = _plan_or_smallest_change(config, size)
-    heads = max(1, len(candidates(config)))
+    machines.rates.check(plan.dtype, "cuda" if uses_gpu(config) else "cpu")
+    counts = Repeats.of(candidates(config))
     embeds = config.model.uses == "embeddings" and config.data.embeddings is None
-    stages = estimate(
-        plan, size, machines.rates, heads=heads, embeds=embeds, actors=machines.actors,
+    once = estimate(
+        plan, size, machines.rates, heads=counts.heads, embeds=embeds, actors=machines.actors,
         network_bytes_s=machines.network_bytes_s,
     )  # fmt: skip
-    storage = workspace_bytes(plan, size)
+    stages = tuple(stage.times(counts.stage(stage.name)) for stage in once)
+    storage = fullest_bytes(plan, size, config.compute.keep, counts.ridges)
     _check_disk(storage, machines.disk_bytes, config)
     found = Forecast(
         plan=plan,
@@ -142,7 +155,9 @@ def _plan_or_smallest_change(config: RunConfig, size: DataSize) -> Plan:
     try:
         return cluster_plan(config, size, gpu=uses_gpu(config))
     except BudgetError as error:
-        raise BudgetError(f"{str(error).rstrip('.')}. {_smallest_change(config, size)}") from error
+        # the plan's own advice looks at one stage, the smallest change at all of them
+        refusal = str(error).partition("; raise the budget")[0].rstrip(".")
+        raise BudgetError(f"{refusal}. {_smallest_change(config, size)}") from error
 
 
 def _smallest_change(config: RunConfig, size: DataSize) -> str:
@@ -239,34 +254,51 @@ def _limits(found: Forecast, config: RunConfig) -> tuple[str, ...]:
         )
     client = 24 * size.users + 80 * size.items
     lines.append(f"client: about {client / GIB + 0.7:,.1f} GiB for the vectors of users and items")
-    low, high = found.machines.rates.measured_tiles(plan.dtype)
-    if not found.machines.rates.assumed and not low <= plan.grid.tile <= high:
-        lines.append(f"rates: measured for tiles of {low} to {high}, taken for {plan.grid.tile}")
+    lines += _doubts(found, config)
     return tuple(lines)
+
+
+def _doubts(found: Forecast, config: RunConfig) -> list[str]:
+    """Where rates are taken for something that they were not measured on."""
+    rates, plan = found.machines.rates, found.plan
+    lines = []
+    low, high = rates.measured_tiles(plan.dtype)
+    if not rates.assumed and not low <= plan.grid.tile <= high:
+        lines.append(f"rates: measured for tiles of {low:,} to {high:,}, taken for {plan.grid.tile:,}")
+    if not rates.assumed and rates.workers != plan.workers:
+        lines.append(
+            f"storage: its bandwidth was measured with {rates.workers} worker(s), taken for {plan.workers}"
+        )
+    if any(stage.name == "embed" for stage in found.stages):
+        if rates.texts_per_second is None:
+            lines.append("embedding: not measured; an assumed rate is taken (calibrate without --no-texts)")
+        elif rates.encoder.lower() != config.encoder.model.lower():
+            lines.append(f"embedding: the rate of {rates.encoder} is taken for {config.encoder.model}")
+    if plan.workers and found.stages and max(stage.repeats for stage in found.stages) > 1:
+        ridges = max(stage.repeats for stage in found.stages if stage.name in _SOLVE)
+        lines.append(f"search: {ridges} ridge(s), one factorisation and inverse after the other")
+    return lines
 
 
 def _advice(found: Forecast, config: RunConfig) -> tuple[str, ...]:
     """What would make the run faster by these estimates."""
     lines = []
-    solve = [stage for stage in found.stages if stage.name in ("factor", "linv", "invert")]
+    solve = [stage for stage in found.stages if stage.name in _SOLVE]
     waiting = [stage.name for stage in solve if stage.bound == "storage"]
     if waiting:
         lines.append(
-            f"{', '.join(waiting)}: workers wait for storage; larger tiles, a larger memory budget or faster "
-            "storage help, more workers do not"
+            f"{', '.join(waiting)}: workers wait for storage; a larger memory budget or faster storage helps"
         )
     chained = [stage.name for stage in solve if stage.bound == "chain"]
     if chained:
-        lines.append(
-            f"{', '.join(chained)}: tiles wait for each other; smaller tiles help, more workers do not"
-        )
+        lines.append(f"{', '.join(chained)}: tiles wait for each other; more workers do not help")
     busy = [stage.name for stage in solve if stage.bound == "client"]
     if busy:
-        lines.append(f"{', '.join(busy)}: the client hands out tasks too slowly; larger tiles help")
+        lines.append(f"{', '.join(busy)}: the client hands out tasks too slowly; more workers do not help")
     best = _fastest_tile(found, config)
     if best is not None:
         tile, seconds = best
-        mine = sum(stage.seconds for stage in solve)
+        mine = sum(stage.seconds / stage.repeats for stage in solve)
         lines.append(
             f"compute.tile_size = {tile}: factor and inverse in {seconds / mine:.0%} of the estimated time"
         )
@@ -275,7 +307,6 @@ def _advice(found: Forecast, config: RunConfig) -> tuple[str, ...]:
 
 def _fastest_tile(found: Forecast, config: RunConfig) -> tuple[int, float] | None:
     """The tile with the shortest estimate of factor and inverse, where it is worth a change."""
-    names = ("factor", "linv", "invert")
     seconds = {}
     for tile in _TILES:
         if tile >= found.size.items or not _fits(config, found.size, tile_size=tile):
@@ -285,8 +316,8 @@ def _fastest_tile(found: Forecast, config: RunConfig) -> tuple[int, float] | Non
         stages = estimate(
             plan, found.size, found.machines.rates, network_bytes_s=found.machines.network_bytes_s
         )
-        seconds[tile] = sum(stage.seconds for stage in stages if stage.name in names)
-    mine = sum(stage.seconds for stage in found.stages if stage.name in names)
+        seconds[tile] = sum(stage.seconds for stage in stages if stage.name in _SOLVE)
+    mine = sum(stage.seconds / stage.repeats for stage in found.stages if stage.name in _SOLVE)
     best = min(seconds, key=lambda tile: seconds[tile], default=None)
     return None if best is None or seconds[best] > _WORTH * mine else (best, seconds[best])
 

@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from l3ae_dist.errors import ConfigError, WorkspaceError
 
@@ -23,6 +23,8 @@ class Rates(BaseModel):
 
     assumed: bool = False
     """Whether nothing of this was measured."""
+    derived: bool = False
+    """Whether measured rates were changed, for other threads or with assumed storage."""
     source: str = ""
     """Where the figures come from, in words."""
     date: str = ""
@@ -70,12 +72,37 @@ class Rates(BaseModel):
     upload_bytes_s: float | None = Field(default=None, gt=0)
     """Bytes a second from a worker's memory to its GPU; None on a CPU."""
 
+    @field_validator("gflops")
+    @classmethod
+    def _kernels_are_there(
+        cls, value: dict[str, dict[str, dict[int, float]]]
+    ) -> dict[str, dict[str, dict[int, float]]]:
+        if not value or not all(kernels.get("gemm_nt") for kernels in value.values()):
+            raise ValueError("no dtype, or one without gemm_nt")
+        sizes = [sizes for kernels in value.values() for sizes in kernels.values()]
+        if not all(rate > 0 for found in sizes for rate in found.values()):
+            raise ValueError("a rate is not positive")
+        return value
+
+    @field_validator("overlap")
+    @classmethod
+    def _overlap_is_positive(cls, value: dict[int, float]) -> dict[int, float]:
+        if not value or min(value.values()) <= 0:
+            raise ValueError("empty, or a share is not positive")
+        return value
+
+    @property
+    def kind(self) -> str:
+        """``measured``, ``derived`` from measured ones, or ``assumed``."""
+        return "assumed" if self.assumed else "derived" if self.derived else "measured"
+
     def rate(self, kernel: str, dtype: str, tile: float) -> float:
         """Flops a second of a kernel on tiles of ``tile`` rows, interpolated in the logarithm of the rows.
 
         Beyond the measured sizes it is that of the nearest. A kernel that was not measured has gemm's.
+        :meth:`check` tells whether there are rates of the dtype.
         """
-        kernels = self.gflops.get(dtype) or next(iter(self.gflops.values()))
+        kernels = self.gflops[dtype]
         return 1e9 * _between(kernels.get(kernel) or kernels["gemm_nt"], tile)
 
     def beside(self, tile: float) -> float:
@@ -88,8 +115,23 @@ class Rates(BaseModel):
 
     def measured_tiles(self, dtype: str) -> tuple[int, int]:
         """The smallest and the largest tile whose rates were measured."""
-        sizes = [size for sizes in self.gflops.get(dtype, {"": {0: 0.0}}).values() for size in sizes]
+        sizes = [size for sizes in self.gflops[dtype].values() for size in sizes]
         return min(sizes), max(sizes)
+
+    def check(self, dtype: str, device: str) -> None:
+        """Refuse rates of another precision or device.
+
+        Raises
+        ------
+        ConfigError
+            With what they were measured on.
+        """
+        if dtype not in self.gflops or device != self.device:
+            raise ConfigError(
+                f"the plan is for {dtype} on {device}, but the rates are of {', '.join(self.gflops)} on "
+                f"{self.device}; measure them with `l3ae-dist calibrate --dtype {dtype} --device {device}`, "
+                "or choose others with --rates."
+            )
 
     def scaled(self, threads: int) -> "Rates":
         """For workers of another number of BLAS threads: rates in proportion, and no longer measured."""
@@ -104,7 +146,7 @@ class Rates(BaseModel):
             for dtype, kernels in self.gflops.items()
         }
         text = f"{self.source}; kernel rates scaled from {self.threads} to {threads} threads"
-        return self.model_copy(update={"gflops": gflops, "threads": threads, "source": text})
+        return self.model_copy(update={"gflops": gflops, "threads": threads, "source": text, "derived": True})
 
 
 def _between(points: dict[int, float], size: float) -> float:

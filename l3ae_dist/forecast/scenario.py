@@ -53,7 +53,7 @@ class SimulatedSolve:
         return {
             "simulated": True,
             "validation": self.label or "within the validated range",
-            "rates": "assumed" if self.rates.assumed else "measured",
+            "rates": self.rates.kind,
             "rates_source": self.rates.source,
             "items": grid.n,
             "tile": grid.tile,
@@ -79,7 +79,9 @@ def simulate_solve(config: RunConfig, size: DataSize, machines: Machines, troubl
     BudgetError
         When the plan does not fit.
     """
-    return simulate_plan(cluster_plan(config, size, gpu=uses_gpu(config)), machines, trouble)
+    plan = cluster_plan(config, size, gpu=uses_gpu(config))
+    machines.rates.check(plan.dtype, "cuda" if uses_gpu(config) else "cpu")
+    return simulate_plan(plan, machines, trouble)
 
 
 def simulate_plan(plan: Plan, machines: Machines, trouble: Trouble) -> SimulatedSolve:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from l3ae_dist.errors import ConfigError
 from l3ae_dist.forecast.rates import Rates
 from l3ae_dist.forecast.timing import TaskModel
 from l3ae_dist.graphs.execute import STAGED
@@ -22,6 +23,8 @@ from l3ae_dist.storage.tile_cache import TileCache
 
 # What has been simulated and then run (benchmarks/results/simulator.json); all else is extrapolated.
 VALIDATED_WORKERS, VALIDATED_ITEMS, VALIDATED_TILES = 2, 13_824, (640, 1536)
+# Failures for each completed task, beyond which a simulation is given up.
+_HOPELESS = 50
 # Tasks in flight for each worker, as DaskExecutor has them.
 PER_WORKER = STAGED + 1
 
@@ -92,6 +95,7 @@ class _Worker:
     held: dict[TileRef, TileTask] = field(default_factory=dict)
     arithmetic: deque[tuple[TileTask, float]] = field(default_factory=deque)
     computing: bool = False
+    failed: float = 0.0  # when it last did
     streams: float = 0.0  # its transfers now; one that computes counts in part
 
     @property
@@ -261,15 +265,18 @@ class _Stage:
             task, worker.cache, lambda size: self._read(number, size), loaded, self._now, worker.slow
         )
         total, length = self._total, max(done.end - self._now, 1e-9)
-        total.bytes_read += done.bytes_read
-        total.computing += done.computed
-        total.reading += done.stalled
+        began = self._now
         share = min(1.0, done.reading / length)
         self._stream(worker, share)
         life = worker.life
 
         def end() -> None:
             self._stream(worker, -share)
+            # of a worker that failed meanwhile, what it did until then
+            part = 1.0 if worker.life == life else max(0.0, min(1.0, (worker.failed - began) / length))
+            total.bytes_read += part * done.bytes_read
+            total.computing += part * done.computed
+            total.reading += part * done.stalled
             if worker.life != life:
                 return
             worker.computing = False
@@ -335,12 +342,19 @@ class _Stage:
         worker = self._workers[number]
         lost = [*worker.held.values(), *worker.queue]
         worker.life += 1
+        worker.failed = self._now
         worker.up, worker.computing = False, False
         worker.held.clear()
         worker.queue.clear()
         worker.arithmetic.clear()
         worker.cache = TileCache(self._cluster.cache_bytes)
         self._total.failures += 1
+        if self._total.failures > _HOPELESS * (self._total.tasks + self._cluster.workers):
+            raise ConfigError(
+                f"after {self._total.failures:,} failures only {self._total.tasks:,} tasks of "
+                f"{self._total.stage} are complete: the workers fail too often to get on; raise the mean "
+                "time between failures, or use smaller tiles."
+            )
         self._total.repeated += len(lost)
         self._at(self._cluster.restart_seconds, lambda: self._back(number))
         self._homeless += lost

@@ -179,8 +179,16 @@ def _count(number: int) -> str:
 
 
 def peak_rate(record: RunRecord, workers: int) -> float | None:
-    """GFLOP/s of all workers by the calibration of this workspace, at the tile size nearest to the run's."""
-    plan, rates = record.plan, (record.calibration or {}).get("gflops")
+    """GFLOP/s of all workers by the calibration of this workspace, at the tile size nearest to the run's.
+
+    None without a calibration, and for one of other threads, device or precision than the run's.
+    """
+    calibration = record.calibration or {}
+    plan, rates = record.plan, calibration.get("gflops")
+    compute = record.config.get("compute", {})
+    wanted = {name: compute.get(name) for name in ("threads", "device")}
+    if any(value not in (None, "auto", calibration.get(name)) for name, value in wanted.items()):
+        return None
     try:
         by_tile = rates[plan["dtype"]][_GEMM]  # type: ignore[index]
         nearest = min(by_tile, key=lambda tile: abs(int(tile) - int(plan["tile"])))
