@@ -71,11 +71,18 @@ def publish(name: str, rows: list[dict[str, Any]], **details: Any) -> None:
         print(f"  {line['name']}: {line['ours']:.4g} {line['unit']}{peer}{goal}{met}")
 
 
+# What of a table is not measured.
+CAPTIONS = {
+    "plan": " Hours are estimates with assumed rates; only the seconds of the command are measured.",
+    "simulator": " *Ours* is simulated, *peer* is measured.",
+}
+
+
 def markdown(name: str) -> str:
     """The rows of a result as a table."""
     document = result(name)
     lines = [
-        _measured(document),
+        f"{_measured(document)}{CAPTIONS.get(name, '')}",
         "",
         "| what | ours | peer | ratio | target | |",
         "|---|---|---|---|---|---|",

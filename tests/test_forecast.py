@@ -399,7 +399,7 @@ def test_rates_are_taken_for_what_they_were_measured_on_or_the_difference_is_tol
     assert (measured.kind, measured.scaled(2).kind, assumed_rates(2, "cpu").kind) == (
         "measured", "derived", "assumed",
     )  # fmt: skip
-    with pytest.raises(ConfigError, match="the plan is for float32 on cuda, but the rates are of .* on cpu"):
+    with pytest.raises(ConfigError, match=r"the plan is for float32 on cuda, but the rates are of .* on cpu"):
         planned(Machines(measured), device="cuda")
     single = measured.model_copy(update={"gflops": {"float64": measured.gflops["float64"]}})
     with pytest.raises(ConfigError, match="the rates are of float64 on cpu"):
