@@ -20,7 +20,7 @@ def du(workspace: WorkspaceArgument, as_json: AsJson = False) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from l3ae_dist.cli_render import human_bytes
+    from l3ae_dist.units import human_bytes
 
     table = Table(title=None)
     for heading in ("what", "arrays", "chunks or files", "size"):
@@ -58,7 +58,7 @@ def gc(
     if as_json:
         print_json(found)
         return
-    from l3ae_dist.cli_render import human_bytes
+    from l3ae_dist.units import human_bytes
 
     verb = "would be deleted" if dry_run else "deleted"
     for path, count in found["deleted"].items():

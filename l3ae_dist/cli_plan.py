@@ -117,6 +117,7 @@ def simulate(
     chosen = _config(config, settings, items, workers, worker_memory, threads, tile, dtype, device)
     from l3ae_dist.forecast.scenario import Trouble, simulate_solve
 
+    _require_numbers(mtbf=mtbf, restart=restart, stragglers=stragglers, slowness=slowness)
     size = _size(chosen, items, users, interactions, dim)
     trouble = Trouble(
         lookahead=lookahead,
@@ -224,6 +225,17 @@ def _machines(
         network_bytes_s=_bandwidth(network),
         disk_bytes=None if disk is None else parse_bytes(disk),
     )
+
+
+def _require_numbers(**options: float | None) -> None:
+    """Refuse NaN and infinity, which pass every bound."""
+    from math import isfinite
+
+    from l3ae_dist.errors import ConfigError
+
+    for name, value in options.items():
+        if value is not None and not isfinite(value):
+            raise ConfigError(f"--{name} is {value} but must be a finite number.")
 
 
 def _bandwidth(text: str | None) -> float:

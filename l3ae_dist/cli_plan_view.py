@@ -7,10 +7,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from l3ae_dist.cli_render import human_bytes
 from l3ae_dist.forecast.planned import Forecast
 from l3ae_dist.forecast.rates import Rates
 from l3ae_dist.forecast.scenario import SimulatedSolve
+from l3ae_dist.units import human_bytes
 
 
 def human_seconds(seconds: float) -> str:
@@ -53,7 +53,7 @@ def human_flops(flops: float) -> str:
 def _table(title: str, *headings: str) -> Table:
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for number, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if number else "left")
+        table.add_column(heading, justify="right" if number else "left", no_wrap=not number)
     return table
 
 
@@ -65,8 +65,13 @@ def _say(console: Console, *lines: str) -> None:
 def rates_sentence(rates: Rates) -> str:
     """Where the rates come from."""
     if rates.assumed:
-        return f"Rates are {rates.source}; `l3ae-dist calibrate` measures them."
+        texts = f", {rates.texts_per_second:,.0f} texts/s of an actor" if rates.texts_per_second else ""
+        return f"Rates are {rates.source}{texts}; `l3ae-dist calibrate` measures them."
     return f"Rates: {rates.source}, {rates.date}."
+
+
+def _cores(rates: Rates) -> str:
+    return "a GPU" if rates.device == "cuda" else f"{rates.threads} thread(s)"
 
 
 def print_forecast(console: Console, found: Forecast, explanation: Sequence[str]) -> None:
@@ -76,7 +81,8 @@ def print_forecast(console: Console, found: Forecast, explanation: Sequence[str]
         console,
         f"{size.items:,} items, {size.users:,} users, {size.interactions:,} interactions, "
         f"{size.dim:,} columns of features",
-        f"{plan.workers} worker(s) of {human_bytes(plan.memory_budget)}, {plan.dtype}",
+        f"{plan.workers} worker(s) of {human_bytes(plan.memory_budget)} and {_cores(found.machines.rates)}, "
+        f"{plan.dtype}",
         f"tiles of {grid.tile:,}, {grid.count:,} a side: {found.tile_reason}",
     )
     table = _table(
@@ -97,12 +103,14 @@ def print_forecast(console: Console, found: Forecast, explanation: Sequence[str]
     console.print(table)
     _say(
         console,
-        f"Estimated in all: {human_seconds(found.seconds)}; workers read and write "
-        f"{human_bytes(found.network_bytes)}, up to {human_bytes(found.worker_bytes_s)} a second each",
+        f"Estimated in all: {human_seconds(found.seconds)} without starting Ray and Dask; "
+        f"workers read and write {human_bytes(found.network_bytes)}, up to "
+        f"{human_bytes(found.worker_bytes_s)} a second each",
     )
     if found.cost is not None:
         _say(
-            console, f"Estimated cost: {found.cost:,.2f} (storage for the time of the run, requests, workers)"
+            console,
+            f"Estimated cost: {found.cost:,.2f} (storage for the time of the run, requests, workers, actors)",
         )
     for title, lines in (("Limits", found.limits), ("Advice", found.advice), ("Formulas", explanation)):
         if lines:

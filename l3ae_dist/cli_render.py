@@ -8,24 +8,13 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from l3ae_dist.units import human_bytes
+
 _SHOWN = ("recall@20", "ndcg@20")
 _GROUPS = {
     "by_item_popularity": "By item popularity: fifths of the training interactions (test split)",
     "by_user_activity": "By user activity: fifths of the users (test split)",
 }
-
-
-def human_bytes(count: float) -> str:
-    """Bytes in binary units.
-
-    >>> human_bytes(3 * 2**30)
-    '3.00 GiB'
-    """
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if abs(count) < 1024:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.2f} {unit}"
-        count /= 1024
-    return f"{count:.2f} TiB"
 
 
 def _number(value: Any) -> str:

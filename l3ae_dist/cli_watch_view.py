@@ -8,9 +8,9 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from l3ae_dist.cli_render import human_bytes
 from l3ae_dist.runtime.run_view import STATE_NAMES, RunView, StageView, TileState
 from l3ae_dist.runtime.stage_progress import clock
+from l3ae_dist.units import human_bytes
 
 _MARKS = {  # a sign beside the colour, for eyes and terminals without it
     TileState.ABSENT: (" ", ""),

@@ -90,6 +90,12 @@ def given_size(
     if items is None or users is None or interactions is None:
         raise ConfigError("--items, --users and --interactions go together; give all three or none.")
 
+    if interactions > items * users:
+        raise ConfigError(
+            f"--interactions is {interactions:,}, but {users:,} users and {items:,} items make only "
+            f"{items * users:,} pairs; correct one of the three."
+        )
+
     def widest(tile: int) -> int:
         return min(interactions, POPULAR_TILE * interactions * tile // items)
 
@@ -122,7 +128,7 @@ def ingested_size(config: RunConfig, dim: int | None) -> DataSize:
     except WorkspaceError as error:
         raise ConfigError(
             f"the size of the data is not known ({str(error).rstrip('.')}); give --items, --users and "
-            "--interactions, or ingest it first."
+            "--interactions, or ingest it first with `l3ae-dist embed CONFIG`."
         ) from error
     return dataset_size(dataset, feature_dim(config, dim))
 

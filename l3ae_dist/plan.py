@@ -29,7 +29,8 @@ GPU_HOST_BYTES = 1024 * MIB
 # Page-locked copies of tiles on their way to a GPU.
 PINNED_TILES = 2
 MAX_TILE = 4096
-_STEP = 128
+# Rows of a tile are chosen in steps of so many.
+STEP = 128
 # Rows that a kernel of float32 or float64 takes at a time divide this.
 _ALIGNED = 32
 
@@ -133,15 +134,15 @@ def tile_limits(
     process, pinned = _process_bytes(gpu), PINNED_TILES if gpu else 0
     free = max(memory_budget - process - _MARGIN, 0) / itemsize
     # a quarter of what is free stays for the user blocks and a part of the row panel
-    streamed = int(np.sqrt(0.75 * free / (TILES_HELD + pinned))) // _STEP * _STEP
+    streamed = int(np.sqrt(0.75 * free / (TILES_HELD + pinned))) // STEP * STEP
     # with a row panel of T tiles in the cache too, half as much is read for each product
     held = TILES_BESIDE_PANEL + pinned
     cached = MAX_TILE
-    while cached >= _STEP and (held - (-n // cached)) * cached**2 > free:
-        cached -= _STEP
+    while cached >= STEP and (held - (-n // cached)) * cached**2 > free:
+        cached -= STEP
     side = cached if 2 * cached >= streamed else streamed
-    if side < _STEP:
-        needed = process + _MARGIN + int((TILES_HELD + pinned) * _STEP**2 * itemsize / 0.75) + MIB
+    if side < STEP:
+        needed = process + _MARGIN + int((TILES_HELD + pinned) * STEP**2 * itemsize / 0.75) + MIB
         raise BudgetError(
             f"the memory budget of {_mib(memory_budget)} per worker is too small: "
             f"at least {_mib(needed)} is needed."
@@ -149,7 +150,7 @@ def tile_limits(
     busy = -(-n // tiles_for(workers))
     return {
         "memory": side,
-        "workers": max(512, -(-busy // _STEP) * _STEP),
+        "workers": max(512, -(-busy // STEP) * STEP),
         "largest": MAX_TILE,
         "items": n,
     }

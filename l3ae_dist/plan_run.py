@@ -15,9 +15,12 @@ from l3ae_dist.linalg.sparse_gram import exact_dtype
 from l3ae_dist.linalg.spectral import choose_dtype, condition_number
 from l3ae_dist.linalg.torch_kernels import gpu_visible
 from l3ae_dist.members import ModelSpec
-from l3ae_dist.plan import INTERPRETER_BYTES, Plan, choose_tile, make_plan
+from l3ae_dist.plan import INTERPRETER_BYTES, STEP, Plan, choose_tile, make_plan
 from l3ae_dist.storage.workspace import Workspace
 from l3ae_dist.systems import spectrum
+
+# No smaller tile is chosen for a plan that does not fit.
+_SMALLEST = 512
 
 
 @dataclass(frozen=True)
@@ -109,29 +112,38 @@ def plan_sizes(
     """
     compute = config.compute
     direct = route == "direct" and any(spec.with_semantics for spec in specs)
-    tile = compute.tile_size or choose_tile(
-        size.items, np.dtype(dtype).itemsize, compute.memory_budget, compute.workers, gpu=gpu
-    )
-    return make_plan(
-        n=size.items,
-        n_users=size.users,
-        nnz=size.interactions,
-        widest_block_nnz=size.widest_block(tile),
-        # sparse features are multiplied as they are, unless the woodbury route makes them dense
-        d=0 if sparse and route == "direct" else size.dim,
-        dtype=dtype,
-        memory_budget=compute.memory_budget,
-        workers=compute.workers,
-        heads=max(sum(spec.group == other.group for other in specs) for spec in specs),
-        k=max(config.evaluate.cutoffs),
-        tile=tile,
-        gpu=gpu,
-        gram_itemsize=size.gram_itemsize,
-        semantic_tiles=direct,
-        product=direct and any(spec.name == "L3AE" and spec.with_semantics for spec in specs),
-        low_rank=max(spec.rank for spec in specs),
-        scored_users=evaluated_count(size.interactions, size.items, size.users, config.evaluate.max_users),
-    )
+    evaluated = evaluated_count(size.interactions, size.items, size.users, config.evaluate.max_users)
+
+    def with_tile(tile: int) -> Plan:
+        return make_plan(
+            n=size.items,
+            n_users=size.users,
+            nnz=size.interactions,
+            widest_block_nnz=size.widest_block(tile),
+            # sparse features are multiplied as they are, unless the woodbury route makes them dense
+            d=0 if sparse and route == "direct" else size.dim,
+            dtype=dtype,
+            memory_budget=compute.memory_budget,
+            workers=compute.workers,
+            heads=max(sum(spec.group == other.group for other in specs) for spec in specs),
+            k=max(config.evaluate.cutoffs),
+            tile=tile,
+            gpu=gpu,
+            gram_itemsize=size.gram_itemsize,
+            semantic_tiles=direct,
+            product=direct and any(spec.name == "L3AE" and spec.with_semantics for spec in specs),
+            low_rank=max(spec.rank for spec in specs),
+            scored_users=evaluated,
+        )
+
+    if compute.tile_size is not None:
+        return with_tile(compute.tile_size)
+    tile = choose_tile(size.items, np.dtype(dtype).itemsize, compute.memory_budget, compute.workers, gpu=gpu)
+    first = with_tile(tile)
+    # popular items may take more than the tiles leave: the largest smaller tile that fits
+    smaller = (with_tile(side) for side in range(tile // STEP * STEP, _SMALLEST - 1, -STEP))
+    fitting = (plan for plan in smaller if plan.peak_bytes <= compute.memory_budget)
+    return first if first.peak_bytes <= compute.memory_budget else next(fitting, first)
 
 
 def semantic_route(config: RunConfig, features: tuple[int, ...] | None) -> str:

@@ -296,7 +296,7 @@ def test_prices_give_a_cost_of_machines_storage_and_requests():
 
 @pytest.mark.parametrize(
     ("compute", "stage"),
-    [({"memory_budget": "6GiB"}, "gram"), ({"memory_budget": "200MiB"}, None), ({"tile_size": 40_000}, None)],
+    [({"memory_budget": "2GiB"}, "gram"), ({"memory_budget": "200MiB"}, None), ({"tile_size": 40_000}, None)],
 )
 def test_a_refused_plan_names_the_smallest_change_and_that_change_is_enough(compute, stage):
     with pytest.raises(BudgetError, match="smallest change that fits") as refused:
@@ -327,6 +327,14 @@ def test_the_tile_and_why_it_was_chosen():
     assert "memory budget" in planned(workers=2, memory_budget="1GiB", size=FEW).tile_reason
     small = {"items": 3000, "users": 100, "interactions": 10_000, "dim": 10}
     assert planned(workers=1, size=small).plan.grid.tile <= 3000
+
+
+def test_a_tile_that_popular_items_overfill_gives_way_to_a_smaller_one():
+    found = planned(memory_budget="6GiB")
+    assert found.plan.grid.tile < 4096
+    assert found.plan.peak_bytes <= 6 * GIB
+    with pytest.raises(BudgetError):  # a tile that was asked for does not
+        planned(memory_budget="6GiB", tile_size=4096)
 
 
 def test_slow_storage_a_slow_client_and_long_chains_are_advised_about():
@@ -440,7 +448,7 @@ def test_plan_needs_no_data_and_explains_itself():
 
 
 def test_a_plan_that_cannot_run_is_exit_code_2():
-    done = call("plan", *SIZES, "--workers", 64, "--worker-memory", "4GiB")
+    done = call("plan", *SIZES, "--workers", 64, "--worker-memory", "2GiB")
     assert done.exit_code == 2
     assert "The smallest change that fits: compute.memory_budget = " in done.stderr
     assert "Traceback" not in done.stderr
@@ -453,6 +461,7 @@ def test_a_plan_that_cannot_run_is_exit_code_2():
         (("--items", 5), "go together"),
         ((), "give a configuration"),
         ((*SIZES, "--rates", "nowhere.json"), "cannot read the rates nowhere.json"),
+        (("--items", 10, "--users", 3, "--interactions", 1000), "make only 30 pairs"),
         ((*SIZES, "--network", "0"), "--network is 0 but must be greater than 0"),
     ],
 )
@@ -473,6 +482,13 @@ def test_simulate_says_what_it_is():
     found = json.loads(call("simulate", *small, *cluster, "--json").stdout)
     assert found["simulated"] is True
     assert [stage["stage"] for stage in found["stages"]] == ["factor", "linv", "invert"]
+
+
+@pytest.mark.parametrize("option", ["--mtbf", "--restart", "--slowness"])
+def test_a_simulation_wants_finite_numbers(option):
+    done = call("simulate", *SIZES, *CLUSTER, option, "inf")
+    assert done.exit_code == 2
+    assert "must be a finite number" in done.stderr
 
 
 def test_counts_are_read_as_people_write_them():

@@ -16,6 +16,7 @@ LAYERS = {
     "ranks": 0,
     "significance": 0,
     "serving": 0,
+    "units": 0,
     "storage": 1,
     "data": 1,
     "graphs": 2,

@@ -65,6 +65,7 @@ def calibrate(config: RunConfig, *, texts: bool = True, on_event: OnEvent = lamb
     The rates, all workers busy at the same time. Cost: less than a minute.
     """
     workspace = Workspace.create(config.workspace)
+    _say(on_event, f"the rates will be kept in the workspace {workspace.url}")
     ray = ray_session() if config.compute.cluster == "ray" else contextlib.nullcontext()
     with WorkspaceLock(workspace, "calibrate"), ray:
         # on Ray, workers and their memory come from the nodes, as for a run

@@ -15,6 +15,7 @@ from l3ae_dist.forecast.repeats import Repeats, fullest_bytes
 from l3ae_dist.plan import MIB, Plan, tile_limits
 from l3ae_dist.plan_run import DataSize
 from l3ae_dist.prices import PriceConfig
+from l3ae_dist.units import human_bytes
 
 GIB = 2**30
 _MONTH_HOURS = 730.0
@@ -237,16 +238,16 @@ def _limits(found: Forecast, config: RunConfig) -> tuple[str, ...]:
     plan, size = found.plan, found.size
     fullest = max(plan.stages, key=lambda stage: stage.peak_bytes)
     lines = [
-        f"memory: {fullest.peak_bytes / GIB:,.2f} of {plan.memory_budget / GIB:,.2f} GiB per worker, "
+        f"memory: {human_bytes(fullest.peak_bytes)} of {human_bytes(plan.memory_budget)} per worker, "
         f"in {fullest.name}",
-        f"storage: {found.storage_bytes / GIB:,.1f} GiB in {found.objects:,} objects at the fullest",
+        f"storage: {human_bytes(found.storage_bytes)} in {found.objects:,} objects at the fullest",
     ]
     scored = evaluated_count(size.interactions, size.items, size.users, config.evaluate.max_users)
     if scored < size.users:
         lines.append(f"evaluation: a sample of {scored:,} of {size.users:,} users")
     if size.dim:
         lines.append(
-            f"text: {24 * size.dim**2 / GIB:,.2f} GiB for a {size.dim:,} x {size.dim:,} system in a worker"
+            f"text: {human_bytes(24 * size.dim**2)} for a {size.dim:,} x {size.dim:,} system in a worker"
         )
     if config.compute.dtype == "auto":
         lines.append(

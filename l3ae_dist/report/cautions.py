@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from typing import Any
 
-from l3ae_dist.cli_render import human_bytes
 from l3ae_dist.repair import noted_damage
 from l3ae_dist.report.grid import at_the_edge, tried
 from l3ae_dist.report.run import RunRecord
 from l3ae_dist.report.words import date_text, figure_text, iso_text, listed, percent
+from l3ae_dist.units import human_bytes
 
 # Shares of a limit from which on a figure is near it.
 _NEAR_TOLERANCE = 0.5
@@ -136,7 +136,9 @@ def reused_stages(record: RunRecord) -> list[str]:
     wanted = ["embed"] if record.result.get("embedding") else []
     measured = "users" in record.result
     wanted += [name for name in record.plan.get("stages", ()) if measured or name not in ("score", "rank")]
-    return found + [f"{name} (all of it)" for name in wanted if name not in record.trace.stages]
+    # the plan tells the tile stages of the text apart, the events call them as those of the interactions
+    missing = [name for name in wanted if name.removeprefix("semantic ") not in record.trace.stages]
+    return found + [f"{name} (all of it)" for name in missing]
 
 
 def started_text(record: RunRecord) -> str:

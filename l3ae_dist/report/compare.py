@@ -4,15 +4,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from l3ae_dist.cli_render import human_bytes
 from l3ae_dist.errors import ConfigError, StageMissingError
 from l3ae_dist.report import figures, tables
-from l3ae_dist.report.cautions import cautions
+from l3ae_dist.report.cautions import cautions, reused_stages
 from l3ae_dist.report.page import render
 from l3ae_dist.report.plots import BLUE, ORANGE, Plot
 from l3ae_dist.report.run import RunRecord, find_run, known_runs, read_run
 from l3ae_dist.report.words import PARTS, figure_text, flat, iso_text, seconds_text, setting_text
 from l3ae_dist.storage.workspace import Workspace
+from l3ae_dist.units import human_bytes
 
 SIDES = ("A", "B")
 
@@ -189,8 +189,11 @@ def _notes(first: RunRecord, second: RunRecord) -> list[str]:
     for side, record in zip(SIDES, (first, second), strict=True):
         if record.outcome != "finished":
             found.append(f"Run {side}: {record.outcome}.")
-        if record.result and any(stage.reused for stage in tables.stage_totals(record)):
-            found.append(f"Run {side} reused tiles of an earlier one: its times and bytes are of the rest.")
+        if reused := reused_stages(record):
+            found.append(
+                f"Run {side} reused {', '.join(reused)} of an earlier one: its times and bytes are of "
+                "the rest."
+            )
     return found
 
 

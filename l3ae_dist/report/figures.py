@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from l3ae_dist.cli_render import human_bytes
 from l3ae_dist.report.plots import (
     BLUE,
     GREEN,
@@ -21,6 +20,7 @@ from l3ae_dist.report.plots import (
 from l3ae_dist.report.profile import HEAD_SHARE, DataProfile, Distribution
 from l3ae_dist.report.trace import MOST_LANES, StageTotals, Trace
 from l3ae_dist.report.words import PARTS, listed, percent, seconds_text
+from l3ae_dist.units import human_bytes
 
 _STAGE_COLOURS = {
     "ingest": GREY,

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from l3ae_dist.cli_render import human_bytes
 from l3ae_dist.report.profile import DataProfile
 from l3ae_dist.report.run import RunRecord
 from l3ae_dist.report.trace import StageTotals
 from l3ae_dist.report.words import STAGES, figure_text, flat, percent, seconds_text, setting_text
+from l3ae_dist.units import human_bytes
 
 _GEMM = "gemm_nt"
 
@@ -213,6 +213,8 @@ def memory_table(record: RunRecord) -> Table | None:
     if not plan:
         return None
     seen = {stage.name: stage.worker_peak for stage in stage_totals(record)}
+    # the events call the tile stages of the text as those of the interactions
+    seen |= {f"semantic {name}": peak for name, peak in seen.items()}
     rows = [
         [name, human_bytes(projected), human_bytes(seen[name]) if seen.get(name) else "not sampled"]
         for name, projected in plan["stages"].items()

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-from l3ae_dist.cli_render import human_bytes
 from l3ae_dist.errors import ConfigError, L3AEError
 from l3ae_dist.observe import REPORTS
 from l3ae_dist.report import figures, tables
@@ -24,6 +23,7 @@ from l3ae_dist.report.words import (
 )
 from l3ae_dist.runtime.event_store import attempts
 from l3ae_dist.storage.workspace import Workspace
+from l3ae_dist.units import human_bytes
 
 # A model that takes more is not read for a few examples.
 _MOST_MODEL_BYTES = 2**29
