@@ -21,7 +21,7 @@ GIB = 2**30
 _MONTH_HOURS = 730.0
 # Tiles that are compared with the chosen one, and how much faster one must be to be told of.
 _SOLVE = ("factor", "linv", "invert")
-_TILES = (512, 768, 1024, 1536, 2048, 3072, 4096)
+_TILES = (512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192)
 _WORTH = 0.85
 # Smaller and larger budgets that are tried; none above is a machine's.
 _LARGEST_BUDGET = 2**46
