@@ -154,7 +154,7 @@ def suites() -> str:
     for command, found in document["suites"].items():
         cells = [f"`{command}`", f"{found['passed']:,}", f"{found['seconds'] / 60:.1f}"]
         lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+    return "\n".join([*lines, *(["", document["note"]] if "note" in document else [])])
 
 
 def simulated() -> str:
