@@ -227,14 +227,15 @@ def test_make_targets_exist(path):
 def test_configurations_are_valid(path):
     for language, text in code_of(path):
         if language == "yaml":
-            make_config({"workspace": "./workspace", **yaml.safe_load(text)})
+            given = {"workspace": "./workspace", **yaml.safe_load(text)}
+            assert set(given) <= make_config(given).model_fields_set, text
 
 
 @pytest.mark.parametrize("path", PAGES, ids=names_of)
 def test_python_on_pages_compiles(path):
     for language, text in code_of(path):
         if language == "python" and ">>>" not in text:  # examples with a prompt are run by make docs
-            compile(text, str(path), "exec")
+            assert compile(text, str(path), "exec").co_code, text
 
 
 def test_the_tables_of_the_quickstart_are_what_its_configuration_reads(tmp_path, monkeypatch):
