@@ -1,6 +1,6 @@
 """Factor and invert a synthetic system through the tile engine, on a cluster of its own.
 
-The system is ``Y Y' / r + I`` with ``Y`` n x r random: cheap to make tile by tile, and well conditioned.
+The system is that of a calibration's trial, ``Y Y' / r + I`` with ``Y`` n x r random.
 """
 
 import contextlib
@@ -12,9 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from l3ae_dist.graphs.cholesky import CholeskyGraph
-from l3ae_dist.graphs.context import StageContext
-from l3ae_dist.graphs.inverse import InverseGraph, TriangularInverseGraph
+from l3ae_dist.forecast.trial import RANK, system_rows, write_system
 from l3ae_dist.graphs.tasks import Graph
 from l3ae_dist.plan import Plan, make_plan
 from l3ae_dist.runtime.cluster import DaskSession, local_cluster
@@ -24,16 +22,11 @@ from l3ae_dist.runtime.run_graph import StageStats, run_graph
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.workspace import Workspace
 
-RANK = 64
 MIB, GIB = 2**20, 2**30
 
 
-def rows_of_y(n: int) -> np.ndarray:
-    return np.random.default_rng(0).standard_normal((n, RANK), dtype=np.float32)
-
-
 def dense_system(n: int) -> np.ndarray:
-    y = rows_of_y(n)
+    y = system_rows(n, "float32")
     matrix = np.asarray(y @ y.T, order="C")
     matrix /= RANK
     matrix[np.diag_indices(n)] += 1
@@ -80,20 +73,8 @@ def tile_solve(
     )  # fmt: skip
     url = tempfile.mkdtemp(prefix="l3ae-engine-")
     try:
-        workspace = Workspace.create(url)
-        factor = CholeskyGraph(plan.grid, workers)
-        names = ("gram", "L", "Linv", "P", *factor.partials)
-        b = plan.grid.tile
-        arrays = {
-            name: ChunkArray.create(workspace, name, shape=(n, n), chunks=(b, b), dtype="float32")
-            for name in names
-        }
-        y = rows_of_y(n)
-        for i, j in plan.grid.lower():
-            block = y[plan.grid.rows(i)] @ y[plan.grid.rows(j)].T / np.float32(RANK)
-            arrays["gram"].write(i, j, block)
-        context = StageContext(
-            url=url, paths={name: name for name in names}, grid=plan.grid, dtype="float32", ridge=1.0,
+        context, planned = write_system(
+            Workspace.create(url), "system", plan.grid, "float32", workers=workers,
             cache_bytes=plan.cache_bytes,
         )  # fmt: skip
         events: list[dict[str, Any]] = []
@@ -108,11 +89,7 @@ def tile_solve(
             with MemorySampler(groups, interval=0.2) as idle:
                 idle.sample()
             with MemorySampler(groups, interval=sample_seconds) as memory:
-                for targets, graph in (
-                    ({"L", *factor.partials}, factor),
-                    ({"Linv"}, TriangularInverseGraph(plan.grid)),
-                    ({"P"}, InverseGraph(plan.grid)),
-                ):
+                for graph, targets in planned:
                     graphs[graph.stage] = graph
                     stages[graph.stage] = run_graph(
                         graph, context, executor, targets=targets, on_event=events.append
@@ -120,7 +97,7 @@ def tile_solve(
                     if graph.stage == stop:
                         break
                 memory.sample()
-        residual = None if stop else probe_residual(arrays["P"], y)
+        residual = None if stop else probe_residual(context.array("P"), system_rows(n, "float32"))
         return Solved(plan, stages, memory.result, idle.result, residual, start_seconds, graphs, events)
     finally:
         shutil.rmtree(url)
@@ -148,7 +125,7 @@ def dask_solve(n: int, chunk: int, session: DaskSession) -> dict[str, Any]:
     import dask.array as da
     from distributed import wait
 
-    y = rows_of_y(n)
+    y = system_rows(n, "float32")
     with MemorySampler({"workers": session.pids}, interval=0.1) as memory:
         memory.sample()
         idle = memory.result["workers_sum"]

@@ -14,17 +14,17 @@ import numpy as np
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.ingest import IngestOptions, ingest
 from l3ae_dist.data.synthetic import zipf_log
+from l3ae_dist.forecast.trial import write_system
 from l3ae_dist.graphs.cholesky import CholeskyGraph
 from l3ae_dist.graphs.context import StageContext
 from l3ae_dist.graphs.gram import GramGraph
-from l3ae_dist.graphs.inverse import InverseGraph, TriangularInverseGraph
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.runtime.executors import SerialExecutor
 from l3ae_dist.runtime.run_graph import StageStats, run_graph
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.workspace import Workspace
 
-N, RANK = 1024, 64
+N = 1024
 # Tiles that a worker may keep between tasks: fewer than a row of them.
 CACHED = 2
 STAGES = ["factor", "linv", "invert"]
@@ -37,23 +37,9 @@ class Engine:
         self.folder = tempfile.TemporaryDirectory(prefix="l3ae-asv-")
         grid = TileGrid(N, tile)
         workspace = Workspace.create(f"{self.folder.name}/w")
-        names = ("gram", "L", "Linv", "P")
-        arrays = {
-            name: ChunkArray.create(workspace, name, shape=(N, N), chunks=(tile, tile), dtype=dtype)
-            for name in names
-        }
-        y = np.random.default_rng(0).standard_normal((N, RANK)).astype(dtype)
-        for i, j in grid.lower():
-            arrays["gram"].write(i, j, y[grid.rows(i)] @ y[grid.rows(j)].T / RANK)
-        self.context = StageContext(
-            url=workspace.url, paths={name: name for name in names}, grid=grid, dtype=dtype, ridge=1.0,
-            cache_bytes=CACHED * tile * tile * np.dtype(dtype).itemsize,
-        )  # fmt: skip
-        self.graphs = {
-            "factor": (CholeskyGraph(grid), {"L"}),
-            "linv": (TriangularInverseGraph(grid), {"Linv"}),
-            "invert": (InverseGraph(grid), {"P"}),
-        }
+        cache = CACHED * tile * tile * np.dtype(dtype).itemsize
+        self.context, stages = write_system(workspace, "system", grid, dtype, cache_bytes=cache)
+        self.graphs = {graph.stage: (graph, targets) for graph, targets in stages}
 
     def run(self, stage: str) -> StageStats:
         graph, targets = self.graphs[stage]

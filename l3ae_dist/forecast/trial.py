@@ -68,6 +68,35 @@ def trial_overlap(
     return min(1.0, expected / measured)  # more is noise
 
 
+def system_rows(n: int, dtype: str) -> Array:
+    """Y of the synthetic system ``Y Y' / r + I``, (n, r): well conditioned, and cheap to make by tiles."""
+    return np.random.default_rng(0).standard_normal((n, RANK)).astype(dtype)
+
+
+def write_system(
+    workspace: Workspace, path: str, grid: TileGrid, dtype: str, *, workers: int = 1, cache_bytes: int = 0
+) -> tuple[StageContext, list[tuple[Graph, set[str]]]]:
+    """Write the Gram tiles ``Y Y' / r`` below ``path``, and make the arrays of the stages.
+
+    Returns
+    -------
+    The context of the stages, with ridge 1, and their graphs with the arrays that each writes.
+    """
+    factor, linv, invert = solve_graphs(grid, workers)
+    stages = [(factor, {"L", *CholeskyGraph(grid, workers).partials}), (linv, {"Linv"}), (invert, {"P"})]
+    paths = {name: f"{path}/{name}" for name in {"gram"}.union(*(targets for _, targets in stages))}
+    shape, chunks = (grid.n, grid.n), (grid.tile, grid.tile)
+    for where in paths.values():
+        ChunkArray.create(workspace, where, shape=shape, chunks=chunks, dtype=dtype)
+    context = StageContext(
+        url=workspace.url, paths=paths, grid=grid, dtype=dtype, ridge=1.0, cache_bytes=cache_bytes
+    )
+    y, gram = system_rows(grid.n, dtype), ChunkArray.open(workspace, paths["gram"])
+    for i, j in grid.lower():
+        gram.write(i, j, y[grid.rows(i)] @ y[grid.rows(j)].T / np.asarray(RANK, dtype))
+    return context, stages
+
+
 def trial(
     session: DaskSession | InProcess,
     workspace: Workspace,
@@ -77,40 +106,17 @@ def trial(
     workers: int,
     cache_bytes: int = 0,
 ) -> Iterator[tuple[Graph, StageStats, list[Mapping[str, Any]]]]:
-    """Factor and invert ``Y Y' / r + I`` (Y n x r random), stage by stage, with the events of its tiles.
+    """Factor and invert the synthetic system, stage by stage, with the events of its tiles.
 
     Parameters
     ----------
     session
         Runs the tasks.
-    workspace, path
-        The arrays lie below ``path``.
-    grid, dtype
-        The tiles.
-    workers, cache_bytes
-        As for a run.
+    workspace, path, grid, dtype, workers, cache_bytes
+        As for :func:`write_system`.
     """
-    graphs = solve_graphs(grid, workers)
-    targets = [{"L", *CholeskyGraph(grid, workers).partials}, {"Linv"}, {"P"}]
-    names = {"gram"}.union(*targets)
-    arrays = {
-        name: ChunkArray.create(
-            workspace, f"{path}/{name}", shape=(grid.n, grid.n), chunks=(grid.tile, grid.tile), dtype=dtype
-        )
-        for name in names
-    }
-    y = np.random.default_rng(0).standard_normal((grid.n, RANK)).astype(dtype)
-    for i, j in grid.lower():
-        arrays["gram"].write(i, j, y[grid.rows(i)] @ y[grid.rows(j)].T / np.asarray(RANK, dtype))
-    context = StageContext(
-        url=workspace.url,
-        paths={name: f"{path}/{name}" for name in names},
-        grid=grid,
-        dtype=dtype,
-        ridge=1.0,
-        cache_bytes=cache_bytes,
-    )
-    for graph, written in zip(graphs, targets, strict=True):
+    context, stages = write_system(workspace, path, grid, dtype, workers=workers, cache_bytes=cache_bytes)
+    for graph, written in stages:
         events: list[Mapping[str, Any]] = []
         stats = run_graph(graph, context, session.executor(), targets=written, on_event=events.append)
         yield graph, stats, [event for event in events if event["kind"] == "tile" and not event["skipped"]]
