@@ -100,7 +100,10 @@ def given_size(
         return min(interactions, POPULAR_TILE * interactions * tile // items)
 
     itemsize = np.dtype(exact_dtype(users, config.data.options.weight_column is not None)).itemsize
-    pairs = UNEVEN_USERS * float(interactions) ** 2 / users
+
+    def pairs() -> float:
+        return UNEVEN_USERS * float(interactions) ** 2 / users
+
     return DataSize(items, users, interactions, feature_dim(config, dim), widest, itemsize, pairs)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -47,7 +48,7 @@ class DataSize:
     dim: int
     widest_block: Callable[[int], int]
     gram_itemsize: int
-    pairs: float
+    pairs: Callable[[], float]
 
 
 def plan_run(
@@ -85,11 +86,16 @@ def plan_run(
 def dataset_size(dataset: Dataset, dim: int) -> DataSize:
     """The numbers of an ingested dataset with features of ``dim`` columns."""
 
+    popularity = cache(dataset.popularity)  # several tiles may be tried
+
     def widest(tile: int) -> int:
-        return int(np.add.reduceat(dataset.popularity(), np.arange(0, dataset.n_items, tile)).max())
+        return int(np.add.reduceat(popularity(), np.arange(0, dataset.n_items, tile)).max())
+
+    def pairs() -> float:
+        activity = dataset.activity()
+        return float(np.dot(activity, activity))
 
     itemsize = np.dtype(exact_dtype(dataset.max_count(), dataset.weighted)).itemsize
-    pairs = float(np.square(dataset.activity(), dtype=np.float64).sum())
     return DataSize(dataset.n_items, dataset.n_users, dataset.nnz("train"), dim, widest, itemsize, pairs)
 
 

@@ -192,7 +192,7 @@ class _Model:
         dense = 2 * stage.bytes_written / self.rates.copy_bytes_s
         if stage.name != "gram":  # of item features: n x d times d x n
             return self._seconds("gemm_nt", float(self.plan.grid.n) ** 2 * self.size.dim) + dense
-        return self.size.pairs / 2 / self.rates.pair_rate + blocks / ENTRIES_S + dense
+        return self.size.pairs() / 2 / self.rates.pair_rate + blocks / ENTRIES_S + dense
 
     def _score(self, stage: StagePlan) -> float:
         scored = stage.tasks / self.plan.grid.count * self.plan.user_block

@@ -50,7 +50,7 @@ def _formula(stage: StageForecast, found: Forecast) -> str:
             return f"{n:,} texts / ({found.machines.actors} actors x {rate:,.0f} a second)"
         case "gram":
             return (
-                f"(squared interactions of all users {size.pairs:,.2e} / 2 / {rates.pair_rate:,.1e} + "
+                f"(squared interactions of all users {size.pairs():,.2e} / 2 / {rates.pair_rate:,.1e} + "
                 f"{size.interactions:,} x (T + 1) / 2 / {ENTRIES_S:,.0f} + 2 x written / "
                 f"{rates.copy_bytes_s:,.1e}) / {workers} workers; {moved}"
             )
