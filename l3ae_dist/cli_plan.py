@@ -115,7 +115,8 @@ def simulate(
 ) -> None:
     """Simulate factor and inverse: the real task graph and submission window on modelled workers."""
     chosen = _config(config, settings, items, workers, worker_memory, threads, tile, dtype, device)
-    from l3ae_dist.forecast.scenario import Trouble, simulate_solve
+    from l3ae_dist.forecast.scenario import simulate_solve
+    from l3ae_dist.forecast.simulate import Trouble
 
     _require_numbers(mtbf=mtbf, restart=restart, stragglers=stragglers, slowness=slowness)
     size = _size(chosen, items, users, interactions, dim)

@@ -13,13 +13,13 @@ from l3ae_dist import cli
 from l3ae_dist.cluster_shape import given_size, ingested_size
 from l3ae_dist.config import make_config
 from l3ae_dist.errors import BudgetError, ConfigError
-from l3ae_dist.forecast.calibrate import blas_threads, measure_cluster
+from l3ae_dist.forecast.calibrate import measure_cluster
 from l3ae_dist.forecast.estimate import estimate
 from l3ae_dist.forecast.measure import measure_kernels
 from l3ae_dist.forecast.planned import GIB, Machines, forecast, parse_count
 from l3ae_dist.forecast.rates import KERNELS, Rates, assumed_rates, read_rates
-from l3ae_dist.forecast.scenario import Trouble, simulate_plan
-from l3ae_dist.forecast.simulate import ModelCluster, Simulation, outside_validation
+from l3ae_dist.forecast.scenario import simulate_plan
+from l3ae_dist.forecast.simulate import ModelCluster, Simulation, Trouble, outside_validation
 from l3ae_dist.forecast.timing import TaskModel
 from l3ae_dist.forecast.trial import solve_graphs, trial
 from l3ae_dist.graphs.cholesky import CholeskyGraph
@@ -47,7 +47,7 @@ def rates(**changes):
 
 
 def simulated(workers=1, grid=GRID, cache_bytes=0, found=None, **trouble):
-    cluster = ModelCluster(workers, found or rates(), cache_bytes, **trouble)
+    cluster = ModelCluster(workers, found or rates(), cache_bytes, trouble=Trouble(**trouble))
     return Simulation(cluster, "float64", 8).run_all(solve_graphs(grid, workers))
 
 
@@ -131,6 +131,18 @@ def test_failures_cost_time_and_lose_no_task():
     assert [stage.tasks for stage in rough] == [stage.tasks for stage in calm]
     assert sum(stage.seconds for stage in rough) > sum(stage.seconds for stage in calm)
     assert rough == simulated(4, mtbf_seconds=0.01, restart_seconds=0.002, seed=3)
+
+
+def test_what_failed_workers_had_on_the_way_does_not_slow_the_next_stage():
+    found = rates(read_bytes_s=2e8, write_bytes_s=2e8)
+    calm = ModelCluster(3, found, 0)
+    factor, linv, _ = solve_graphs(GRID, 3)
+    rough = replace(calm, trouble=Trouble(mtbf_seconds=0.01, restart_seconds=0.001))
+    for seed in range(5):
+        simulation = Simulation(replace(rough, trouble=replace(rough.trouble, seed=seed)), "float64", 8)
+        assert simulation.run(factor).failures
+        simulation._cluster = calm
+        assert simulation.run(linv).seconds == pytest.approx(Simulation(calm, "float64", 8).run(linv).seconds)
 
 
 def test_when_every_worker_is_down_the_tasks_wait_for_the_first_to_be_back():
@@ -252,10 +264,9 @@ def test_rates_of_a_real_cluster_are_those_of_its_workers(dask_session, tmp_path
     said = []
     found = measure_cluster(config, dask_session, Workspace.create(tmp_path / "w"), said.append)
     assert found.workers == len(dask_session.pids())
-    assert found.threads >= 1
+    assert found.threads == 1  # as the session gives its workers
     assert found.task_seconds > 0
     assert any("trial" in event["message"] for event in said)
-    assert blas_threads(0.0) >= 1
 
 
 # ---- the plan
@@ -332,6 +343,7 @@ def test_the_tile_and_why_it_was_chosen():
 def test_a_tile_that_popular_items_overfill_gives_way_to_a_smaller_one():
     found = planned(memory_budget="6GiB")
     assert found.plan.grid.tile < 4096
+    assert found.tile_reason == "the largest beside which the interactions of popular items fit"
     assert found.plan.peak_bytes <= 6 * GIB
     with pytest.raises(BudgetError):  # a tile that was asked for does not
         planned(memory_budget="6GiB", tile_size=4096)
@@ -368,7 +380,7 @@ def test_an_ingested_dataset_is_planned_from_its_own_numbers(tmp_path, small_tab
     result = run(config, interactions=interactions, items=items, until="embed")
     size = ingested_size(config, None)
     assert size.items == result["dataset"]["n_items"]
-    assert size.pairs >= size.interactions**2 / size.users
+    assert size.pairs() >= size.interactions**2 / size.users
     assert forecast(config, size, Machines(assumed_rates(1, "cpu"))).plan.grid.n == size.items
 
 
@@ -390,7 +402,7 @@ def test_each_ridge_of_a_grid_is_factored_and_what_is_kept_is_counted():
     for name in ("factor", "linv", "invert", "certify", "assemble", "score"):
         assert seconds[1][name] == pytest.approx(5 * seconds[0][name])
     assert seconds[1]["gram"] == seconds[0]["gram"]
-    assert any("search: 5 ridge(s)" in line for line in five.limits)
+    assert any("search: 5 ridges" in line for line in five.limits)
     triangle = next(stage.bytes_written for stage in one.plan.stages if stage.name == "gram")
     kept = of([100], keep=["L", "Linv"])
     assert kept.storage_bytes - one.storage_bytes == pytest.approx(2 * triangle)

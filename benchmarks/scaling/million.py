@@ -15,8 +15,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from report import publish, results_folder, row
 
 from l3ae_dist.forecast.planned import GIB, Machines
-from l3ae_dist.forecast.rates import ASSUMED_CPU, ASSUMED_GPU, Rates
-from l3ae_dist.forecast.scenario import SimulatedSolve, Trouble, simulate_plan
+from l3ae_dist.forecast.rates import ASSUMED_CPU, ASSUMED_GPU, REMOTE_STORAGE, Rates
+from l3ae_dist.forecast.scenario import SimulatedSolve, simulate_plan
+from l3ae_dist.forecast.simulate import Trouble
 from l3ae_dist.plan import make_plan
 
 N, TILE, THREADS = 1_000_000, 4096, 32
@@ -25,10 +26,6 @@ WORKERS = (16, 64, 256)
 # A worker fails every six hours, as spot machines may; one in twenty takes twice as long.
 MTBF, SLOW = 6 * 3600.0, 0.05
 FAILING = ", a failure every 6 h each"
-STORAGE = (
-    "read_seconds", "read_bytes_s", "shared_read_bytes_s", "write_seconds", "write_bytes_s",
-    "shared_write_bytes_s",
-)  # fmt: skip
 HOUR = 3600.0
 
 
@@ -38,11 +35,10 @@ def cpu_rates() -> Rates:
     if not path.exists():
         return ASSUMED_CPU.scaled(THREADS)
     measured = Rates.model_validate(json.loads(path.read_text())["clusters"][0]["rates"])
-    storage = {name: getattr(ASSUMED_CPU, name) for name in STORAGE}
     source = (
         f"kernels {measured.source}, {measured.date}; storage assumed at 2 GB/s a worker, 100 GB/s in all"
     )
-    return measured.model_copy(update={**storage, "source": source}).scaled(THREADS)
+    return measured.model_copy(update={**REMOTE_STORAGE, "source": source, "derived": True}).scaled(THREADS)
 
 
 def solve(case: dict[str, Any]) -> dict[str, Any]:

@@ -21,8 +21,8 @@ from l3ae_dist.config import make_config
 from l3ae_dist.forecast.calibrate import measure_cluster
 from l3ae_dist.forecast.planned import Machines
 from l3ae_dist.forecast.rates import Rates
-from l3ae_dist.forecast.scenario import Trouble, simulate_plan
-from l3ae_dist.forecast.simulate import VALIDATED_ITEMS, VALIDATED_TILES
+from l3ae_dist.forecast.scenario import simulate_plan
+from l3ae_dist.forecast.simulate import VALIDATED_ITEMS, VALIDATED_TILES, Trouble
 from l3ae_dist.forecast.trial import trial
 from l3ae_dist.plan import Plan, make_plan
 from l3ae_dist.runtime.cluster import DaskSession, local_cluster

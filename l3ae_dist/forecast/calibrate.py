@@ -1,7 +1,6 @@
 """Measuring the rates of a cluster, in less than a minute."""
 
 import contextlib
-import platform
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -10,7 +9,6 @@ from typing import Any
 from uuid import uuid4
 
 import numpy as np
-import psutil
 
 from l3ae_dist.config import RunConfig
 from l3ae_dist.forecast.measure import (
@@ -33,7 +31,7 @@ from l3ae_dist.runtime.cluster import DaskSession
 from l3ae_dist.runtime.events import OnEvent
 from l3ae_dist.runtime.executors import Executor
 from l3ae_dist.runtime.ray_session import ray_session
-from l3ae_dist.runtime.versions import blas_builds, versions
+from l3ae_dist.runtime.versions import blas_builds, blas_threads, machine, versions
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.lock import WorkspaceLock
 from l3ae_dist.storage.workspace import Workspace
@@ -88,7 +86,7 @@ def measure_cluster(config: RunConfig, session: AnySession, workspace: Workspace
     compute = config.compute
     dtypes = ("float32", "float64") if compute.dtype == "auto" else (compute.dtype,)
     device = _device(session, compute.device)
-    workers = len(_addresses(session))
+    workers, threads = len(_addresses(session)), _threads(session)
     _say(on_event, f"measuring {workers} worker(s): tasks, kernels, storage")
     task_seconds, latency = task_times(session.executor())
     gflops: dict[str, Any] = {}
@@ -103,11 +101,11 @@ def measure_cluster(config: RunConfig, session: AnySession, workspace: Workspace
     upload = on_workers(session, measure_upload, 2048) if device == "cuda" else [None]
     measured: dict[str, Any] = store_rates(session, workspace)
     rates = Rates(
-        source=f"measured on {platform.node() or 'this machine'}, {workers} x {_threads(session)} threads",
+        source=f"measured with {workers} x {threads} threads",
         date=datetime.now(UTC).isoformat(timespec="seconds"),
-        machine=_machine(),
+        machine={**machine(), "blas": blas_builds(), "versions": versions()},
         workers=workers,
-        threads=_threads(session),
+        threads=threads,
         device=device,
         gflops=gflops,
         copy_bytes_s=median(copies),
@@ -215,17 +213,12 @@ def _addresses(session: AnySession) -> list[str]:
 
 
 def _threads(session: AnySession) -> int:
-    return int(on_workers(session, blas_threads, only=1)[0])
+    return int(on_workers(session, threads_here, only=1)[0])
 
 
-def blas_threads(start: float) -> int:
-    """BLAS threads of this process."""
-    import scipy.linalg.blas  # noqa: F401  (only what is loaded can be asked)
-    from threadpoolctl import threadpool_info
-
-    return max(
-        (int(pool["num_threads"]) for pool in threadpool_info() if pool["user_api"] == "blas"), default=1
-    )
+def threads_here(start: float) -> int:
+    """BLAS threads of a worker."""
+    return blas_threads()
 
 
 def _device(session: AnySession, wanted: str) -> str:
@@ -246,17 +239,6 @@ def _fitting(tiles: tuple[int, ...], budget: int, itemsize: int) -> tuple[int, .
     """The tiles of which a worker can hold what is measured; the smallest in any case."""
     free = budget - INTERPRETER_BYTES
     return tuple(tile for tile in tiles if _HELD * tile**2 * itemsize <= free) or tiles[:1]
-
-
-def _machine() -> dict[str, Any]:
-    return {
-        "system": platform.platform(),
-        "processor": platform.processor() or platform.machine(),
-        "cores": psutil.cpu_count(),
-        "memory_bytes": psutil.virtual_memory().total,
-        "blas": blas_builds(),
-        "versions": versions(),
-    }
 
 
 def _say(on_event: OnEvent, message: str) -> None:

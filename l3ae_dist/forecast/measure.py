@@ -26,13 +26,14 @@ from l3ae_dist.storage.tile_reader import READ_THREADS
 Array = npt.NDArray[Any]
 # Items kept of each user.
 _RANKED = 50
+# Clocks of workers may differ by more.
 _LONGEST_WAIT = 1.0
 # Applied in a row, so that what begins and ends a measurement is small beside it.
 _IN_A_ROW = 2
 
 
 def wait_until(start: float) -> None:
-    """Sleep until a Unix time, for workers to begin together; no longer than a clock that differs allows."""
+    """Sleep until a Unix time, for workers to begin together."""
     time.sleep(min(max(0.0, start - time.time()), _LONGEST_WAIT))
 
 
@@ -79,7 +80,9 @@ def _operand_count(name: str) -> int:
 
 
 def _seconds(kernels: Kernels, name: str, acc: Array, operands: tuple[Array, ...]) -> float:
-    """Seconds of one kernel; what fetches the result back counts only where it is not the accumulator."""
+    """Seconds of one kernel. A GPU goes on after the call: fetching the last result waits for it, and what a
+    second fetch takes is the copy alone.
+    """
     held = [acc.copy() for _ in range(_IN_A_ROW)]
     handles = [kernels.load(tile) for tile in held]
     kernels.store(handles[0], held[0])  # on a GPU: everything before has ended

@@ -1,6 +1,6 @@
 """The forecast of a configured run: its plan, the time of every stage, and what it runs into."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,24 +12,27 @@ from l3ae_dist.evaluate import candidates, evaluated_count
 from l3ae_dist.forecast.estimate import StageForecast, estimate
 from l3ae_dist.forecast.rates import Rates
 from l3ae_dist.forecast.repeats import Repeats, fullest_bytes
-from l3ae_dist.plan import MIB, Plan, tile_limits
+from l3ae_dist.plan import MIB, Plan, choose_tile, tile_limits
 from l3ae_dist.plan_run import DataSize
 from l3ae_dist.prices import PriceConfig
 from l3ae_dist.units import human_bytes
 
 GIB = 2**30
 _MONTH_HOURS = 730.0
-# Tiles that are compared with the chosen one, and how much faster one must be to be told of.
 _SOLVE = ("factor", "linv", "invert")
+# Tiles that are compared with the chosen one, and how much faster one must be to be told of.
 _TILES = (512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192)
 _WORTH = 0.85
-# Smaller and larger budgets that are tried; none above is a machine's.
+# The client's interpreter with pandas, Dask and the window.
+_CLIENT_BYTES = 700 * MIB
+# No larger budget is tried: none is a machine's.
 _LARGEST_BUDGET = 2**46
 _REASONS = {
     "memory": "the largest whose operands fit the memory budget",
     "workers": "small enough to keep all workers busy",
     "largest": "the largest that kernels gain from",
     "items": "all items fit one tile",
+    "popular": "the largest beside which the interactions of popular items fit",
     "given": "as configured",
 }
 
@@ -144,7 +147,7 @@ def forecast(config: RunConfig, size: DataSize, machines: Machines) -> Forecast:
     )
     cost = None if config.prices is None else _cost(found, config.prices)
     limits, advice = _limits(found, config), _advice(found, config)
-    return Forecast(**{**vars(found), "cost": cost, "limits": limits, "advice": advice})
+    return replace(found, cost=cost, limits=limits, advice=advice)
 
 
 def uses_gpu(config: RunConfig) -> bool:
@@ -205,6 +208,9 @@ def _tile_reason(config: RunConfig, plan: Plan) -> str:
         return _REASONS["given"]
     itemsize = int(np.dtype(plan.dtype).itemsize)
     bounds = tile_limits(plan.grid.n, itemsize, plan.memory_budget, plan.workers, gpu=uses_gpu(config))
+    wanted = choose_tile(plan.grid.n, itemsize, plan.memory_budget, plan.workers, gpu=uses_gpu(config))
+    if plan.grid.tile < wanted:
+        return _REASONS["popular"]
     return _REASONS[min(bounds, key=lambda name: bounds[name])]
 
 
@@ -253,8 +259,8 @@ def _limits(found: Forecast, config: RunConfig) -> tuple[str, ...]:
         lines.append(
             "precision: float64 until the data tell that float32 is enough (--dtype float32 plans that)"
         )
-    client = 24 * size.users + 80 * size.items
-    lines.append(f"client: about {client / GIB + 0.7:,.1f} GiB for the vectors of users and items")
+    client = _CLIENT_BYTES + 24 * size.users + 80 * size.items
+    lines.append(f"client: about {human_bytes(client)}, for the vectors of users and items above all")
     lines += _doubts(found, config)
     return tuple(lines)
 
@@ -275,9 +281,9 @@ def _doubts(found: Forecast, config: RunConfig) -> list[str]:
             lines.append("embedding: not measured; an assumed rate is taken (calibrate without --no-texts)")
         elif rates.encoder.lower() != config.encoder.model.lower():
             lines.append(f"embedding: the rate of {rates.encoder} is taken for {config.encoder.model}")
-    if plan.workers and found.stages and max(stage.repeats for stage in found.stages) > 1:
-        ridges = max(stage.repeats for stage in found.stages if stage.name in _SOLVE)
-        lines.append(f"search: {ridges} ridge(s), one factorisation and inverse after the other")
+    ridges = max(stage.repeats for stage in found.stages if stage.name in _SOLVE)
+    if ridges > 1:
+        lines.append(f"search: {ridges} ridges, one factorisation and inverse after the other")
     return lines
 
 

@@ -171,18 +171,24 @@ def _assumed(gemm32: float, gemm64: float) -> dict[str, dict[str, dict[int, floa
     }
 
 
+# Of storage on other machines, such as a bucket.
+REMOTE_STORAGE: dict[str, Any] = {
+    "read_seconds": 0.02,
+    "read_bytes_s": 2e9,
+    "shared_read_bytes_s": 1e11,
+    "write_seconds": 0.03,
+    "write_bytes_s": 1e9,
+    "shared_write_bytes_s": 5e10,
+}
+_BESIDE = {1024: 0.9}
+
 ASSUMED_CPU = Rates(
     assumed=True,
     source="assumed: one core of a server of 2023 (60 GFLOP/s in float32), storage at 2 GB/s a worker "
     "and 100 GB/s in all",
     gflops=_assumed(60.0, 30.0),
-    overlap={1024: 0.9},
-    read_seconds=0.02,
-    read_bytes_s=2e9,
-    shared_read_bytes_s=1e11,
-    write_seconds=0.03,
-    write_bytes_s=1e9,
-    shared_write_bytes_s=5e10,
+    overlap=_BESIDE,
+    **REMOTE_STORAGE,
     texts_per_second=100.0,
     encoder="minilm",
 )
@@ -194,13 +200,8 @@ ASSUMED_GPU = Rates(
     "and 100 GB/s in all, PCIe at 20 GB/s",
     device="cuda",
     gflops=_assumed(45e3, 45e3),
-    overlap={1024: 0.9},
-    read_seconds=0.02,
-    read_bytes_s=2e9,
-    shared_read_bytes_s=1e11,
-    write_seconds=0.03,
-    write_bytes_s=1e9,
-    shared_write_bytes_s=5e10,
+    overlap=_BESIDE,
+    **REMOTE_STORAGE,
     texts_per_second=300.0,
     encoder="a model of 7 to 8 billion parameters",
     upload_bytes_s=2e10,

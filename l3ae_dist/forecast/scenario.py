@@ -1,6 +1,6 @@
 """A planned run's factor and inverse in the simulator."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -9,22 +9,16 @@ from l3ae_dist.cluster_shape import cluster_plan
 from l3ae_dist.config import RunConfig
 from l3ae_dist.forecast.planned import Machines, uses_gpu
 from l3ae_dist.forecast.rates import Rates
-from l3ae_dist.forecast.simulate import ModelCluster, SimulatedStage, Simulation, outside_validation
+from l3ae_dist.forecast.simulate import (
+    ModelCluster,
+    SimulatedStage,
+    Simulation,
+    Trouble,
+    outside_validation,
+)
 from l3ae_dist.forecast.trial import solve_graphs
 from l3ae_dist.plan import Plan
 from l3ae_dist.plan_run import DataSize
-
-
-@dataclass(frozen=True)
-class Trouble:
-    """What is varied beside the plan; see :class:`~l3ae_dist.forecast.simulate.ModelCluster`."""
-
-    lookahead: int = 2000
-    mtbf_seconds: float | None = None
-    restart_seconds: float = 60.0
-    straggler_share: float = 0.0
-    straggler_factor: float = 2.0
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -91,8 +85,8 @@ def simulate_plan(plan: Plan, machines: Machines, trouble: Trouble) -> Simulated
         rates=machines.rates,
         cache_bytes=plan.cache_bytes,
         network_bytes_s=machines.network_bytes_s,
-        **asdict(trouble),
+        trouble=trouble,
     )
     simulation = Simulation(cluster, plan.dtype, np.dtype(plan.dtype).itemsize)
     stages = simulation.run_all(solve_graphs(plan.grid, plan.workers))
-    return SimulatedSolve(plan, machines.rates, trouble, tuple(replace(stage) for stage in stages))
+    return SimulatedSolve(plan, machines.rates, trouble, tuple(stages))

@@ -30,6 +30,32 @@ PER_WORKER = STAGED + 1
 
 
 @dataclass(frozen=True)
+class Trouble:
+    """What is varied beside the workers and their rates.
+
+    Parameters
+    ----------
+    lookahead
+        Tasks that the submission window holds.
+    mtbf_seconds
+        Mean time between failures of one worker; None for workers that do not fail.
+    restart_seconds
+        Until a failed worker is back, with an empty cache.
+    straggler_share, straggler_factor
+        Share of the workers that take so many times as long for their kernels.
+    seed
+        Of failures and stragglers.
+    """
+
+    lookahead: int = 2000
+    mtbf_seconds: float | None = None
+    restart_seconds: float = 60.0
+    straggler_share: float = 0.0
+    straggler_factor: float = 2.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
 class ModelCluster:
     """Workers of a simulation.
 
@@ -41,30 +67,17 @@ class ModelCluster:
         Of each, and of the storage they share.
     cache_bytes
         Of each.
-    lookahead
-        Tasks that the submission window holds.
     network_bytes_s
         What a worker's network carries at most.
-    mtbf_seconds
-        Mean time between failures of one worker; None for workers that do not fail.
-    restart_seconds
-        Until a failed worker is back, with an empty cache.
-    straggler_share, straggler_factor
-        Share of the workers that take so many times as long for their kernels.
-    seed
-        Of failures and stragglers.
+    trouble
+        Failures, slow workers, the window.
     """
 
     workers: int
     rates: Rates
     cache_bytes: int
-    lookahead: int = 2000
     network_bytes_s: float = float("inf")
-    mtbf_seconds: float | None = None
-    restart_seconds: float = 60.0
-    straggler_share: float = 0.0
-    straggler_factor: float = 2.0
-    seed: int = 0
+    trouble: Trouble = Trouble()
 
 
 @dataclass
@@ -131,10 +144,11 @@ class Simulation:
     def __init__(self, cluster: ModelCluster, dtype: str, itemsize: int) -> None:
         self._cluster = cluster
         self._dtype, self._itemsize = dtype, itemsize
-        random = np.random.default_rng(cluster.seed)
-        slow = random.random(cluster.workers) < cluster.straggler_share
+        trouble = cluster.trouble
+        random = np.random.default_rng(trouble.seed)
+        slow = random.random(cluster.workers) < trouble.straggler_share
         self._workers = [
-            _Worker(TileCache(cluster.cache_bytes), cluster.straggler_factor if is_slow else 1.0)
+            _Worker(TileCache(cluster.cache_bytes), trouble.straggler_factor if is_slow else 1.0)
             for is_slow in slow
         ]
         self._random = random
@@ -166,7 +180,7 @@ class _Stage:
         self._times = times
         self._cluster, self._rates = cluster, cluster.rates
         self._workers, self._random = workers, random
-        self._window = SubmissionWindow(graph.tasks(), set(), cluster.lookahead)
+        self._window = SubmissionWindow(graph.tasks(), set(), cluster.trouble.lookahead)
         self._total = SimulatedStage(graph.stage)
         self._heap: list[tuple[float, int, Callable[[], None]]] = []
         self._serial = 0
@@ -176,8 +190,8 @@ class _Stage:
         self._streams = 0.0  # workers that read or write now; one that computes counts in part
         self._path: dict[TileRef, float] = {}
         self._homeless: list[TileTask] = []
-        for worker in workers:  # between stages those that failed come back
-            worker.up = True
+        for worker in workers:  # between stages those that failed come back, and nothing is on its way
+            worker.up, worker.streams = True, 0.0
         self._idle = [(0, number) for number in range(len(workers))]
 
     def run(self) -> SimulatedStage:
@@ -335,8 +349,8 @@ class _Stage:
     # failures
 
     def _next_failure(self, number: int) -> None:
-        if self._cluster.mtbf_seconds is not None:
-            self._at(self._random.exponential(self._cluster.mtbf_seconds), lambda: self._fail(number))
+        if self._cluster.trouble.mtbf_seconds is not None:
+            self._at(self._random.exponential(self._cluster.trouble.mtbf_seconds), lambda: self._fail(number))
 
     def _fail(self, number: int) -> None:
         worker = self._workers[number]
@@ -356,7 +370,7 @@ class _Stage:
                 "time between failures, or use smaller tiles."
             )
         self._total.repeated += len(lost)
-        self._at(self._cluster.restart_seconds, lambda: self._back(number))
+        self._at(self._cluster.trouble.restart_seconds, lambda: self._back(number))
         self._homeless += lost
         self._resend()
 

@@ -61,6 +61,15 @@ def blas_builds() -> list[str]:
     )
 
 
+def blas_threads() -> int:
+    """The most BLAS threads of this process."""
+    import scipy.linalg.blas  # noqa: F401  (as above)
+    from threadpoolctl import threadpool_info
+
+    pools = (pool for pool in threadpool_info() if pool["user_api"] == "blas")
+    return max((int(pool["num_threads"]) for pool in pools), default=1)
+
+
 def environment() -> dict[str, Any]:
     """What must not differ between the processes of a run."""
     known = versions()
