@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INPUTS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults notebooks notebooks-store lint types parity bench-engine bench-books bench-model \
+.PHONY: help demo test faults notebooks notebooks-store lint house types parity bench-engine bench-books bench-model \
   bench-cluster bench-scaling bench-once plan-check figures docs clean
 
 help:  ## list the targets
@@ -32,6 +32,9 @@ notebooks-store: $(VENV)/.installed-test  ## run the notebooks and store them wi
 lint: $(VENV)/.installed-test  ## check style and formatting
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+house: $(VENV)/.installed-test  ## count what the structure is held to; fails where a bound is crossed
+	$(BIN)/python tests/house.py
 
 types: $(VENV)/.installed-test  ## check types, strictly
 	$(BIN)/mypy

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from report import publish, row
 
-from l3ae_dist.config import make_config
-from l3ae_dist.pipeline import run
+from l3ae_dist.config.load import make_config
+from l3ae_dist.pipeline.run import run
 
 GIB = 2**30
 

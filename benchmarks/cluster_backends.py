@@ -10,7 +10,7 @@ from report import row
 from scaling.jobs import Job, in_turns, medians
 from scaling.strong_weak import REPEATS, STRONG, WEAK, WORKERS, measure
 
-from l3ae_dist.runtime.ray_session import ray_session
+from l3ae_dist.runtime.backends.ray_session import ray_session
 
 
 def rows() -> list[dict[str, Any]]:

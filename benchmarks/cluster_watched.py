@@ -17,11 +17,12 @@ from unittest.mock import patch
 import numpy as np
 from report import row
 
-from l3ae_dist.config import make_config
+from l3ae_dist.config.load import make_config
 from l3ae_dist.data.synthetic import zipf_log
-from l3ae_dist.pipeline import run
-from l3ae_dist.runtime import dashboard, event_store
-from l3ae_dist.runtime.cluster import DaskSession
+from l3ae_dist.pipeline.run import run
+from l3ae_dist.runtime import event_store
+from l3ae_dist.runtime.backends.local import DaskSession
+from l3ae_dist.runtime.watch import dashboard
 
 N, USERS, PER_USER, D = 12_288, 20_000, 20, 64
 

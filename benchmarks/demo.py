@@ -15,7 +15,7 @@ def demo(workspace: str) -> tuple[float, dict[str, Any]]:
     command = [
         sys.executable,
         "-c",
-        "from l3ae_dist.cli import main; main()",
+        "from l3ae_dist.cli.app import main; main()",
         "demo",
         "--workspace",
         workspace,

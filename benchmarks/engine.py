@@ -24,7 +24,7 @@ from scaling.scaling_profile import kernel_rate, makespan, overlapping_groups, s
 from scipy import sparse
 from tile_solve import GIB, MIB, Solved, dask_solve, tile_solve
 
-from l3ae_dist.config import make_config
+from l3ae_dist.config.load import make_config
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.ingest import IngestOptions, ingest
 from l3ae_dist.data.synthetic import zipf_log
@@ -32,12 +32,12 @@ from l3ae_dist.graphs.context import StageContext
 from l3ae_dist.graphs.gram import GramGraph, GramTask
 from l3ae_dist.graphs.tasks import TileRef
 from l3ae_dist.linalg.tiles import TileGrid
-from l3ae_dist.pipeline import run
-from l3ae_dist.runtime.cluster import local_cluster
+from l3ae_dist.pipeline.run import run
+from l3ae_dist.runtime.backends.local import local_cluster
 from l3ae_dist.runtime.executors import DaskExecutor
 from l3ae_dist.runtime.memory import MemorySampler
 from l3ae_dist.runtime.run_graph import run_graph
-from l3ae_dist.runtime.task_times import KINDS
+from l3ae_dist.runtime.watch.task_times import KINDS
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.workspace import Workspace
 

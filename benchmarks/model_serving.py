@@ -45,8 +45,8 @@ def reference() -> Path:
 
 def fit(name: str, folder: Path, params: dict[str, float]) -> str:
     """Fit L3AE in a workspace of ``folder``, or find it there."""
-    from l3ae_dist.config import make_config
-    from l3ae_dist.pipeline import run
+    from l3ae_dist.config.load import make_config
+    from l3ae_dist.pipeline.run import run
 
     source = reference() / "data" / name
     embeddings = reference() / "reference" / f"{name}-minilm.npy"
@@ -65,7 +65,7 @@ def fit(name: str, folder: Path, params: dict[str, float]) -> str:
 
 
 def factored(workspace: str, export: str) -> tuple[int, float]:
-    from l3ae_dist.model import load_model
+    from l3ae_dist.model.fitted import load_model
 
     model = load_model(workspace)
     users = model.dataset.user_ids()
@@ -80,7 +80,7 @@ def factored(workspace: str, export: str) -> tuple[int, float]:
 
 
 def histories(workspace: str) -> Any:
-    from l3ae_dist.model import load_model
+    from l3ae_dist.model.fitted import load_model
 
     dataset = load_model(workspace).dataset
     return dataset.rows("input", 0, dataset.n_users)
@@ -100,7 +100,7 @@ def top_k_export(workspace: str, export: str) -> tuple[int, float]:
 
 def dense_weights(workspace: str) -> np.ndarray:
     """B as one float32 array: ``P diag(c) + reg_e Q V``, its diagonal zero."""
-    from l3ae_dist.model import load_model
+    from l3ae_dist.model.fitted import load_model
 
     model = load_model(workspace)
     b = np.array(model.workspace.inverse.as_dask())
@@ -180,7 +180,7 @@ def run_way(way: str, workspace: str, export: str) -> None:
 
 def speed_rows(folder: Path) -> list[dict[str, Any]]:
     """Users per second on amazon-games-2018."""
-    from l3ae_dist.model import load_model
+    from l3ae_dist.model.fitted import load_model
 
     workspace = fit("amazon-games-2018", folder, {"reg_x": 0.0, "reg_f": 5.0, "reg_e": 200.0})
     export = str(folder / "games-export")
@@ -219,7 +219,7 @@ def speed_rows(folder: Path) -> list[dict[str, Any]]:
 def loss_rows(folder: Path) -> list[dict[str, Any]]:
     """Test NDCG@20 against k on amazon-toys-2014, beside that of all weights."""
     from l3ae_dist.metrics import per_user
-    from l3ae_dist.model import load_model
+    from l3ae_dist.model.fitted import load_model
     from l3ae_dist.serving import load_export
 
     workspace = fit("amazon-toys-2014", folder, {"reg_x": -100.0, "reg_f": 5.0, "reg_e": 200.0})

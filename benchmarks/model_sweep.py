@@ -20,7 +20,7 @@ from report import publish, row
 from scipy import sparse
 
 from l3ae_dist import sweep
-from l3ae_dist.config import make_config
+from l3ae_dist.config.load import make_config
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.storage.workspace import Workspace
 

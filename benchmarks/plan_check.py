@@ -46,7 +46,7 @@ SECONDS, REPEATS = 5.0, 3
 
 
 def plan(*arguments: str) -> subprocess.CompletedProcess[str]:
-    program = "from l3ae_dist.cli import main; main()"
+    program = "from l3ae_dist.cli.app import main; main()"
     return subprocess.run(
         [sys.executable, "-c", program, "plan", *MILLION, *arguments],
         capture_output=True, text=True, check=False,

@@ -3,7 +3,7 @@
 from scaling.jobs import Job
 from scaling.strong_weak import measure
 
-from l3ae_dist.runtime.cluster import local_cluster
+from l3ae_dist.runtime.backends.local import local_cluster
 
 
 def test_scaling_is_measured_on_some_of_the_workers_of_a_running_cluster(tmp_path, monkeypatch):

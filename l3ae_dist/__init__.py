@@ -7,10 +7,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from l3ae_dist.appending import append
-    from l3ae_dist.config import make_config
-    from l3ae_dist.estimator import EASE, L3AE
-    from l3ae_dist.estimators import (
+    from l3ae_dist.config.load import make_config
+    from l3ae_dist.model.estimator import EASE, L3AE
+    from l3ae_dist.model.estimators import (
         GFCF,
         AdditiveEASE,
         CollectiveEASE,
@@ -19,10 +18,11 @@ if TYPE_CHECKING:
         L3AECollective,
         TextSimilarity,
     )
-    from l3ae_dist.model import load_model
-    from l3ae_dist.pipeline import run
+    from l3ae_dist.model.fitted import load_model
+    from l3ae_dist.pipeline.append import append
+    from l3ae_dist.pipeline.run import run
+    from l3ae_dist.pipeline.sweep import sweep
     from l3ae_dist.storage.workspace import Workspace
-    from l3ae_dist.sweeps import sweep
 
 __version__ = "0.1.0"
 __all__ = [
@@ -45,21 +45,21 @@ __all__ = [
 ]
 
 _HOME = {
-    "EASE": "l3ae_dist.estimator",
-    "EASEText": "l3ae_dist.estimators",
-    "TextSimilarity": "l3ae_dist.estimators",
-    "CollectiveEASE": "l3ae_dist.estimators",
-    "L3AECollective": "l3ae_dist.estimators",
-    "AdditiveEASE": "l3ae_dist.estimators",
-    "L3AEAdditive": "l3ae_dist.estimators",
-    "GFCF": "l3ae_dist.estimators",
-    "L3AE": "l3ae_dist.estimator",
+    "EASE": "l3ae_dist.model.estimator",
+    "EASEText": "l3ae_dist.model.estimators",
+    "TextSimilarity": "l3ae_dist.model.estimators",
+    "CollectiveEASE": "l3ae_dist.model.estimators",
+    "L3AECollective": "l3ae_dist.model.estimators",
+    "AdditiveEASE": "l3ae_dist.model.estimators",
+    "L3AEAdditive": "l3ae_dist.model.estimators",
+    "GFCF": "l3ae_dist.model.estimators",
+    "L3AE": "l3ae_dist.model.estimator",
     "Workspace": "l3ae_dist.storage.workspace",
-    "append": "l3ae_dist.appending",
-    "load_model": "l3ae_dist.model",
-    "make_config": "l3ae_dist.config",
-    "run": "l3ae_dist.pipeline",
-    "sweep": "l3ae_dist.sweeps",
+    "append": "l3ae_dist.pipeline.append",
+    "load_model": "l3ae_dist.model.fitted",
+    "make_config": "l3ae_dist.config.load",
+    "run": "l3ae_dist.pipeline.run",
+    "sweep": "l3ae_dist.pipeline.sweep",
 }
 
 

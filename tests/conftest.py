@@ -10,7 +10,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 @pytest.fixture(scope="session")
 def ray_cluster():
     """One Ray for the whole session, with two logical GPUs."""
-    from l3ae_dist.runtime.ray_session import ray_session
+    from l3ae_dist.runtime.backends.ray_session import ray_session
 
     with ray_session(num_cpus=2, num_gpus=2) as session:
         yield session
@@ -19,7 +19,7 @@ def ray_cluster():
 @pytest.fixture(scope="session")
 def dask_session():
     """One local Dask cluster for the whole session."""
-    from l3ae_dist.runtime.cluster import local_cluster
+    from l3ae_dist.runtime.backends.local import local_cluster
 
     with local_cluster(workers=2, threads=1, memory_budget=2**31, dashboard=False) as session:
         yield session

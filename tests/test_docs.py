@@ -13,8 +13,9 @@ import typer
 import yaml
 
 import l3ae_dist
-from l3ae_dist.cli import app
-from l3ae_dist.config import RunConfig, make_config
+from l3ae_dist.cli.app import app
+from l3ae_dist.config.load import make_config
+from l3ae_dist.config.run_config import RunConfig
 from l3ae_dist.linalg import closed_form
 
 PACKAGE = Path(l3ae_dist.__file__).parent

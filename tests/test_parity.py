@@ -5,11 +5,11 @@ import pytest
 from reference import embeddings, oracle, reference_dir, sources
 from sklearn.feature_extraction.text import CountVectorizer
 
-from l3ae_dist.config import make_config
+from l3ae_dist.config.load import make_config
+from l3ae_dist.config.members import MEMBERS
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.linalg import closed_form as cf
-from l3ae_dist.members import MEMBERS
-from l3ae_dist.pipeline import run
+from l3ae_dist.pipeline.run import run
 from l3ae_dist.storage.workspace import Workspace
 
 pytestmark = [pytest.mark.parity, pytest.mark.dask]

@@ -14,11 +14,11 @@ import numpy as np
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.ingest import IngestOptions, ingest
 from l3ae_dist.data.synthetic import zipf_log
-from l3ae_dist.forecast.trial import write_system
 from l3ae_dist.graphs.cholesky import CholeskyGraph
 from l3ae_dist.graphs.context import StageContext
 from l3ae_dist.graphs.gram import GramGraph
 from l3ae_dist.linalg.tiles import TileGrid
+from l3ae_dist.planning.trial import write_system
 from l3ae_dist.runtime.executors import SerialExecutor
 from l3ae_dist.runtime.run_graph import StageStats, run_graph
 from l3ae_dist.storage.chunks import ChunkArray

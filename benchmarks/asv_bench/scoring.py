@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from l3ae_dist.config import make_config
+from l3ae_dist.config.load import make_config
 from l3ae_dist.data.synthetic import zipf_log
-from l3ae_dist.model import load_model
-from l3ae_dist.pipeline import run
+from l3ae_dist.model.fitted import load_model
+from l3ae_dist.pipeline.run import run
 
 N, USERS, PER_USER, D, TILE = 1024, 2000, 20, 32, 256
 STAGES = ["gram", "factor", "linv", "lauum", "certify", "semantic_rows", "product_rows", "score ridge 200"]

@@ -11,11 +11,11 @@ from unittest.mock import patch
 
 import numpy as np
 
-from l3ae_dist.config import make_config
+from l3ae_dist.config.load import make_config
 from l3ae_dist.data.synthetic import zipf_log
 from l3ae_dist.errors import ClusterError
-from l3ae_dist.pipeline import run
-from l3ae_dist.runtime.cluster import DaskSession
+from l3ae_dist.pipeline.run import run
+from l3ae_dist.runtime.backends.local import DaskSession
 from l3ae_dist.runtime.executors import DaskExecutor
 from l3ae_dist.storage.blobs import open_blobs
 

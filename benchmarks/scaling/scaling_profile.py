@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from l3ae_dist.graphs.tasks import Graph, TileRef
-from l3ae_dist.runtime.task_times import TaskTimes, worker_seconds
+from l3ae_dist.runtime.watch.task_times import TaskTimes, worker_seconds
 from l3ae_dist.runtime.window import SubmissionWindow
 
 Event = Mapping[str, Any]

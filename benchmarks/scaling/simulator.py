@@ -17,15 +17,15 @@ from uuid import uuid4
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from report import publish, row
 
-from l3ae_dist.config import make_config
-from l3ae_dist.forecast.calibrate import measure_cluster
-from l3ae_dist.forecast.planned import Machines
-from l3ae_dist.forecast.rates import Rates
-from l3ae_dist.forecast.scenario import simulate_plan
-from l3ae_dist.forecast.simulate import VALIDATED_ITEMS, VALIDATED_TILES, Trouble
-from l3ae_dist.forecast.trial import trial
-from l3ae_dist.plan import Plan, make_plan
-from l3ae_dist.runtime.cluster import DaskSession, local_cluster
+from l3ae_dist.config.load import make_config
+from l3ae_dist.planning.calibrate import measure_cluster
+from l3ae_dist.planning.plan import Plan, make_plan
+from l3ae_dist.planning.planned import Machines
+from l3ae_dist.planning.rates import Rates
+from l3ae_dist.planning.scenario import simulate_plan
+from l3ae_dist.planning.simulate import VALIDATED_ITEMS, VALIDATED_TILES, Trouble
+from l3ae_dist.planning.trial import trial
+from l3ae_dist.runtime.backends.local import DaskSession, local_cluster
 from l3ae_dist.storage.workspace import Workspace
 
 # None of these tiles is among those that a calibration measures (512, 1024, 2048).

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from report import publish, results_folder, row
 
 from l3ae_dist.errors import L3AEError
-from l3ae_dist.runtime.ray_session import ray_session
+from l3ae_dist.runtime.backends.ray_session import ray_session
 from scaling.jobs import Job, in_turns, medians
 from scaling.scaling_plot import plot_scaling
 

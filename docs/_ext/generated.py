@@ -20,9 +20,11 @@ from pydantic.fields import FieldInfo
 
 import l3ae_dist
 from l3ae_dist import errors
-from l3ae_dist.cli import app as cli
-from l3ae_dist.cli_support import EXIT_CODES
-from l3ae_dist.config import ENVIRONMENT_PREFIX, RunConfig, parse_bytes
+from l3ae_dist.cli.app import app as cli
+from l3ae_dist.cli.common import EXIT_CODES
+from l3ae_dist.config.load import ENVIRONMENT_PREFIX
+from l3ae_dist.config.run_config import RunConfig
+from l3ae_dist.units import parse_bytes
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx

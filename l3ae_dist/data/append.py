@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from l3ae_dist.config.data import IngestOptions
 from l3ae_dist.data import splits
 from l3ae_dist.data.buckets import RECORD, Buckets, merge_duplicates
 from l3ae_dist.data.catalog import read_catalog, same_kind
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.ingest import spill_log
-from l3ae_dist.data.options import IngestOptions
 from l3ae_dist.data.readers import column_names, describe
 from l3ae_dist.data.store import RECORDS_PER_BLOCK, USERS_PER_BLOCK, store_dataset
 from l3ae_dist.errors import DataError

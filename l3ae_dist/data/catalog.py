@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from l3ae_dist.data.options import IngestOptions
+from l3ae_dist.config.data import IngestOptions
 from l3ae_dist.data.readers import partitions
 from l3ae_dist.errors import DataError
 

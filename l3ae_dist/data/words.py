@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from l3ae_dist.config.data import WordOptions
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.features import WORDS, feature_path
-from l3ae_dist.data.options import WordOptions
 from l3ae_dist.data.row_writer import RowWriter
 from l3ae_dist.errors import DataError
 from l3ae_dist.storage.fingerprint import fingerprint

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from l3ae_dist.config.embedding import PRESETS, EncoderOptions
 from l3ae_dist.embed.batching import encode_in_batches
-from l3ae_dist.embed.options import PRESETS, EncoderOptions
 from l3ae_dist.errors import ConfigError
 
 __all__ = ["PRESETS", "Encoder", "EncoderOptions", "load_encoder"]

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from l3ae_dist.config.embedding import EncoderOptions
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.features import WORDS
 from l3ae_dist.data.words import words_of
-from l3ae_dist.embed.options import EncoderOptions
 from l3ae_dist.embed.transform import transform_rows
 from l3ae_dist.errors import ConfigError, DataError
 

@@ -5,12 +5,12 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from l3ae_dist.config.embedding import EncoderOptions
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.embed.imports import import_embeddings, import_id
-from l3ae_dist.embed.options import EncoderOptions
 from l3ae_dist.errors import ClusterError, L3AEError
+from l3ae_dist.runtime.backends.ray_session import ray_session
 from l3ae_dist.runtime.memory import MemorySampler
-from l3ae_dist.runtime.ray_session import ray_session
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.fingerprint import fingerprint
 from l3ae_dist.storage.workspace import Workspace

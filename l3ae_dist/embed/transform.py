@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from l3ae_dist.embed.options import TransformOptions
+from l3ae_dist.config.embedding import TransformOptions
 from l3ae_dist.errors import ConfigError
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.fingerprint import fingerprint

@@ -28,7 +28,7 @@ from l3ae_dist.graphs.execute import (
 from l3ae_dist.graphs.head import Head, Parts
 from l3ae_dist.graphs.tasks import TileRef
 from l3ae_dist.linalg.tiles import TileGrid
-from l3ae_dist.ranking import top_k
+from l3ae_dist.linalg.top_k import top_k
 from l3ae_dist.storage.tile_reader import ReadCount, TileReader, TileRequest
 
 Array = npt.NDArray[Any]

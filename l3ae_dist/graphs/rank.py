@@ -31,8 +31,8 @@ from l3ae_dist.graphs.execute import (
 from l3ae_dist.graphs.head import Head, History, Parts, Scorer, TileScores
 from l3ae_dist.graphs.score import take_rows
 from l3ae_dist.graphs.tasks import TileRef
+from l3ae_dist.linalg.ranks import count_over, limits_of, ranks_within
 from l3ae_dist.linalg.tiles import TileGrid
-from l3ae_dist.ranks import count_over, limits_of, ranks_within
 from l3ae_dist.storage.tile_reader import ReadCount
 
 Array = npt.NDArray[Any]

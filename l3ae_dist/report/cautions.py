@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from typing import Any
 
-from l3ae_dist.repair import noted_damage
 from l3ae_dist.report.grid import at_the_edge, tried
 from l3ae_dist.report.run import RunRecord
 from l3ae_dist.report.words import date_text, figure_text, iso_text, listed, percent
+from l3ae_dist.storage.repair import noted_damage
 from l3ae_dist.units import human_bytes
 
 # Shares of a limit from which on a figure is near it.

@@ -19,7 +19,7 @@ def tried(result: Mapping[str, Any]) -> tuple[list[dict[str, Any]], str]:
 
 def grid_plots(rows: Sequence[Mapping[str, Any]], metric: str) -> list[Plot]:
     """The best of each ridge, then the metric over the regularisers; for L3AE alone."""
-    from l3ae_dist.sweep_plot import model_plots, ridges_plot
+    from l3ae_dist.report.sweep_plot import model_plots, ridges_plot
 
     ours = [row for row in rows if row["model"] == "L3AE"]
     if len(ours) < 2:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from l3ae_dist.errors import ConfigError, L3AEError, StageMissingError
-from l3ae_dist.forecast.rates import CALIBRATION_DOC
+from l3ae_dist.planning.rates import CALIBRATION_DOC
 from l3ae_dist.report.trace import Trace
 from l3ae_dist.runtime.event_store import Attempt, attempts, stream_events
 from l3ae_dist.storage.lock import lock_holder

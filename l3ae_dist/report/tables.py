@@ -264,7 +264,7 @@ def certificate_table(found: Mapping[str, Any]) -> Table:
 
 def settings_tables(config: Mapping[str, Any]) -> tuple[Table, Table]:
     """What differs from the defaults, and everything."""
-    from l3ae_dist.config import RunConfig
+    from l3ae_dist.config.run_config import RunConfig
 
     usual = flat(RunConfig(workspace="").model_dump(mode="json"))
     every = {key: value for key, value in flat(dict(config)).items() if value is not None}

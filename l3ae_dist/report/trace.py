@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from l3ae_dist.runtime.events import Event
-from l3ae_dist.runtime.task_times import TaskTimes, worker_seconds
+from l3ae_dist.runtime.watch.task_times import TaskTimes, worker_seconds
 
 Spans = npt.NDArray[np.float64]
 # Bars of a timeline, workers that have a lane of their own, and points of a curve over time.

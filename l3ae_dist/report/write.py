@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 from l3ae_dist.errors import ConfigError, L3AEError
-from l3ae_dist.observe import REPORTS
 from l3ae_dist.report import figures, tables
 from l3ae_dist.report.cautions import cautions, reused_stages, started_text
 from l3ae_dist.report.grid import best_rows, grid_plots, tried
@@ -22,6 +21,7 @@ from l3ae_dist.report.words import (
     signed_percent,
 )
 from l3ae_dist.runtime.event_store import attempts
+from l3ae_dist.runtime.watch.observers import REPORTS
 from l3ae_dist.storage.workspace import Workspace
 from l3ae_dist.units import human_bytes
 
@@ -179,8 +179,8 @@ def _examples(record: RunRecord) -> tuple[list[dict[str, Any]], str]:
     size = _model_bytes(record)
     if size > _MOST_MODEL_BYTES:
         return [], f"The model takes {human_bytes(size)}; `l3ae-dist recommend` shows recommendations."
-    from l3ae_dist.demo import examples
-    from l3ae_dist.model import load_model
+    from l3ae_dist.model.demo import examples
+    from l3ae_dist.model.fitted import load_model
 
     try:
         return examples(load_model(record.workspace.url)), ""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 2
 _FORMAT_KEY = "l3ae_dist_format"
+LAST_RUN_DOC = "last_run"
 
 
 class Workspace:

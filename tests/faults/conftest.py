@@ -2,8 +2,8 @@ import pytest
 import threadpoolctl
 from job import Record, configuration, environment, write_inputs
 
-from l3ae_dist.pipeline import run
-from l3ae_dist.runtime.cluster import local_cluster
+from l3ae_dist.pipeline.run import run
+from l3ae_dist.runtime.backends.local import local_cluster
 
 
 @pytest.fixture(scope="session", autouse=True)

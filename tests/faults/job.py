@@ -15,8 +15,8 @@ import pandas as pd
 import psutil
 import yaml
 
-from l3ae_dist.cli_verify import damaged_chunks
-from l3ae_dist.config import make_config
+from l3ae_dist.config.load import make_config
+from l3ae_dist.operations.verify import damaged_chunks
 
 HERE = Path(__file__).parent
 N, TILE, USERS, D = 1100, 64, 2000, 8
@@ -73,7 +73,7 @@ class Command:
     """``l3ae-dist`` with some arguments, in its own process group."""
 
     def __init__(self, *arguments, record=None, **variables):
-        code = "from l3ae_dist.cli import main; main()"
+        code = "from l3ae_dist.cli.app import main; main()"
         self.process = subprocess.Popen(
             [sys.executable, "-c", code, *map(str, arguments)],
             stdout=subprocess.PIPE,

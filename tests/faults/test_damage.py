@@ -17,10 +17,10 @@ from job import (
 )
 from typer.testing import CliRunner
 
-from l3ae_dist import cli
+from l3ae_dist.cli import app as cli
 from l3ae_dist.errors import DamagedTileError, StageMissingError
-from l3ae_dist.model import load_model
-from l3ae_dist.pipeline import run
+from l3ae_dist.model.fitted import load_model
+from l3ae_dist.pipeline.run import run
 from l3ae_dist.storage.workspace import Workspace
 
 pytestmark = [pytest.mark.faults, pytest.mark.dask]
@@ -174,7 +174,7 @@ def test_damaged_embeddings_without_a_source_name_what_to_give(copy, on_cluster)
     assert len(damage(copy)) == 1
     values = settings(copy, copy, keep=["L", "Linv"], **on_cluster)
     del values["data"]
-    from l3ae_dist.config import make_config
+    from l3ae_dist.config.load import make_config
 
     with pytest.raises(StageMissingError, match=r"give the embeddings \(data\.embeddings\)"):
         run(make_config(values), until="fit")

@@ -12,8 +12,8 @@ from l3ae_dist.errors import BudgetError, ClusterError
 from l3ae_dist.graphs.cholesky import CholeskyGraph
 from l3ae_dist.graphs.context import StageContext
 from l3ae_dist.linalg.tiles import TileGrid
-from l3ae_dist.pipeline import run
-from l3ae_dist.runtime.cluster import local_cluster
+from l3ae_dist.pipeline.run import run
+from l3ae_dist.runtime.backends.local import local_cluster
 from l3ae_dist.runtime.run_graph import run_graph
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.workspace import Workspace

@@ -9,7 +9,7 @@ import pytest
 from job import Command, Record, assert_same_bits, configuration, settings, write_config
 
 from l3ae_dist.errors import WorkspaceError
-from l3ae_dist.pipeline import run
+from l3ae_dist.pipeline.run import run
 
 pytestmark = [pytest.mark.faults, pytest.mark.dask, pytest.mark.timeout(180)]
 

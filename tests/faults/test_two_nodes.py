@@ -19,9 +19,9 @@ import psutil
 import pytest
 from job import Command, Record, assert_same_bits, environment, events_of, write_config
 
-from l3ae_dist.cli_support import plain
-from l3ae_dist.config import make_config
-from l3ae_dist.pipeline import run
+from l3ae_dist.cli.common import plain
+from l3ae_dist.config.load import make_config
+from l3ae_dist.pipeline.run import run
 
 pytestmark = [
     pytest.mark.cluster, pytest.mark.faults, pytest.mark.ray, pytest.mark.dask, pytest.mark.timeout(900)

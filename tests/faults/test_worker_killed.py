@@ -8,7 +8,7 @@ import time
 import pytest
 from job import LOWER, assert_same_bits, configuration, events_of
 
-from l3ae_dist.pipeline import run
+from l3ae_dist.pipeline.run import run
 
 pytestmark = [pytest.mark.faults, pytest.mark.dask]
 

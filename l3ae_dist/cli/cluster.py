@@ -1,0 +1,84 @@
+"""``l3ae-dist cluster``: the files that start a planned run on a cluster."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from l3ae_dist.cli.common import build_config, guarded, output_to_stderr, print_json
+
+app = typer.Typer(
+    no_args_is_help=True, help="Files for KubeRay, Slurm, Ray's cluster launcher, Dask and Docker."
+)
+
+
+@app.command()
+@guarded
+def render(
+    platform: Annotated[str, typer.Argument(help="kuberay, slurm, ray-up, dask or docker.")],
+    plan: Annotated[str, typer.Option("--plan", metavar="CONFIG", help="The YAML file of the run.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the files.")] = Path("cluster-files"),
+    settings: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Set any value.")] = [],  # noqa: B006
+    items: Annotated[int | None, typer.Option(min=1, help="Items, if the data is not ingested yet.")] = None,
+    users: Annotated[int | None, typer.Option(min=1, help="Users.")] = None,
+    interactions: Annotated[int | None, typer.Option(min=1, help="Training interactions.")] = None,
+    dim: Annotated[int | None, typer.Option(min=1, help="Columns of the item features.")] = None,
+    nodes: Annotated[int | None, typer.Option(min=1, help="Nodes of the Dask workers.")] = None,
+    cores: Annotated[int | None, typer.Option(min=1, help="Cores of each of them.")] = None,
+    gpus: Annotated[int | None, typer.Option(min=0, help="GPUs in all.")] = None,
+    gpus_per_node: Annotated[int, typer.Option(min=1, help="GPUs of a node.")] = 1,
+    image: Annotated[str, typer.Option(help="Container image, without its tag.")] = (
+        "registry.example.com/l3ae-dist"
+    ),
+    force: Annotated[bool, typer.Option("--force", help="Replace files that differ.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+) -> None:
+    """Write the files of a platform, with the nodes, memory, GPUs and disk of the run's plan."""
+    from l3ae_dist.deploy.files import Job, check_platform, render, summary
+    from l3ae_dist.deploy.shape import cluster_shape
+    from l3ae_dist.planning.data_size import given_size, ingested_size
+
+    check_platform(platform)
+    config = build_config(plan, settings)
+    with output_to_stderr():
+        size = given_size(config, items, users, interactions, dim) or ingested_size(config, dim)
+        shape = cluster_shape(config, size, nodes=nodes, cores=cores, gpus=gpus, gpus_per_node=gpus_per_node)
+        files = render(platform, shape, Job(config, tuple(settings), image))
+    written = _write(files, out, force=force)
+    if as_json:
+        print_json({"files": written, **_numbers(shape)})
+        return
+    typer.echo(summary(shape))
+    for path in written:
+        typer.echo(path)
+
+
+def _write(files: dict[str, str], out: Path, *, force: bool) -> list[str]:
+    from l3ae_dist.errors import ConfigError
+
+    for name, text in files.items():
+        path = out / name
+        if path.is_file() and not force and path.read_text(encoding="utf-8") != text:
+            raise ConfigError(f"{path} differs from what would be written; give --force, or another --out.")
+    for name, text in files.items():
+        path = out / name
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+            path.chmod(0o755 if text.startswith("#!") else 0o644)
+        except OSError as error:
+            raise ConfigError(f"cannot write {path}: {error.strerror}; choose another --out.") from error
+    return [str(out / name) for name in files]
+
+
+def _numbers(shape: Any) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {
+        "head": asdict(shape.head),
+        "solve": asdict(shape.solve),
+        "embed": None if shape.embed is None else asdict(shape.embed),
+        "threads": shape.threads,
+        "workspace_bytes": shape.workspace_bytes,
+        "plan": shape.plan.summary(),
+    }

@@ -1,0 +1,77 @@
+"""The view of a run as text for a terminal."""
+
+import time
+from typing import Any
+
+from rich.console import Group
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from l3ae_dist.runtime.watch.run_view import STATE_NAMES, RunView, StageView, TileState
+from l3ae_dist.runtime.watch.stage_progress import clock
+from l3ae_dist.units import human_bytes
+
+_MARKS = {  # a sign beside the colour, for eyes and terminals without it
+    TileState.ABSENT: (" ", ""),
+    TileState.DONE: ("■", "blue"),
+    TileState.PENDING: ("·", "bright_black"),
+    TileState.AGAIN: ("□", "cyan"),
+    TileState.RUNNING: ("▸", "yellow"),
+    TileState.BAD: ("✗", "bold red"),
+}
+
+
+def view_panel(view: RunView, most: int) -> Group:
+    """A run's stages, the tiles of the latest one, memory and messages; maps of at most ``most`` rows."""
+    now = time.time() if not view.outcome else view.seen
+    title = view.headline(now) if view.run else "No run has begun yet"
+    table = Table(title_justify="left")
+    for heading in ("stage", "done", "time", "rate", "MB/s", "recomputed", "bad"):
+        table.add_column(heading, justify="left" if heading == "stage" else "right")
+    for stage in view.stages[-10:]:
+        found = stage.summary(now)
+        table.add_row(
+            escape(found["stage"]),
+            f"{found['done']:,}/{found['total']:,}" if found["total"] else "",
+            clock(found["seconds"]),
+            found["rate"],
+            f"{found['bytes_per_second'] / 1e6:,.0f}" if found["bytes"] else "",
+            str(found["tiles"]["recomputed"] or ""),
+            str(found["tiles"]["bad"] or ""),
+        )
+    parts: list[Any] = [Text(title, style="bold"), table]
+    maps = view.maps()[-1:]
+    if maps:
+        parts += [Text(f"Tiles of {maps[0].array} ({maps[0].name})"), _tile_text(maps[0], most), _legend()]
+    memory = view.memory.get("worker_max")
+    if memory and view.plan:
+        parts.append(
+            Text(
+                f"Largest worker {human_bytes(memory)} of {human_bytes(view.plan['memory_budget'])} allowed, "
+                f"{human_bytes(view.plan['projected_peak_bytes'])} projected at most"
+            )
+        )
+    if view.workers_lost:
+        parts.append(Text(f"{view.workers_lost} workers were lost"))
+    return Group(*parts, *(Text(message, style="bright_black") for message in view.messages))
+
+
+def _tile_text(stage: StageView, most: int) -> Text:
+    text = Text()
+    for line in stage.matrix(most):
+        for state in line:
+            mark, style = _MARKS[TileState(state)]
+            text.append(f"{mark} ", style=style)
+        text.append("\n")
+    text.rstrip()
+    return text
+
+
+def _legend() -> Text:
+    text = Text()
+    for state, name in STATE_NAMES.items():
+        mark, style = _MARKS[state]
+        text.append(f"{mark} ", style=style)
+        text.append(f"{name}   ")
+    return text

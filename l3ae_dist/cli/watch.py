@@ -1,0 +1,67 @@
+"""``l3ae-dist watch``: a run in a terminal, from its workspace alone, from any machine that reads it."""
+
+import time
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import typer
+
+from l3ae_dist.cli.common import WorkspaceArgument, guarded, print_json
+
+MAP_ROWS = 24
+
+
+@guarded
+def watch(
+    workspace: WorkspaceArgument,
+    once: Annotated[bool, typer.Option("--once", help="Show what is there and end.")] = False,
+    interval: Annotated[float, typer.Option(min=0.2, help="Seconds between two looks.")] = 1.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and end.")] = False,
+) -> None:
+    """Show stages, tiles, rates and memory of the run that a workspace is made by; ends with the run."""
+    from rich.console import Console
+    from rich.live import Live
+
+    from l3ae_dist.cli.views.watch import view_panel
+    from l3ae_dist.runtime.watch.run_view import RunView
+
+    view = RunView()
+    looks = _looks(workspace, view, interval, once=once or as_json)
+    next(looks)
+    if as_json:
+        print_json(view.document())
+        return
+    console = Console(highlight=False)
+    if once or not console.is_terminal:
+        console.print(view_panel(view, MAP_ROWS))
+        for _ in looks:
+            console.print(view_panel(view, MAP_ROWS))
+        return
+    with Live(view_panel(view, MAP_ROWS), console=console, auto_refresh=False) as live:
+        for _ in looks:
+            live.update(view_panel(view, MAP_ROWS), refresh=True)
+
+
+def _looks(url: str, view: Any, interval: float, *, once: bool) -> Iterator[None]:
+    """Brings ``view`` up to date and yields, again and again while a run goes on."""
+    from l3ae_dist.errors import StageMissingError
+    from l3ae_dist.runtime.event_store import EventReader
+    from l3ae_dist.storage.lock import lock_holder
+    from l3ae_dist.storage.workspace import Workspace
+
+    opened = Workspace.open(url)
+    reader = EventReader(opened)
+    while True:
+        writing = lock_holder(opened) is not None
+        another, events = reader.poll()
+        if another:
+            view.clear()
+        view.take_all(events)
+        if reader.name is None and not writing:
+            raise StageMissingError(f"{opened.url} holds no events of a run; start one with `l3ae-dist run`.")
+        if not writing and not view.outcome:
+            view.outcome = "ended without a word (killed, or its machine was lost)"
+        yield
+        if once or not writing:
+            return
+        time.sleep(interval)

@@ -1,0 +1,141 @@
+"""Reading a configuration: YAML, environment variables, dotted overrides; a sentence for every problem."""
+
+import os
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from l3ae_dist.config.run_config import RunConfig
+from l3ae_dist.errors import ConfigError
+from l3ae_dist.metrics import METRICS
+
+ENVIRONMENT_PREFIX = "L3AE__"
+
+
+def load_config(
+    path: str | Path | None, overrides: Mapping[str, Any] | None = None, *, environment: bool = True
+) -> RunConfig:
+    """Read a run's configuration; later sources win: YAML file, environment, overrides.
+
+    Parameters
+    ----------
+    path
+        YAML file; None for defaults. Relative paths inside are relative to the working directory.
+    overrides
+        Dotted keys, such as ``{"model.reg_x": "-100"}``; strings are read as YAML values.
+    environment
+        Whether variables like ``L3AE__COMPUTE__WORKERS=4`` count.
+
+    Raises
+    ------
+    ConfigError
+        One sentence for every problem: the value, the limit, the next step.
+    """
+    values = {} if path is None else _read_yaml(Path(path))
+    if environment:
+        for name, text in sorted(os.environ.items()):
+            if name.startswith(ENVIRONMENT_PREFIX):
+                key = name.removeprefix(ENVIRONMENT_PREFIX).lower().replace("__", ".")
+                _set(values, key, _yaml_value(text, name))
+    for key, value in (overrides or {}).items():
+        _set(values, key, _yaml_value(value, key) if isinstance(value, str) else value)
+    return make_config(values)
+
+
+def make_config(values: Mapping[str, Any]) -> RunConfig:
+    """Validate a nested mapping; see :func:`load_config` for what it raises."""
+    try:
+        # an empty section of a YAML file is null: the section's defaults
+        return RunConfig.model_validate({k: v for k, v in values.items() if v is not None})
+    except ValidationError as error:
+        raise ConfigError("\n".join(_sentence(problem) for problem in error.errors())) from error
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"no configuration file {path}; check the path.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the configuration {path}: {error}.") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {_one_line(error)}; correct it there.") from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigError(
+            f"{path} holds a {type(values).__name__}, not sections; start it with `workspace: PATH`."
+        )
+    return values
+
+
+def _yaml_value(text: str, key: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"the value {text!r} of {key} is not valid YAML: {_one_line(error)}.") from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def _set(values: dict[str, Any], key: str, value: Any) -> None:
+    *sections, last = key.split(".")
+    here = values
+    for section in sections:
+        if here.get(section) is None:
+            here[section] = {}
+        if not isinstance(here[section], dict):
+            raise ConfigError(
+                f"{key!r} cannot be set: {section!r} is a value, not a section; remove the part after it."
+            )
+        here = here[section]
+    here[last] = value
+
+
+def _sentence(problem: ErrorDetails) -> str:
+    """One pydantic problem as one sentence."""
+    key = ".".join(str(part) for part in problem["loc"])
+    context: dict[str, Any] = problem.get("ctx", {})
+    change = f"correct it in the configuration or with --set {key}=VALUE."
+    match problem["type"]:
+        case "missing":
+            return f"{key} is not set; give it in the configuration or with --set {key}=VALUE."
+        case "extra_forbidden":
+            return _unknown_key(problem["loc"])
+        case "value_error":
+            message = str(context["error"]).rstrip(".")
+            return (
+                f"{message}."
+                if not key or message.startswith(("compute.", "the ridge"))
+                else f"{key}: {message}."
+            )
+        case "string_pattern_mismatch" if key == "evaluate.metric":
+            return f"{key} is {problem['input']!r} but must be one of {', '.join(METRICS)} with @K; {change}"
+    limit = problem["msg"].removeprefix("Input should be ").removeprefix("Value should ")
+    return f"{key} is {problem['input']!r} but must be {limit}; {change}"
+
+
+def _unknown_key(location: tuple[int | str, ...]) -> str:
+    *sections, name = [str(part) for part in location]
+    model: type[BaseModel] = RunConfig
+    for section in sections:
+        model = _model_of(model.model_fields[section].annotation) if section in model.model_fields else model
+    key = ".".join([*sections, name])
+    near = get_close_matches(name, model.model_fields, n=1, cutoff=0.5)
+    if near:
+        return f"unknown key {key}; did you mean {'.'.join([*sections, near[0]])}?"
+    return f"unknown key {key}; known here are {', '.join(model.model_fields)}."
+
+
+def _model_of(annotation: Any) -> type[BaseModel]:
+    if get_origin(annotation) in (Union, UnionType):
+        annotation = next(part for part in get_args(annotation) if part is not type(None))
+    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else RunConfig

@@ -1,0 +1,103 @@
+"""The linear systems of the family: ``G + ridge I`` with ``G = X'X + alpha^2 F'F``.
+
+EASE and L3AE invert ``X'X + ridge I``, the collective members that of ``[X; alpha F]``, and the direct
+route of the semantic phase that of F alone. All go through the same tiles.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from l3ae_dist.config.members import COLLECTIVE, ModelSpec
+from l3ae_dist.data.dataset import Dataset
+from l3ae_dist.data.features import feature_path, features_times, open_rows
+from l3ae_dist.linalg.sparse_gram import exact_dtype
+from l3ae_dist.linalg.spectral import largest_eigenvalue
+from l3ae_dist.storage.fingerprint import fingerprint
+from l3ae_dist.storage.workspace import Workspace
+
+Array = npt.NDArray[Any]
+_USER_BLOCK = 65536
+
+
+@dataclass(frozen=True)
+class System:
+    """Which matrix G is meant.
+
+    Parameters
+    ----------
+    interactions
+        Whether ``X'X`` is part of it.
+    features
+        Id of the features whose ``alpha^2 F'F`` is added; None for none.
+    alpha
+        Their weight.
+    """
+
+    interactions: bool = True
+    features: str | None = None
+    alpha: float = 0.0
+
+    def times(self, dataset: Dataset, vectors: Array) -> Array:
+        """``G v`` in float64 from the data, not from tiles; O(nnz) or O(n d) per column."""
+        out: Array = np.zeros_like(vectors, dtype=np.float64)
+        if self.interactions:
+            out += gram_times(dataset, vectors)
+        if self.features is not None:
+            rows = open_rows(dataset.workspace, feature_path(self.features))
+            out += self.alpha**2 * features_times(rows, vectors)
+        return out
+
+    def key(self, dataset: Dataset) -> list[Any]:
+        """What G depends on."""
+        return [dataset.id if self.interactions else None, self.features, self.alpha]
+
+
+INTERACTIONS = System()
+
+
+def gram_times(dataset: Dataset, vectors: Array) -> Array:
+    """``X' (X v)`` in float64, streaming users; O(nnz) per column."""
+    out: Array = np.zeros_like(vectors, dtype=np.float64)
+    for start in range(0, dataset.n_users, _USER_BLOCK):
+        rows = dataset.rows("train", start, min(start + _USER_BLOCK, dataset.n_users)).astype(np.float64)
+        out += rows.T @ (rows @ vectors)
+    return out
+
+
+def spectrum(workspace: Workspace, dataset: Dataset, system: System = INTERACTIONS) -> float:
+    """The largest eigenvalue of G, estimated once."""
+    key = f"spectra/{dataset.id if system == INTERACTIONS else fingerprint(system.key(dataset))}"
+    found = workspace.read_doc(key)
+    if found is None:
+        value = float(largest_eigenvalue(lambda v: system.times(dataset, v), dataset.n_items))
+        found = {"lambda_max": value}
+        workspace.write_doc(key, found)
+    return float(found["lambda_max"])
+
+
+def gram_name(dataset: Dataset, system: System, tile: int, dtype: str) -> tuple[str, str]:
+    """Id and dtype of the tiles of G: counts are exact, features as precise as the solve (``dtype``)."""
+    if system == INTERACTIONS:
+        exact = exact_dtype(dataset.max_count(), dataset.weighted)
+        return fingerprint(["gram", dataset.id, tile, exact]), exact
+    return fingerprint(["gram", *system.key(dataset), tile, dtype]), dtype
+
+
+def systems_of(spec: ModelSpec, features: str | None, route: str) -> tuple[tuple[float, System], ...]:
+    """Ridge and matrix of every n x n system that a model inverts."""
+    found = []
+    if spec.with_interactions:
+        found.append((spec.ridge, INTERACTIONS))
+    if spec.name in COLLECTIVE:
+        found.append((spec.ridge, System(True, features, spec.alpha)))
+    if spec.with_semantics and route == "direct":
+        found.append((float(spec.reg_f or 0.0), semantic_system(features)))
+    return tuple(found)
+
+
+def semantic_system(features: str | None) -> System:
+    """``F'F`` alone."""
+    return System(interactions=False, features=features, alpha=1.0)

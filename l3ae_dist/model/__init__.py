@@ -1,0 +1,1 @@
+"""Estimators, and what a fitted model answers."""

@@ -1,0 +1,144 @@
+"""What every call of a fitted model needs: its arrays, positions and names of items, entries of B, tables."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from l3ae_dist.data.columns import ColumnReader
+from l3ae_dist.data.dataset import Dataset, find_ids, unknown_ids
+from l3ae_dist.data.features import HeldRows
+from l3ae_dist.errors import DataError
+from l3ae_dist.graphs.batch_scoring import Server
+from l3ae_dist.graphs.head import Head, Parts, head_pairs, product_pairs
+from l3ae_dist.linalg.tiles import TileGrid
+from l3ae_dist.model.cold_start import AddedItems, ColdStart, read_added
+from l3ae_dist.model.queries import id_list
+from l3ae_dist.pipeline.model_document import read_model
+from l3ae_dist.storage.chunks import ChunkArray
+from l3ae_dist.storage.workspace import Workspace
+from l3ae_dist.units import parse_bytes
+
+Array = npt.NDArray[Any]
+
+
+class ModelArrays:
+    """The arrays of the model of a workspace and the items it knows; nothing is read before it is needed.
+
+    Item positions are those of the catalog, then those of added items. Parameters and errors are those of
+    :class:`l3ae_dist.model.fitted.FittedModel`.
+    """
+
+    def __init__(
+        self, workspace: Workspace, *, memory_budget: int | str = "2GiB", threads: int | None = None
+    ) -> None:
+        document = read_model(workspace)
+        self.workspace = workspace
+        self.document = document
+        self.name: str = document["name"]
+        self.params: dict[str, float] = document["params"]
+        self.certificate: dict[str, Any] = document["certificate"]
+        self.dtype: str = document["dtype"]
+        self.dataset = Dataset(workspace, document["dataset"])
+        self.grid = TileGrid(self.dataset.n_items, int(document["tile"]))
+        self.head = Head.from_document(document["head"])
+        budget = parse_bytes(memory_budget)
+        self.server = Server(Parts(workspace), self.grid, self.dtype, memory_budget=budget, threads=threads)
+        self.cold = ColdStart(self.dataset, self.grid, document, self.server.reader)
+        self._known_added = AddedItems()
+        items = f"items/{self.dataset.id}"
+        self._columns = tuple(ColumnReader(workspace, f"{items}/{name}") for name in ("ids", "title"))
+
+    def __repr__(self) -> str:
+        params = ", ".join(f"{name}={value:g}" for name, value in self.params.items())
+        return f"{self.name}({params}) on {self.grid.n:,} items in {self.workspace.url!r}"
+
+    def array(self, name: str) -> ChunkArray | None:
+        """The model's array ``P``, ``Q``, ``V``, ``c`` or ``M``; None for a part that it does not have."""
+        path = self.document["arrays"].get(name)
+        return None if path is None else ChunkArray.open(self.workspace, path)
+
+    # ---- items
+
+    def added(self) -> AddedItems:
+        """The added items as they are in the workspace now."""
+        if self.cold.scores:
+            self._known_added = read_added(self.workspace, self.document["embedding"], self._known_added)
+        return self._known_added
+
+    def find(self, ids: Sequence[Any]) -> Array:
+        """Positions of catalog and added items; the added ones follow the catalog."""
+        found, added = self.dataset.find_items(ids), self._known_added
+        missing = np.flatnonzero(found < 0)
+        if len(missing) and len(added):
+            other = find_ids(added.lookup, [ids[i] for i in missing.tolist()])
+            found[missing] = np.where(other >= 0, other + self.grid.n, -1)
+        if (found < 0).any():
+            raise unknown_ids(ids, found, "item", self.grid.n + len(added))
+        return found
+
+    def find_in_catalog(self, ids: Sequence[Any]) -> Array:
+        """Positions of catalog items; raises :class:`DataError` for an added one."""
+        found = self.find(ids)
+        late = np.flatnonzero(found >= self.grid.n)
+        if len(late):
+            raise DataError(
+                f"item {ids[int(late[0])]!r} is an added one; a history holds items of the catalog only."
+            )
+        return found
+
+    def pairs(self, rows: Array, columns: Array, added: AddedItems) -> dict[str, Array]:
+        """``B[rows[p], columns[p]]`` by part; added columns are semantic."""
+        server, n = self.server, self.grid.n
+        late = columns >= n
+        if not late.any():
+            return head_pairs(self.head, server.parts, self.grid, rows, columns, server.reader)
+        found = self.pairs(rows[~late], columns[~late], added)
+        out = {name: np.zeros(len(rows)) for name in found}
+        for name, values in found.items():
+            out[name][~late] = values
+        for term in self.cold.terms(added):
+            right = HeldRows(term.right)
+            pairs = product_pairs(term.left, right, self.grid, rows[late], columns[late] - n)
+            out["semantic"][late] += term.weight * pairs
+        return out
+
+    def weights(self, item_ids: Sequence[Any]) -> Array:
+        """Columns of B, (n, len(item_ids)) float64: column j predicts item j, which may be an added one."""
+        added, columns = self.added(), self.find(id_list(item_ids, "item_ids"))
+        out = np.empty((self.grid.n, len(columns)))
+        for position, j in enumerate(columns):
+            entries = self.pairs(np.arange(self.grid.n), np.full(self.grid.n, j), added)
+            out[:, position] = entries["collaborative"] + entries["semantic"]
+        return out
+
+    # ---- tables
+
+    def named(self, items: Array, added: AddedItems) -> tuple[Array, Array]:
+        """Ids and titles of item positions."""
+        late = items >= self.grid.n
+        found = []
+        for column, names in zip(self._columns, (added.ids, added.titles), strict=True):
+            values = column.take(np.where(late, 0, items))
+            if late.any():
+                values[late] = names[items[late] - self.grid.n]
+            found.append(values)
+        return found[0], found[1]
+
+    def table(self, key: str, owners: Array, items: Array, scores: Array, added: AddedItems) -> Any:
+        """Lists of items (owners, k) as a DataFrame without the places that hold none (-1)."""
+        import pandas as pd
+
+        keep = items >= 0
+        rank = np.broadcast_to(np.arange(1, items.shape[1] + 1), items.shape)[keep]
+        ids, titles = self.named(items[keep], added)
+        return pd.DataFrame(
+            {
+                key: np.repeat(owners, keep.sum(axis=1)),
+                "item_id": ids,
+                "title": titles,
+                "rank": rank,
+                "score": scores[keep],
+            }
+        )

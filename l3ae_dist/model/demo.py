@@ -1,0 +1,65 @@
+"""The demo: the whole job on MovieLens, with a small grid, and a few readable recommendations."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from l3ae_dist.config.load import make_config
+from l3ae_dist.pipeline.run import run
+from l3ae_dist.runtime.events import OnEvent
+from l3ae_dist.storage.workspace import Workspace
+
+if TYPE_CHECKING:
+    from l3ae_dist.model.fitted import FittedModel
+
+DEMO_GRID = {"ridges": [100, 200, 400], "reg_f": [5, 20, 50], "reg_e": [100, 200, 400, 800]}
+
+
+def run_demo(workspace: str, *, on_event: OnEvent | None = None) -> dict[str, Any]:
+    """The whole job on MovieLens with MiniLM embeddings, and a few readable recommendations."""
+    from l3ae_dist.data.demo import load_movielens
+
+    interactions, items = load_movielens()
+    config = make_config(
+        {
+            "workspace": workspace,
+            "data": {"options": {"timestamp_column": "timestamp"}},
+            "encoder": {"model": "minilm"},
+            "grid": DEMO_GRID,
+            "evaluate": {"beside": ["ease", "ease_text"]},
+        }
+    )
+    result = run(config, interactions=interactions, items=items, on_event=on_event)
+    if "examples" not in result:
+        from l3ae_dist.model.fitted import load_model
+
+        result["examples"] = examples(load_model(workspace))
+        store = Workspace.open(workspace)
+        store.write_doc(f"results/{result['run']}", result)
+    return result
+
+
+def examples(model: "FittedModel", users: int = 3, n: int = 5, seed: int = 0) -> list[dict[str, Any]]:
+    """A few readable recommendations: what users liked, what they get, and because of which items."""
+    dataset = model.dataset
+    degrees = np.diff(dataset.rows("input", 0, min(dataset.n_users, 100_000)).indptr)
+    eligible = np.flatnonzero((degrees >= 5) & (degrees <= 60))
+    if not len(eligible):
+        eligible = np.flatnonzero(degrees > 0)
+    chosen = np.sort(np.random.default_rng(seed).choice(eligible, min(users, len(eligible)), replace=False))
+    ids = [dataset.user_ids(user, user + 1).tolist()[0] for user in chosen.tolist()]
+    table = model.recommend(ids, n, return_reasons=2)
+    found = []
+    for user, user_id in zip(chosen.tolist(), ids, strict=True):
+        liked = dataset.rows("input", user, user + 1).indices[:5]
+        recommended = [
+            {
+                "title": line.title,
+                "score": round(float(line.score), 4),
+                "why": [reason["title"] for reason in line.reasons],
+            }
+            for line in table[table["user_id"] == user_id].itertuples()
+        ]
+        titles = [dataset.titles(item, item + 1)[0] for item in liked.tolist()]
+        found.append({"user_id": user_id, "liked": titles, "recommended": recommended})
+    return found

@@ -1,0 +1,322 @@
+"""Exporting a fitted model: the largest weights of each column of B, in files that any tool reads.
+
+The folder holds ``header.json``, ``items.npz`` (ids and titles) and the weights as ``weights.npz``
+(SciPy CSR, ``scores = X @ W``), as ``weights.parquet`` (item_id, history_item_id, weight), or both.
+:mod:`l3ae_dist.serving` recommends from it with NumPy and SciPy alone.
+"""
+
+import contextlib
+import json
+import shutil
+import uuid
+from collections.abc import Generator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from l3ae_dist import __version__
+from l3ae_dist.errors import BudgetError, ConfigError, WorkspaceError
+from l3ae_dist.graphs.context import StageContext
+from l3ae_dist.graphs.export import ExportGraph, block_bytes, largest_weights
+from l3ae_dist.graphs.head import Parts
+from l3ae_dist.linalg.tiles import TileGrid
+from l3ae_dist.planning.plan import INTERPRETER_BYTES
+from l3ae_dist.runtime.events import OnEvent
+from l3ae_dist.serving import FORMAT, FORMAT_VERSION, HEADER, ITEMS, WEIGHTS
+from l3ae_dist.storage.blobs import storage_errors
+from l3ae_dist.storage.chunks import ChunkArray
+from l3ae_dist.storage.fingerprint import fingerprint
+from l3ae_dist.storage.lock import WorkspaceLock
+from l3ae_dist.storage.tile_reader import ReadCount, TileReader
+
+if TYPE_CHECKING:
+    from l3ae_dist.model.fitted import FittedModel
+
+Array = npt.NDArray[Any]
+Format = Literal["npz", "parquet", "both"]
+PARQUET = "weights.parquet"
+MEMORY_BUDGET = 2 * 2**30
+# Rows and values of one column tile, largest magnitude first, value 0 where there is none.
+Column = tuple[Array, Array]
+
+
+def export_weights(
+    model: "FittedModel",
+    path: str | Path,
+    k: int | Literal["all"] | None = 100,
+    *,
+    format: Format = "npz",
+    dtype: Literal["float32", "float64"] = "float32",
+    memory_budget: int | str = MEMORY_BUDGET,
+    client: Any = None,
+    on_event: OnEvent = lambda event: None,
+) -> dict[str, Any]:
+    """Keep the ``k`` largest ``|B_ij|`` of every column j (what predicts item j) and write them to a folder.
+
+    Parameters
+    ----------
+    model
+        A fitted model.
+    path
+        Local folder to make; an earlier export there is replaced, anything else is left alone.
+    k
+        Weights for each item; equal magnitudes by lower row, zeros are not stored, the diagonal never is.
+        ``"all"`` or None keeps all of B.
+    format
+        ``"npz"`` (what :func:`l3ae_dist.serving.load_export` reads), ``"parquet"`` or ``"both"``.
+    dtype
+        Of the stored weights.
+    memory_budget
+        Bytes that this process may hold for it, beside the interpreter; also such as ``"2GiB"``.
+    client
+        A ``distributed.Client``: the column tiles are made by its workers (under the workspace's lock, in
+        the workspace, resumable) instead of one after the other in this process.
+    on_event
+        Called with ``stage_start``, ``tile`` and ``stage_end`` events.
+
+    Returns
+    -------
+    The header: model, params, k, n_items, entries, dtype, certificate, versions.
+
+    Raises
+    ------
+    BudgetError
+        When so many weights do not fit, with the numbers and the largest k that does.
+    ConfigError
+        When ``k`` is not positive, or the format is none of the three.
+    WorkspaceError
+        When the folder holds something else or cannot be written.
+
+    Notes
+    -----
+    Cost: n^2 (1 + 2 d) flops; each tile of the lower triangle is read once (twice on a cluster).
+    """
+    n = model.grid.n
+    kept = _checked_k(k, n)
+    if format not in ("npz", "parquet", "both"):
+        raise ConfigError(f"format is {format!r} but must be npz, parquet or both.")
+    _check_budget(model, kept, dtype, memory_budget)
+    target = _checked_target(path)
+    columns = (
+        _in_process(model, kept, on_event) if client is None else _on_cluster(model, kept, client, on_event)
+    )
+    partial = target.with_name(f".{target.name}-{uuid.uuid4().hex[:8]}")
+    with contextlib.closing(columns), storage_errors(str(target)):
+        try:
+            partial.mkdir(parents=True)
+            header = _write(model, partial, columns, k, format, np.dtype(dtype))
+            if target.exists():
+                shutil.rmtree(target)
+            partial.rename(target)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    return header
+
+
+def _checked_k(k: int | Literal["all"] | None, n: int) -> int:
+    if k is None or k == "all":
+        return max(1, n - 1)
+    if type(k) is not int or k < 1:
+        raise ConfigError(f"k is {k!r} but must be at least 1, or all.")
+    return max(1, min(k, n - 1))
+
+
+def _check_budget(model: "FittedModel", k: int, dtype: str, memory_budget: int | str) -> None:
+    """Lists of all columns, the matrix by columns and by rows, and the blocks of a tile."""
+    budget = _bytes(memory_budget)
+    n, tile = model.grid.n, min(model.grid.tile, model.grid.n)
+    itemsize, stored = np.dtype(model.dtype).itemsize, np.dtype(dtype).itemsize
+    blocks = block_bytes(tile, k, itemsize)
+    per_weight = 8 + itemsize + 2 * (4 + stored)
+    needed = blocks + n * k * per_weight
+    if needed > budget:
+        first = block_bytes(tile, 0, itemsize)
+        # a block's share grows at most as fast as for the first weight
+        fits = (budget - first) // (n * per_weight + block_bytes(tile, 1, itemsize) - first)
+        advice = f"k of at most {fits:,} or " if fits > 0 else ""
+        raise BudgetError(
+            f"exporting {k:,} weights for each of {n:,} items needs {needed / 2**20:,.0f} MiB in this "
+            f"process, and the memory budget is {budget / 2**20:,.0f} MiB; choose {advice}a larger "
+            "memory_budget."
+        )
+
+
+def _bytes(value: int | str) -> int:
+    from pydantic import ByteSize, TypeAdapter, ValidationError
+
+    try:
+        return int(TypeAdapter(ByteSize).validate_python(value))
+    except ValidationError as error:
+        raise ConfigError(f"memory_budget is {value!r} but must be bytes, or such as 2GiB.") from error
+
+
+def _checked_target(path: str | Path) -> Path:
+    if "://" in str(path):
+        raise ConfigError(f"{path} is a URL; export to a local folder and copy that.")
+    target = Path(path).absolute()
+    if target.is_dir():
+        earlier = (target / HEADER).exists() and FORMAT in (target / HEADER).read_text(errors="replace")
+        if earlier or not any(target.iterdir()):
+            return target
+    elif not target.exists():
+        return target
+    raise WorkspaceError(f"{target} is there and is no export; choose a new or empty folder.")
+
+
+def _in_process(model: "FittedModel", k: int, on_event: OnEvent) -> Generator[Column]:
+    grid, total = model.grid, model.grid.lower_count
+    on_event({"kind": "stage_start", "stage": "export", "done": 0, "total": total})
+
+    def progress(done: int, total: int) -> None:
+        on_event({"kind": "tile", "stage": "export", "done": done, "total": total})
+
+    found = largest_weights(
+        model.head, Parts(model.workspace), grid, k, model.dtype, TileReader(), ReadCount(), progress=progress
+    )
+    on_event({"kind": "stage_end", "stage": "export"})
+    for j in range(grid.count):
+        column = found.pop(j)
+        yield column.rows, column.values
+
+
+def _on_cluster(model: "FittedModel", k: int, client: Any, on_event: OnEvent) -> Generator[Column]:
+    """The same on a Dask cluster: each task writes the lists of one column tile, which are read here."""
+    from l3ae_dist.runtime.backends.local import DaskSession
+    from l3ae_dist.runtime.executors import DaskExecutor
+    from l3ae_dist.runtime.run_graph import run_graph
+
+    workspace, grid, head = model.workspace, model.grid, model.head
+    needed = INTERPRETER_BYTES + block_bytes(grid.tile, k, np.dtype(model.dtype).itemsize)
+    limit = DaskSession(client, None).memory_limit()
+    if limit is not None and limit < needed:
+        raise BudgetError(
+            f"a worker of the cluster may use {limit / 2**20:,.0f} MiB, and exporting k = {k:,} in tiles of "
+            f"{grid.tile} needs {needed / 2**20:,.0f} MiB; start the workers with a higher memory limit, or "
+            "choose a smaller k."
+        )
+    identifier = fingerprint(["weights", head.document(), grid.tile, k, model.dtype])
+    base = f"weights/{identifier}"
+    with WorkspaceLock(workspace, f"export-{identifier}") as lock:
+
+        def checked(event: dict[str, Any]) -> None:
+            lock.check()
+            on_event(event)
+
+        rows, values = (
+            ChunkArray.create(
+                workspace, f"{base}/{name}", shape=(grid.n, k), chunks=(grid.tile, k), dtype=kind
+            )
+            for name, kind in (("rows", "int64"), ("values", model.dtype))
+        )
+        # arrays of the head by name, so that a damaged one is named
+        paths = {"rows": rows.path, "values": values.path, **{path: path for path in head.paths()}}
+        params = {"head": head, "k": k}
+        context = StageContext(workspace.url, paths, grid, model.dtype, epoch=lock.epoch, params=params)
+        run_graph(ExportGraph(grid), context, DaskExecutor(client), targets={"rows"}, on_event=checked)
+        for j in range(grid.count):
+            yield rows.read(j, 0), values.read(j, 0)
+        workspace.delete(base)
+
+
+def _write(
+    model: "FittedModel",
+    folder: Path,
+    columns: Generator[Column],
+    k: int | Literal["all"] | None,
+    format: Format,
+    dtype: np.dtype[Any],
+) -> dict[str, Any]:
+    ids = model.dataset.item_ids()
+    parquet = _ParquetWriter(folder / PARQUET, ids) if format != "npz" else None
+    gathered, entries, start = _Gathered(dtype), 0, 0
+    for rows, values in columns:
+        stored = values.astype(dtype)
+        kept = stored != 0
+        entries += int(kept.sum())
+        if format != "parquet":
+            gathered.add(rows, stored, kept)
+        if parquet is not None:
+            parquet.add(start, rows, stored, kept)
+        start += len(rows)
+    if parquet is not None:
+        parquet.close()
+    if format != "parquet":
+        sparse.save_npz(folder / WEIGHTS, gathered.matrix(model.grid), compressed=False)
+    titles = np.array(model.dataset.titles(), object)
+    np.savez(folder / ITEMS, **_packed("ids", ids), **_packed("titles", titles))
+    header = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "package_version": __version__,
+        "model": model.name,
+        "params": model.params,
+        "k": "all" if k is None else k,
+        "n_items": model.grid.n,
+        "entries": entries,
+        "dtype": dtype.name,
+        "certificate": model.certificate,
+    }
+    (folder / HEADER).write_text(json.dumps(header, indent=1) + "\n", encoding="utf-8")
+    return header
+
+
+class _Gathered:
+    """The weights by columns, then as CSR."""
+
+    def __init__(self, dtype: np.dtype[Any]) -> None:
+        self._counts: list[Array] = []
+        self._rows: list[Array] = []
+        self._values: list[Array] = [np.empty(0, dtype)]
+
+    def add(self, rows: Array, values: Array, kept: Array) -> None:
+        self._counts.append(kept.sum(axis=1))
+        self._rows.append(rows[kept].astype(np.int32))
+        self._values.append(values[kept])
+
+    def matrix(self, grid: TileGrid) -> sparse.csr_matrix:
+        """CSR (n, n); the parts are given up."""
+        indptr = np.concatenate([[0], np.cumsum(np.concatenate(self._counts), dtype=np.int64)])
+        rows, values = np.concatenate(self._rows), np.concatenate(self._values)
+        self._rows, self._values = [], []
+        return sparse.csc_matrix((values, rows, indptr), shape=(grid.n, grid.n)).tocsr()
+
+
+class _ParquetWriter:
+    """Row groups of (item_id, history_item_id, weight), one column tile each."""
+
+    def __init__(self, path: Path, ids: Array) -> None:
+        import pyarrow
+        import pyarrow.parquet
+
+        self._table = pyarrow.table
+        self._ids = ids
+        kind = pyarrow.int64() if ids.dtype.kind in "iu" else pyarrow.string()
+        self._schema = pyarrow.schema(
+            [("item_id", kind), ("history_item_id", kind), ("weight", pyarrow.float64())]
+        )
+        self._writer = pyarrow.parquet.ParquetWriter(path, self._schema)
+
+    def add(self, first: int, rows: Array, values: Array, kept: Array) -> None:
+        """Weights of the columns from ``first`` on, largest magnitude first."""
+        columns = np.repeat(np.arange(first, first + len(rows)), kept.sum(axis=1))
+        data = {
+            "item_id": self._ids[columns],
+            "history_item_id": self._ids[rows[kept]],
+            "weight": values[kept].astype(np.float64),
+        }
+        self._writer.write_table(self._table(data, schema=self._schema))
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+def _packed(name: str, values: Array) -> dict[str, Any]:
+    """Integers as they are, strings as UTF-8 bytes and offsets: nothing that needs unpickling."""
+    if values.dtype.kind in "iu":
+        return {name: values.astype(np.int64)}
+    encoded = [str(value).encode() for value in values]
+    offsets = np.concatenate([[0], np.cumsum([len(value) for value in encoded], dtype=np.int64)])
+    return {name: np.frombuffer(b"".join(encoded), np.uint8), f"{name}_offsets": offsets}

@@ -1,0 +1,74 @@
+"""Copying a model out of its workspace: what it scores with, and nothing of how it was made."""
+
+from typing import Any
+
+from l3ae_dist.data.features import WORDS
+from l3ae_dist.errors import WorkspaceError
+from l3ae_dist.graphs.head import Head
+from l3ae_dist.model.cold_start import ADDED
+from l3ae_dist.storage.blobs import open_blobs
+from l3ae_dist.storage.workspace import Workspace
+
+
+def save_model(workspace: Workspace, document: dict[str, Any], url: str) -> None:
+    """Write the model ``document`` of a workspace, and what it needs, to a new workspace at ``url``.
+
+    Its document is written last: a copy that was cut short holds no model. One object at a time is held.
+
+    Raises
+    ------
+    WorkspaceError
+        When something is there already.
+    """
+    if any(True for _ in open_blobs(url).list("")):
+        raise WorkspaceError(f"{url} is not empty; save the model to a new location.")
+    target = Workspace.create(url)
+    dataset, features = document["dataset"], document["embedding"]
+    paths = _paths(document)
+    for path in [*paths, *(f"{name}/{dataset}" for name in ("items", "users", "interactions"))]:
+        _copy(workspace, target, path)
+    _copy_stage(workspace, target, "ingest", dataset)
+    if features is not None:
+        _copy_features(workspace, target, features)
+    target.write_doc("model", {**document, "arrays": {**document["arrays"], "gram": None}})
+
+
+def _paths(document: dict[str, Any]) -> list[str]:
+    """Every array of the head, those that cold start needs beside it, and the features."""
+    arrays = {name: path for name, path in document["arrays"].items() if path and name != "gram"}
+    paths = [*Head.from_document(document["head"]).paths(), *arrays.values()]
+    for name, path in arrays.items():
+        if name == "V":
+            paths.append(path.removesuffix("/V") + "/a")
+        if name in ("P", "P1"):
+            paths.append(path.removesuffix("/P") + "/diagonal")
+    return list(dict.fromkeys(paths))
+
+
+def _copy_features(workspace: Workspace, target: Workspace, features: str) -> None:
+    """How the features were made, so that new text becomes features the same way; and the added items."""
+    stage = WORDS if features.startswith(f"{WORDS}-") else "embed"
+    record = _copy_stage(workspace, target, stage, features)
+    source = record["params"].get("source")
+    if source is not None:
+        _copy_stage(workspace, target, stage, source)
+        _copy(workspace, target, f"transforms/{features}")
+    added = workspace.read_doc(f"{ADDED}/{features}")
+    if added is not None:
+        _copy(workspace, target, f"{ADDED}/{features}/{added['generation']}")
+        target.write_doc(f"{ADDED}/{features}", added)
+
+
+def _copy_stage(workspace: Workspace, target: Workspace, stage: str, identifier: str) -> dict[str, Any]:
+    record = workspace.require_stage(stage, identifier)
+    target.write_doc(f"stages/{stage}/{identifier}", record)
+    return record
+
+
+def _copy(workspace: Workspace, target: Workspace, path: str) -> None:
+    """All objects below a path, and the done-marks of its chunks."""
+    for prefix in (path, f"meta/done/{path}"):
+        for key in workspace.blobs.list(prefix):
+            data = workspace.blobs.get(key)
+            if data is not None:
+                target.blobs.put(key, [data])

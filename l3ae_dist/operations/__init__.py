@@ -1,0 +1,1 @@
+"""Looking after a workspace and its machines: status, space, verification, checks."""

@@ -1,0 +1,1 @@
+"""Checks of a machine, a store and a cluster."""

@@ -1,0 +1,1 @@
+"""Runs from the sources to a fitted model: run, sweep, append."""

@@ -1,0 +1,319 @@
+"""One execution of the stages in order: ingest, embed, gram, factor, invert, assemble, evaluate.
+
+Each stage skips what is done; :mod:`l3ae_dist.pipeline.run` decides whether there is anything to execute.
+"""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from l3ae_dist.config.candidates import candidates
+from l3ae_dist.config.members import MEMBERS, ModelSpec
+from l3ae_dist.config.run_config import RunConfig
+from l3ae_dist.data.dataset import Dataset
+from l3ae_dist.data.systems import systems_of
+from l3ae_dist.data.words import make_words
+from l3ae_dist.embed.transform import transform_embeddings
+from l3ae_dist.errors import StageMissingError
+from l3ae_dist.evaluation.evaluate import (
+    TopLists,
+    compare_models,
+    evaluated_users,
+    group_label,
+    measure_models,
+    measure_users,
+    score,
+)
+from l3ae_dist.pipeline.model_document import write_model
+from l3ae_dist.planning.plan import Plan
+from l3ae_dist.planning.plan_run import check_limit, fill_in, plan_run
+from l3ae_dist.planning.preflight import check_disk, need_message, need_summary, storage_need
+from l3ae_dist.runtime.events import EventLog, ProcessGroups
+from l3ae_dist.runtime.watch.observers import dask_report, shown_tiles
+from l3ae_dist.solve.heads import certificate, make_head, model_arrays
+from l3ae_dist.solve.solver import Solver
+from l3ae_dist.storage.workspace import LAST_RUN_DOC, Workspace
+
+Specs = tuple[ModelSpec, ...]
+
+
+class Job:
+    """One execution under the lock; ``models`` says which models of a configuration it tries."""
+
+    models = staticmethod(candidates)
+
+    def __init__(
+        self,
+        config: RunConfig,
+        workspace: Workspace,
+        events: EventLog,
+        processes: ProcessGroups,
+        epoch: int,
+        run_id: str,
+    ) -> None:
+        self.config = config
+        self.workspace = workspace
+        self.events = events
+        self.processes = processes
+        self.epoch = epoch
+        self.run_id = run_id
+        self.stage_seconds: dict[str, float] = {}
+
+    @contextlib.contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Record a stage's wall time."""
+        started = time.perf_counter()
+        yield
+        self.stage_seconds[stage] = round(time.perf_counter() - started, 3)
+
+    @contextlib.contextmanager
+    def ray(self) -> Iterator[None]:
+        """Ray for the ``with`` block, with its processes measured; within another such block, the same."""
+        from l3ae_dist.runtime.backends.ray_session import ray_session
+
+        with ray_session(dashboard=self.config.compute.ray_dashboard) as session:
+            outer, self.processes.ray = self.processes.ray, session.pids
+            if session.dashboard_url and outer is list:
+                self.events({"kind": "log", "message": f"Ray dashboard: {session.dashboard_url}"})
+            try:
+                yield
+            finally:
+                self.processes.ray = outer
+
+    def execute(
+        self, data: tuple[str, Any, Any], text: tuple[str | None, Any], until: str | None
+    ) -> dict[str, Any]:
+        """All stages; returns the result without the run's own bookkeeping.
+
+        ``data`` is the dataset's id, the interactions (None when they are in the workspace) and the
+        items; ``text`` the embeddings' id and, when they are given, the embeddings.
+        """
+        from l3ae_dist.data.ingest import ingest
+
+        identifier, interactions, items = data
+        embedding, embeddings = text
+        self.events({"kind": "stage_start", "stage": "ingest", "done": 0, "total": 1})
+        with self.timed("ingest"):
+            if interactions is not None:
+                ingest(interactions, items, self.config.data.options, self.workspace)
+            dataset = Dataset(self.workspace, identifier)
+        self.events({"kind": "stage_end", "stage": "ingest", **dataset.stats})
+        result: dict[str, Any] = {"dataset": {"id": dataset.id, **dataset.stats}}
+        if until == "ingest":
+            return {**result, "stage_seconds": self.stage_seconds}
+        if embedding is not None:
+            with self.timed("embed"):
+                self._embed(dataset, embedding, embeddings)
+        self._write_last(dataset, embedding)
+        if embedding is not None and self.config.model.uses == "embeddings":
+            embedding = transform_embeddings(embedding, self.config.transform, self.workspace)
+        if until == "embed":
+            return {**result, "embedding": embedding, "stage_seconds": self.stage_seconds}
+        specs = self.models(self.config)
+        plan, route = self._plan(dataset, embedding, specs)
+        result |= {"embedding": embedding, "plan": plan.summary(), "semantic_route": route}
+        result["storage"] = self._storage(plan, route, dataset, embedding, specs)
+        with self._cluster(plan) as executor:
+            solver = Solver(
+                self.workspace,
+                dataset,
+                embedding,
+                plan,
+                executor,
+                keep=tuple(self.config.compute.keep),
+                epoch=self.epoch,
+                durable=self.config.compute.durable,
+                device=self.config.compute.device,
+                route=route,
+                on_event=self.events,
+            )
+            result |= (
+                self._fit_only(solver, specs) if until == "fit" else self._fit_and_evaluate(solver, specs)
+            )
+            stats = {label: vars(stage) for label, stage in solver.stats.items()}
+        return {**result, "stages": stats, "stage_seconds": self.stage_seconds}
+
+    def _write_last(self, dataset: Dataset, embedding: str | None) -> None:
+        """What a later run without sources goes on with; a model without embeddings leaves those before."""
+        if self.config.model.uses != "embeddings":
+            before = self.workspace.read_doc(LAST_RUN_DOC) or {}
+            embedding = before.get("embedding") if before.get("dataset") == dataset.id else None
+        self.workspace.write_doc(LAST_RUN_DOC, {"dataset": dataset.id, "embedding": embedding})
+
+    def _embed(self, dataset: Dataset, embedding: str, embeddings: Any) -> None:
+        from l3ae_dist.embed.run import embed_items, embedding_id, import_embeddings
+
+        if self.config.model.uses == "words":
+            make_words(dataset, self.config.words, self.workspace)
+            return
+        if self.workspace.stage_done("embed", embedding) is not None:
+            return
+        if embeddings is not None:
+            import_embeddings(embeddings, dataset, self.workspace)
+            return
+        if embedding != embedding_id(dataset.catalog, self.config.encoder):
+            raise StageMissingError(
+                f"the embeddings {embedding} are damaged or incomplete, and this run has no source for them; "
+                "give the embeddings (data.embeddings) or the encoder they were made with."
+            )
+        dataset.require_text()  # before Ray starts
+        compute = self.config.compute
+        with self.ray():
+            embed_items(
+                dataset,
+                self.config.encoder,
+                self.workspace,
+                num_actors=compute.actors,
+                num_gpus_per_actor=compute.gpus_per_actor,
+                epoch=self.epoch,
+                on_event=self.events,
+            )
+
+    def _plan(self, dataset: Dataset, embedding: str | None, specs: Specs) -> tuple[Plan, str]:
+        with self.timed("condition estimate"):
+            self.config = self.config.model_copy(update={"compute": fill_in(self.config.compute)})
+            plan, kappa, route = plan_run(self.config, self.workspace, dataset, embedding, specs)
+        plan.validate()
+        peaks = {stage.name: stage.peak_bytes for stage in plan.stages}
+        self.events(
+            {
+                "kind": "plan",
+                "memory_budget": plan.memory_budget,
+                "projected_peak_bytes": plan.peak_bytes,
+                "stages": peaks,
+            }
+        )
+        self.events(
+            {
+                "kind": "log",
+                "message": f"{plan.grid.n:,} items in {plan.grid.count} x {plan.grid.count} tiles of "
+                f"{plan.grid.tile}, {plan.dtype}, condition estimate {kappa:.1e}, projected peak "
+                f"{plan.peak_bytes / 2**20:,.0f} MiB per worker",
+            }
+        )
+        return plan, route
+
+    def _storage(
+        self, plan: Plan, route: str, dataset: Dataset, embedding: str | None, specs: Specs
+    ) -> dict[str, Any]:
+        """What the tiles take of the workspace's storage; refused when its disk has no room."""
+        need = storage_need(
+            plan,
+            self.workspace,
+            dataset,
+            {system for spec in specs for system in systems_of(spec, embedding, route)},
+            keep=tuple(self.config.compute.keep),
+            product=any(stage.name == "product" for stage in plan.stages),
+            low_pass=any(spec.rank for spec in specs),
+        )
+        check_disk(need, self.workspace)
+        message = need_message(need, self.workspace, self.config.prices)
+        self.events({"kind": "log", "message": message})
+        return need_summary(need, self.config.prices)
+
+    @contextlib.contextmanager
+    def _cluster(self, plan: Plan) -> Iterator[Any]:
+        from l3ae_dist.runtime.backends.session import open_cluster
+
+        started = time.perf_counter()
+        with open_cluster(self.config.compute, self.events) as session:
+            self.stage_seconds["cluster start"] = round(time.perf_counter() - started, 3)
+            check_limit(session.memory_limit(), plan)
+            self.processes.workers, self.processes.elsewhere = session.pids, session.bytes_elsewhere
+            self.processes.scheduler = lambda: session.scheduler_pids
+            if session.dashboard_url:
+                self.events({"kind": "log", "message": f"Dask dashboard: {session.dashboard_url}"})
+            if self.config.compute.cluster in ("address", "ray"):
+                self._check_processes(session)
+            try:
+                with contextlib.ExitStack() as stack:
+                    stack.enter_context(session.watched(self.events.later))
+                    stack.enter_context(shown_tiles(session, self.events))
+                    if self.config.compute.performance_report:
+                        stack.enter_context(dask_report(session, self.workspace, self.events))
+                    yield session.executor()
+            finally:
+                self.events.flush()
+                self.processes.workers = self.processes.scheduler = self.processes.elsewhere = list
+
+    def _check_processes(self, session: Any) -> None:
+        """Every worker has this process's versions; BLAS builds that differ are told of."""
+        from l3ae_dist.runtime.versions import check_processes
+
+        for message in check_processes(session.environments()):
+            self.events({"kind": "log", "message": message})
+
+    def _fit_only(self, solver: Solver, specs: Specs) -> dict[str, Any]:
+        spec = specs[0]
+        with self.timed("fit"):
+            found = self._save_model(solver, spec)
+        return {"certificate": found, "models": {spec.name: {"params": spec.params()}}}
+
+    def _fit_and_evaluate(self, solver: Solver, specs: Specs) -> dict[str, Any]:
+        options = self.config.evaluate
+        users = evaluated_users(solver.dataset, options.max_users, options.seed)
+        best: dict[str, tuple[float, ModelSpec, TopLists]] = {}
+        table = []
+        saved = MEMBERS[self.config.model.name].title
+        for key in dict.fromkeys(spec.group for spec in specs):
+            group = tuple(spec for spec in specs if spec.group == key)
+            with self.timed(group_label(group[0])):
+                lists = score(solver, group, max(options.cutoffs), users)
+                for spec in group:
+                    values = measure_users(lists, spec, "valid", options.metric)
+                    value = float(np.nanmean(values)) if np.isfinite(values).any() else 0.0
+                    table.append(
+                        {"model": spec.name, **spec.params(), "ridge": spec.ridge, options.metric: value}
+                    )
+                    if spec.name not in best or value > best[spec.name][0]:
+                        best[spec.name] = (value, spec, lists)
+            self._drop_inverses(solver, specs, keep=best.get(saved, best[group[0].name])[1])
+        found = self._save_model(solver, best[saved][1])
+        chosen = [best[name][1] for name in sorted(best, key=lambda name: name != saved)]
+        picked = {spec: lists for _, spec, lists in best.values()}
+        with self.timed("metrics"):
+            models = measure_models(picked, chosen, options)
+            comparisons = compare_models(picked, chosen, options)
+        result = {"certificate": found, "models": models, "users": len(users)}
+        if len(table) > len(best):
+            result["grid"] = table
+        if comparisons:
+            result["comparison"] = comparisons[0]
+        if len(comparisons) > 1:
+            result["comparisons"] = comparisons
+        return result
+
+    def _drop_inverses(self, solver: Solver, specs: Specs, keep: ModelSpec) -> None:
+        """Only the best model so far keeps its n^2 bytes."""
+        if "P" in solver.keep:
+            return
+        kept = systems_of(keep, solver.embedding, solver.route)
+        wanted = (system for spec in specs for system in systems_of(spec, solver.embedding, solver.route))
+        for ridge, system in set(wanted) - set(kept):
+            factor = solver.factor(ridge, system)
+            if self.workspace.has(factor.path):
+                solver.discard_inverse(factor)
+
+    def _save_model(self, solver: Solver, spec: ModelSpec) -> dict[str, Any]:
+        """Write down which arrays make up the model, for ``load_model``; returns the certificate."""
+        head = make_head(solver, spec)
+        found = certificate(solver, spec, head)
+        document: dict[str, Any] = {
+            "name": spec.name,
+            "params": spec.params(),
+            "dataset": solver.dataset.id,
+            "embedding": solver.embedding if spec.with_features else None,
+            "tile": solver.plan.grid.tile,
+            "dtype": solver.plan.dtype,
+            "arrays": model_arrays(solver, spec, head),
+            "head": head.document(),
+            "reg_e": spec.reg_e,
+            "route": solver.route,
+            "certificate": found,
+            "run": self.run_id,
+        }
+        write_model(self.workspace, document)
+        return found

@@ -1,0 +1,245 @@
+"""Measuring the rates of a cluster, in less than a minute."""
+
+import contextlib
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from statistics import median
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+
+from l3ae_dist.config.run_config import RunConfig
+from l3ae_dist.graphs.gram import GramTask
+from l3ae_dist.graphs.tasks import TileRef
+from l3ae_dist.planning.measure import (
+    measure_copies,
+    measure_kernels,
+    measure_sparse,
+    measure_store,
+    measure_upload,
+    nothing,
+)
+from l3ae_dist.planning.plan import INTERPRETER_BYTES, MAX_TILE
+from l3ae_dist.planning.plan_run import fill_in
+from l3ae_dist.planning.rates import CALIBRATION_DOC, Rates
+from l3ae_dist.planning.text_rate import measure_texts
+from l3ae_dist.planning.trial import SCRATCH, trial_overlap
+from l3ae_dist.runtime.backends.local import DaskSession
+from l3ae_dist.runtime.backends.ray_session import ray_session
+from l3ae_dist.runtime.backends.session import InProcess, open_cluster
+from l3ae_dist.runtime.events import OnEvent
+from l3ae_dist.runtime.executors import Executor
+from l3ae_dist.runtime.versions import blas_builds, blas_threads, machine, versions
+from l3ae_dist.storage.chunks import ChunkArray
+from l3ae_dist.storage.lock import WorkspaceLock
+from l3ae_dist.storage.workspace import Workspace
+
+# Rows of the tiles whose kernels are measured; a GPU's are wanted at the largest too.
+TILES = {"cpu": (512, 1024, 2048), "cuda": (1024, 2048, MAX_TILE)}
+# Tiles that a worker holds while it is measured: operands, accumulators and their copies.
+_HELD = 8
+# Small and large tiles of the storage measurement, and how many of each.
+_STORED = {128: 24, 2048: 8}
+_TASKS, _ROUND_TRIPS = 240, 16
+AnySession = DaskSession | InProcess
+
+
+def calibrate(config: RunConfig, *, texts: bool = True, on_event: OnEvent = lambda event: None) -> Rates:
+    """Measure the configured cluster and keep the rates in the workspace.
+
+    Parameters
+    ----------
+    config
+        Cluster, workers, dtype and encoder; the workspace, whose storage is measured, is made where missing.
+    texts
+        Whether to embed some texts too, which loads the encoder.
+    on_event
+        Called with ``log`` events.
+
+    Returns
+    -------
+    The rates, all workers busy at the same time. Cost: less than a minute.
+    """
+    workspace = Workspace.create(config.workspace)
+    _say(on_event, f"the rates will be kept in the workspace {workspace.url}")
+    ray = ray_session() if config.compute.cluster == "ray" else contextlib.nullcontext()
+    with WorkspaceLock(workspace, "calibrate"), ray:
+        # on Ray, workers and their memory come from the nodes, as for a run
+        config = config.model_copy(update={"compute": fill_in(config.compute)})
+        try:
+            with open_cluster(config.compute, on_event) as session:
+                rates = measure_cluster(config, session, workspace, on_event)
+        finally:
+            workspace.delete(SCRATCH)
+        if texts and config.model.uses == "embeddings" and config.data.embeddings is None:
+            _say(on_event, f"embedding with {config.encoder.model}")
+            rate = measure_texts(config.encoder, config.compute.cluster, config.compute.gpus_per_actor)
+            rates = rates.model_copy(update={"texts_per_second": rate, "encoder": config.encoder.model})
+        workspace.write_doc(CALIBRATION_DOC, rates.model_dump(mode="json"))
+    return rates
+
+
+def measure_cluster(config: RunConfig, session: AnySession, workspace: Workspace, on_event: OnEvent) -> Rates:
+    """Everything but texts, on an open cluster; scratch arrays stay in the workspace."""
+    compute = config.compute
+    dtypes = ("float32", "float64") if compute.dtype == "auto" else (compute.dtype,)
+    device = _device(session, compute.device)
+    workers, threads = len(_addresses(session)), _threads(session)
+    _say(on_event, f"measuring {workers} worker(s): tasks, kernels, storage")
+    task_seconds, latency = task_times(session.executor())
+    gflops: dict[str, Any] = {}
+    for dtype in dtypes:
+        tiles = _fitting(TILES[device], compute.memory_budget, np.dtype(dtype).itemsize)
+        found = on_workers(session, measure_kernels, dtype, tiles, device, 2)
+        gflops[dtype] = {
+            name: {tile: median(one[name][tile] for one in found) for tile in tiles} for name in found[0]
+        }
+    sparse = on_workers(session, measure_sparse, 1024)
+    copies = on_workers(session, measure_copies, 2048)
+    upload = on_workers(session, measure_upload, 2048) if device == "cuda" else [None]
+    measured: dict[str, Any] = store_rates(session, workspace)
+    rates = Rates(
+        source=f"measured with {workers} x {threads} threads",
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        machine={**machine(), "blas": blas_builds(), "versions": versions()},
+        workers=workers,
+        threads=threads,
+        device=device,
+        gflops=gflops,
+        copy_bytes_s=median(copies),
+        task_seconds=task_seconds,
+        latency_seconds=latency,
+        **{name: median(one[name] for one in sparse) for name in sparse[0]},
+        upload_bytes_s=upload[0],
+        **measured,
+    )
+    _say(on_event, "a trial factorisation and inversion")
+    sizes = _fitting(TILES[device], compute.memory_budget, np.dtype(dtypes[0]).itemsize)
+    overlap = {
+        tile: trial_overlap(session, workspace, rates, tile, dtypes[0], compute.memory_budget)
+        for tile in sizes
+    }
+    return rates.model_copy(update={"overlap": overlap})
+
+
+def task_times(executor: Executor) -> tuple[float, float]:
+    """Seconds of the client for each task when many are in flight, and the rest of a lone one's way."""
+
+    def submit(number: int) -> None:
+        executor.submit(nothing, GramTask(TileRef("nothing", number, 0)), None)
+
+    submit(0)
+    executor.wait()
+    trips = []
+    for number in range(_ROUND_TRIPS):
+        began = time.perf_counter()
+        submit(number)
+        executor.wait()
+        trips.append(time.perf_counter() - began)
+    began, sent = time.perf_counter(), 0
+    for finished in range(_TASKS):
+        while sent < min(_TASKS, finished + executor.slots):
+            submit(sent)
+            sent += 1
+        executor.wait()
+    each = (time.perf_counter() - began) / _TASKS
+    return each, max(0.0, median(trips) - each)
+
+
+def store_rates(session: AnySession, workspace: Workspace) -> dict[str, float]:
+    """Latency and bandwidth of tiles, of one worker alone and of all together."""
+    count = len(_addresses(session))
+    seconds: dict[tuple[int, int], list[dict[str, float]]] = {}
+    for tile, columns in _STORED.items():
+        path = f"{SCRATCH}/store-{tile}-{uuid4().hex}"
+        shape, chunks = (count * tile, columns * tile), (tile, tile)
+        ChunkArray.create(workspace, path, shape=shape, chunks=chunks, dtype="float32")
+        for workers in {1, count}:
+            seconds[tile, workers] = on_workers(
+                session, measure_store, workspace.url, path, columns, numbered=True, only=workers
+            )
+    found: dict[str, float] = {}
+    small, large = sorted(_STORED)
+    for what in ("read", "write"):
+        latency = median(one[what] for one in seconds[small, 1])
+        alone, together = (
+            sum(4.0 * large**2 / max(one[what] - latency, 1e-9) for one in seconds[large, workers])
+            for workers in (1, count)
+        )
+        found |= {f"{what}_seconds": latency, f"{what}_bytes_s": alone}
+        found[f"shared_{what}_bytes_s"] = max(together, alone)
+    return found
+
+
+def on_workers(
+    session: AnySession,
+    function: Callable[..., Any],
+    *arguments: Any,
+    numbered: bool = False,
+    only: int | None = None,
+) -> list[Any]:
+    """Call ``function(*arguments, start)`` on all workers at the same time.
+
+    Parameters
+    ----------
+    function
+        Begins at the Unix time ``start``.
+    numbered
+        Whether it takes the number of its worker too, before ``start``.
+    only
+        Only the first so many workers.
+    """
+    start = time.time() + 0.25
+    addresses = _addresses(session)[:only]
+    client = getattr(session, "client", None)
+    calls = [
+        (*arguments, number, start) if numbered else (*arguments, start) for number in range(len(addresses))
+    ]
+    if client is None:
+        return [function(*call) for call in calls]
+    futures = [
+        client.submit(function, *call, workers=[address], pure=False, allow_other_workers=False)
+        for address, call in zip(addresses, calls, strict=True)
+    ]
+    return list(client.gather(futures))
+
+
+def _addresses(session: AnySession) -> list[str]:
+    """Of the workers; of a session without a cluster, one name for this process."""
+    client = getattr(session, "client", None)
+    return ["here"] if client is None else sorted(client.scheduler_info(n_workers=-1)["workers"])
+
+
+def _threads(session: AnySession) -> int:
+    return int(on_workers(session, threads_here, only=1)[0])
+
+
+def threads_here(start: float) -> int:
+    """BLAS threads of a worker."""
+    return blas_threads()
+
+
+def _device(session: AnySession, wanted: str) -> str:
+    """Where the workers compute: ``auto`` is decided by each, and they are taken to be alike."""
+    if wanted != "auto":
+        return wanted
+    return "cuda" if on_workers(session, sees_gpu, only=1)[0] else "cpu"
+
+
+def sees_gpu(start: float) -> bool:
+    """Whether this process would compute on a GPU."""
+    from l3ae_dist.linalg.torch_kernels import gpu_visible
+
+    return gpu_visible()
+
+
+def _fitting(tiles: tuple[int, ...], budget: int, itemsize: int) -> tuple[int, ...]:
+    """The tiles of which a worker can hold what is measured; the smallest in any case."""
+    free = budget - INTERPRETER_BYTES
+    return tuple(tile for tile in tiles if _HELD * tile**2 * itemsize <= free) or tiles[:1]
+
+
+def _say(on_event: OnEvent, message: str) -> None:
+    on_event({"kind": "log", "message": message})

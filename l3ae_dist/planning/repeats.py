@@ -1,0 +1,61 @@
+"""How often a configuration runs each stage, and what its workspace then holds."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from l3ae_dist.config.members import ModelSpec
+from l3ae_dist.planning.data_size import DataSize
+from l3ae_dist.planning.plan import Plan
+from l3ae_dist.planning.plan_run import workspace_bytes
+
+# Inverses that a search keeps beside the one it is at: of the best models so far.
+_BEST = 2
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """How often stages are run for all models of a configuration.
+
+    Parameters
+    ----------
+    ridges
+        Distinct ridges of the interactions: factorisations and inverses.
+    texts
+        Distinct ridges of the text: the same on the direct route.
+    groups, heads
+        Passes that score, and the most models that one of them scores.
+    """
+
+    ridges: int
+    texts: int
+    groups: int
+    heads: int
+
+    @classmethod
+    def of(cls, specs: Sequence[ModelSpec]) -> "Repeats":
+        """Of these models."""
+        groups = Counter(spec.group for spec in specs)
+        return cls(
+            ridges=max(1, len({spec.ridge for spec in specs if spec.with_interactions})),
+            texts=max(1, len({spec.reg_f for spec in specs if spec.reg_f is not None})),
+            groups=len(groups),
+            heads=max(groups.values()),
+        )
+
+    def stage(self, name: str) -> int:
+        """Runs of a stage."""
+        if name.startswith("semantic "):
+            return 1 if name == "semantic gram" else self.texts
+        if name in ("factor", "linv", "invert", "certify", "assemble"):
+            return self.ridges
+        return {"product": self.ridges * self.texts, "score": self.groups}.get(name, 1)
+
+
+def fullest_bytes(plan: Plan, size: DataSize, keep: Sequence[str], ridges: int) -> int:
+    """Bytes at the fullest: one solve at a time, and the factors and inverses that are kept beside it."""
+    triangle = next(stage.bytes_written for stage in plan.stages if stage.name == "gram")
+    # a search keeps the inverses of the best models so far, or all of them
+    inverses = ridges - 1 if "P" in keep else min(ridges - 1, _BEST)
+    factors = ridges * sum(name in keep for name in ("L", "Linv"))
+    return workspace_bytes(plan, size) + int((inverses + factors) * triangle)

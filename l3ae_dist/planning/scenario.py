@@ -1,0 +1,92 @@
+"""A planned run's factor and inverse in the simulator."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from l3ae_dist.config.run_config import RunConfig
+from l3ae_dist.planning.data_size import DataSize
+from l3ae_dist.planning.plan import Plan
+from l3ae_dist.planning.plan_run import cluster_plan
+from l3ae_dist.planning.planned import Machines, uses_gpu
+from l3ae_dist.planning.rates import Rates
+from l3ae_dist.planning.simulate import (
+    ModelCluster,
+    SimulatedStage,
+    Simulation,
+    Trouble,
+    outside_validation,
+)
+from l3ae_dist.planning.trial import solve_graphs
+
+
+@dataclass(frozen=True)
+class SimulatedSolve:
+    """Factor and inverse of one system on modelled workers."""
+
+    plan: Plan
+    rates: Rates
+    trouble: Trouble
+    stages: tuple[SimulatedStage, ...]
+
+    @property
+    def seconds(self) -> float:
+        """Of all stages."""
+        return sum(stage.seconds for stage in self.stages)
+
+    @property
+    def label(self) -> str | None:
+        """What of it lies beyond the validated range."""
+        return outside_validation(self.plan.workers, self.plan.grid.n, self.plan.grid.tile)
+
+    def summary(self) -> dict[str, Any]:
+        """The simulation as JSON-like values."""
+        grid = self.plan.grid
+        total = self.seconds
+        return {
+            "simulated": True,
+            "validation": self.label or "within the validated range",
+            "rates": self.rates.kind,
+            "rates_source": self.rates.source,
+            "items": grid.n,
+            "tile": grid.tile,
+            "tiles_per_side": grid.count,
+            "dtype": self.plan.dtype,
+            "workers": self.plan.workers,
+            **asdict(self.trouble),
+            "seconds": total,
+            "computing": sum(stage.computing * stage.seconds for stage in self.stages) / total,
+            "critical_path": sum(stage.critical_path for stage in self.stages),
+            "bytes_read": sum(stage.bytes_read for stage in self.stages),
+            "bytes_written": sum(stage.bytes_written for stage in self.stages),
+            "projected_peak_bytes": self.plan.peak_bytes,
+            "stages": [asdict(stage) for stage in self.stages],
+        }
+
+
+def simulate_solve(config: RunConfig, size: DataSize, machines: Machines, trouble: Trouble) -> SimulatedSolve:
+    """Simulate the three stages of one inverse as they would be run for this plan.
+
+    Raises
+    ------
+    BudgetError
+        When the plan does not fit.
+    """
+    plan = cluster_plan(config, size, gpu=uses_gpu(config))
+    machines.rates.check(plan.dtype, "cuda" if uses_gpu(config) else "cpu")
+    return simulate_plan(plan, machines, trouble)
+
+
+def simulate_plan(plan: Plan, machines: Machines, trouble: Trouble) -> SimulatedSolve:
+    """The same for a plan that is there."""
+    cluster = ModelCluster(
+        workers=plan.workers,
+        rates=machines.rates,
+        cache_bytes=plan.cache_bytes,
+        network_bytes_s=machines.network_bytes_s,
+        trouble=trouble,
+    )
+    simulation = Simulation(cluster, plan.dtype, np.dtype(plan.dtype).itemsize)
+    stages = simulation.run_all(solve_graphs(plan.grid, plan.workers))
+    return SimulatedSolve(plan, machines.rates, trouble, tuple(stages))

@@ -1,0 +1,122 @@
+"""A small factorisation and inversion on the real cluster: what is left of the kernels' rates in a run."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+import numpy.typing as npt
+
+from l3ae_dist.graphs.cholesky import CholeskyGraph
+from l3ae_dist.graphs.context import StageContext
+from l3ae_dist.graphs.inverse import InverseGraph, TriangularInverseGraph
+from l3ae_dist.graphs.tasks import Graph, TileRef, TileTask
+from l3ae_dist.linalg.tiles import TileGrid
+from l3ae_dist.planning.plan import make_plan
+from l3ae_dist.planning.rates import Rates
+from l3ae_dist.planning.timing import TaskModel
+from l3ae_dist.runtime.backends.local import DaskSession
+from l3ae_dist.runtime.backends.session import InProcess
+from l3ae_dist.runtime.run_graph import StageStats, run_graph
+from l3ae_dist.storage.chunks import ChunkArray
+from l3ae_dist.storage.workspace import Workspace
+
+Array = npt.NDArray[Any]
+# Where the arrays of a calibration are, while it lasts.
+SCRATCH = "calibration"
+RANK = 64
+# Tiles a side of a trial by rows of a tile, so that each takes a second or a few; 0 for all others.
+_SIDES = {512: 10, 1024: 7, 0: 4}
+
+
+def solve_graphs(grid: TileGrid, workers: int) -> tuple[Graph, ...]:
+    """The stages of an inverse."""
+    return CholeskyGraph(grid, workers), TriangularInverseGraph(grid), InverseGraph(grid)
+
+
+def trial_overlap(
+    session: DaskSession | InProcess,
+    workspace: Workspace,
+    rates: Rates,
+    tile: int,
+    dtype: str,
+    memory_budget: int,
+) -> float:
+    """Seconds that the kernels of a trial should take by their rates, over those that they took.
+
+    As in a run whose budget is not tight, what is read again is kept where ``memory_budget`` allows it.
+    """
+    grid = TileGrid(_SIDES.get(tile, _SIDES[0]) * tile, tile)
+    plan = make_plan(
+        n=grid.n, n_users=1, nnz=1, widest_block_nnz=1, d=0, dtype=dtype, memory_budget=memory_budget,
+        workers=rates.workers, tile=tile,
+    )  # fmt: skip
+    # workers keep what they know of an array, and its tiles, by its name
+    path = f"{SCRATCH}/trial-{uuid4().hex}"
+    found = list(trial(session, workspace, path, grid, dtype, rates.workers, plan.cache_bytes))
+    workspace.delete(path)
+    times = TaskModel(
+        rates.model_copy(update={"overlap": {tile: 1.0}}), grid, dtype, np.dtype(dtype).itemsize
+    )
+    expected = measured = 0.0
+    for graph, _, events in found:
+        for event in events:
+            task = graph.task_for(TileRef(event["array"], event["i"], event["j"]))
+            assert isinstance(task, TileTask)
+            expected += sum(seconds for seconds, _ in times.actions(task))
+            measured += event["computed"] - event["stalled"]
+    return min(1.0, expected / measured)  # more is noise
+
+
+def system_rows(n: int, dtype: str) -> Array:
+    """Y of the synthetic system ``Y Y' / r + I``, (n, r): well conditioned, and cheap to make by tiles."""
+    return np.random.default_rng(0).standard_normal((n, RANK)).astype(dtype)
+
+
+def write_system(
+    workspace: Workspace, path: str, grid: TileGrid, dtype: str, *, workers: int = 1, cache_bytes: int = 0
+) -> tuple[StageContext, list[tuple[Graph, set[str]]]]:
+    """Write the Gram tiles ``Y Y' / r`` below ``path``, and make the arrays of the stages.
+
+    Returns
+    -------
+    The context of the stages, with ridge 1, and their graphs with the arrays that each writes.
+    """
+    factor, linv, invert = solve_graphs(grid, workers)
+    stages = [(factor, {"L", *CholeskyGraph(grid, workers).partials}), (linv, {"Linv"}), (invert, {"P"})]
+    paths = {name: f"{path}/{name}" for name in {"gram"}.union(*(targets for _, targets in stages))}
+    shape, chunks = (grid.n, grid.n), (grid.tile, grid.tile)
+    for where in paths.values():
+        ChunkArray.create(workspace, where, shape=shape, chunks=chunks, dtype=dtype)
+    context = StageContext(
+        url=workspace.url, paths=paths, grid=grid, dtype=dtype, ridge=1.0, cache_bytes=cache_bytes
+    )
+    y, gram = system_rows(grid.n, dtype), ChunkArray.open(workspace, paths["gram"])
+    for i, j in grid.lower():
+        gram.write(i, j, y[grid.rows(i)] @ y[grid.rows(j)].T / np.asarray(RANK, dtype))
+    return context, stages
+
+
+def trial(
+    session: DaskSession | InProcess,
+    workspace: Workspace,
+    path: str,
+    grid: TileGrid,
+    dtype: str,
+    workers: int,
+    cache_bytes: int = 0,
+) -> Iterator[tuple[Graph, StageStats, list[Mapping[str, Any]]]]:
+    """Factor and invert the synthetic system, stage by stage, with the events of its tiles.
+
+    Parameters
+    ----------
+    session
+        Runs the tasks.
+    workspace, path, grid, dtype, workers, cache_bytes
+        As for :func:`write_system`.
+    """
+    context, stages = write_system(workspace, path, grid, dtype, workers=workers, cache_bytes=cache_bytes)
+    for graph, written in stages:
+        events: list[Mapping[str, Any]] = []
+        stats = run_graph(graph, context, session.executor(), targets=written, on_event=events.append)
+        yield graph, stats, [event for event in events if event["kind"] == "tile" and not event["skipped"]]

@@ -1,0 +1,1 @@
+"""Where tasks run: processes here, an existing scheduler, actors of Ray."""

@@ -1,0 +1,1 @@
+"""What shows a run while it goes on: progress, the dashboard page, the live view."""

@@ -1,0 +1,97 @@
+"""The page ``/l3ae`` on the Dask dashboard: a plugin of the scheduler that keeps the view of the run.
+
+The client tells the scheduler of the run's events in batches (topic ``l3ae``); which tiles are running the
+plugin sees from the scheduler's own transitions, so that workers send nothing beside their results.
+"""
+
+import logging
+from typing import Any
+
+from distributed import SchedulerPlugin
+
+from l3ae_dist.runtime.executors import task_targets
+from l3ae_dist.runtime.watch.run_view import RunView
+
+_log = logging.getLogger(__name__)
+TOPIC = "l3ae"
+PAGE = "/l3ae"
+# Seconds between two batches of events.
+SECONDS = 1.0
+# Of a tile's event, what the view reads.
+_TILE = ("kind", "time", "stage", "array", "i", "j", "done", "total", "flops", "bytes")
+
+
+class TilesPlugin(SchedulerPlugin):  # type: ignore[misc]
+    """Keeps a :class:`RunView` in the scheduler and serves it as a page and as ``/l3ae.json``."""
+
+    name = "l3ae-tiles"
+    idempotent = True
+
+    async def start(self, scheduler: Any) -> None:
+        """Add the page; called in the scheduler's event loop."""
+        from distributed.dashboard.core import BokehApplication
+        from tornado.ioloop import IOLoop
+        from tornado.web import RequestHandler
+
+        from l3ae_dist.runtime.watch.dashboard_page import tiles_document
+
+        view = self.view = RunView()
+
+        class Document(RequestHandler):
+            def get(self) -> None:
+                """The view as JSON."""
+                self.write(view.document())
+
+        application = BokehApplication(
+            {PAGE: lambda server, extra, document: tiles_document(view, document)}, scheduler, prefix=""
+        )
+        application.add_handlers(r".*", [(rf"{PAGE}\.json", Document)])
+        scheduler.http_application.add_application(application)
+        application.initialize(IOLoop.current())
+        application.start()
+
+    def log_event(self, topic: str, msg: Any) -> None:
+        """Take a batch of events."""
+        if topic == TOPIC:
+            self.view.take_all(msg)
+
+    def transition(self, key: Any, start: str, finish: str, *args: Any, **kwargs: Any) -> None:
+        """A task begins or ceases to be processed by a worker."""
+        if start != finish and "processing" in (start, finish):
+            for array, i, j in task_targets([key]):
+                self.view.mark(array, i, j, on=finish == "processing")
+
+
+def show_tiles(client: Any, dashboard_url: str) -> str:
+    """Add the page to the dashboard of a client's scheduler; returns its address."""
+    client.register_plugin(TilesPlugin())
+    return dashboard_url.removesuffix("/status") + PAGE
+
+
+class Teller:
+    """Sends batches of events to the page in their order, without waiting for the scheduler to take them."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._waiting: list[dict[str, Any]] = []
+        self._sending = False
+
+    def __call__(self, events: list[dict[str, Any]]) -> None:
+        """Take a batch; called from the run's thread."""
+        slim = [{key: e[key] for key in _TILE} if e["kind"] == "tile" else e for e in events]
+        self._client.loop.add_callback(self._send, slim)
+
+    async def _send(self, events: list[dict[str, Any]]) -> None:
+        """Send what is waiting, one message at a time; runs in the client's event loop alone."""
+        self._waiting += events
+        if self._sending:
+            return
+        self._sending = True
+        try:
+            while self._waiting:
+                batch, self._waiting = self._waiting, []
+                await self._client.scheduler.log_event(topic=TOPIC, msg=batch)
+        except Exception as error:  # a page that misses something must not end the run
+            _log.debug("the page was not told: %s", error)
+        finally:
+            self._sending = False

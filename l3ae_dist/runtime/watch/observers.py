@@ -1,0 +1,63 @@
+"""What shows and keeps a run beside its result; none of it may end the run."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from l3ae_dist.runtime.events import EventLog
+from l3ae_dist.storage.workspace import Workspace
+
+REPORTS = "meta/reports"
+# Dask's report of a shorter solve tells nothing for its 2 MB.
+REPORTED_SECONDS = 5.0
+
+
+@contextlib.contextmanager
+def shown_tiles(session: Any, events: EventLog) -> Iterator[None]:
+    """The run's tiles on the dashboard's page during the ``with`` block, where there is a dashboard."""
+    if not session.dashboard_url:
+        yield
+        return
+    from l3ae_dist.runtime.watch.dashboard import SECONDS, Teller, show_tiles
+
+    try:
+        page = show_tiles(session.client, session.dashboard_url)
+    except Exception as error:  # whatever an older or smaller scheduler answers
+        _say(events, "the scheduler shows no tiles", error)
+        yield
+        return
+    events({"kind": "log", "message": f"Tiles: {page}"})
+    end = events.follow(Teller(session.client), SECONDS)
+    try:
+        yield
+    finally:
+        end()
+
+
+@contextlib.contextmanager
+def dask_report(session: Any, workspace: Workspace, events: EventLog) -> Iterator[None]:
+    """Dask's own report of the ``with`` block, beside its events; one that fails or is short has none."""
+    if not session.dashboard_url:
+        yield
+        return
+    started = time.monotonic()
+    with workspace.scratch_dir() as folder:
+        try:
+            write = session.performance_report(folder / "dask.html")
+        except Exception as error:  # as above
+            _say(events, "Dask makes no report", error)
+            write = None
+        yield
+        if write is None or time.monotonic() - started < REPORTED_SECONDS:
+            return
+        try:
+            write()
+            data = (folder / "dask.html").read_bytes()
+            workspace.blobs.put(f"{REPORTS}/{events.name}.html", [data])
+        except Exception as error:  # the model is there, and more than its report
+            _say(events, "Dask's report is not kept", error)
+
+
+def _say(events: EventLog, what: str, error: Exception) -> None:
+    events({"kind": "log", "message": f"{what} ({type(error).__name__}: {error})"})

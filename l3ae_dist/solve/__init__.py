@@ -1,0 +1,1 @@
+"""From Gram matrices to certified inverses and the heads of the family."""

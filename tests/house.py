@@ -1,0 +1,353 @@
+"""What the structure of the package is held to, counted from its source; ``make house`` prints and bounds it.
+
+``python tests/house.py`` prints one line for each bound and fails where one is crossed; ``--list NAME`` prints
+the places that a line counts, and ``--list NAME FOLDER`` those of one folder.
+"""
+
+import ast
+import re
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+ROOT = Path(__file__).resolve().parents[1] / "l3ae_dist"
+
+# From the ground up; a module may import those of its own line and of the lines before it.
+LAYERS: dict[str, str] = {
+    "": "errors metrics serving units",
+    "linalg": "blas closed_form kernels ranks sparse_gram spectral staging tiles top_k torch_kernels",
+    "config": "candidates compute data embedding evaluate load members model prices run_config section sweep",
+    "storage": "blobs chunks direct_io fingerprint lock makers object_blobs repair rows tile_cache tile_reader usage vectors workspace",
+    "data": "append as_dask authors buckets catalog changes columns dataset demo features ingest pickles readers row_writer splits store synthetic systems words",
+    "graphs": "assemble batch_scoring cholesky context execute export gram head inverse panels rank score semantic tasks",
+    "runtime": "backends.local backends.ray_nodes backends.ray_session backends.ray_workers backends.session event_store events executors memory run_graph versions watch.dashboard watch.dashboard_page watch.observers watch.progress watch.run_view watch.stage_progress watch.task_times window",
+    "embed": "actors batching encoders imports new_items run transform",
+    "planning": "calibrate data_size estimate explain measure plan plan_ranks plan_run planned preflight rates repeats scenario simulate text_rate timing trial",
+    "solve": "heads reuse solver spectral_filter",
+    "evaluation": "evaluate significance sweep_ranks",
+    "pipeline": "append job model_document run sweep",
+    "model": "arrays cold_start demo estimator estimators export fitted queries recommending saving",
+    "operations": "checks.bounded checks.facts checks.judge checks.nodes checks.ray_probe checks.row checks.store doctor housekeeping status verify",
+    "deploy": "files shape",
+    "report": "cautions compare figures grid page plots profile run sweep_plot tables trace words write",
+    "cli": "app append cluster common doctor housekeeping plan recommend report sweep views.plan views.tables views.watch watch",
+}
+ENGINES = {"dask", "distributed", "ray", "zarr"}
+# Layers that know arrays alone.
+PURE = ("", "linalg")
+# Openings of a docstring that only somebody who knows the answer understands.
+RIDDLES = re.compile(r"(What|How|Where|Which|Who|Whose|Whether|When|Why|Of|The same|Likewise)\b")
+
+
+def module_name(path: Path) -> str:
+    """Name a module without the package: ``linalg.tiles``; a folder's ``__init__`` has the folder's name."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+@cache
+def sources() -> dict[str, Path]:
+    """Return every module of the package with its file."""
+    return {module_name(path): path for path in sorted(ROOT.rglob("*.py"))}
+
+
+@cache
+def tree(name: str) -> ast.Module:
+    """Parse one module."""
+    return ast.parse(sources()[name].read_text(encoding="utf-8"))
+
+
+@cache
+def layer_of(name: str) -> int:
+    """Return how high a module stands, counted in lines of :data:`LAYERS` from the ground."""
+    if name in ("__init__", "__main__"):  # the lazy public names, and the command line as a module
+        return len(LAYERS)
+    found = [number for number, (key, names) in enumerate(LAYERS.items()) if _listed(name, key, names)]
+    if len(found) != 1:
+        raise LookupError(f"{name} stands in {len(found)} layers; list it once in tests/house.py")
+    return found[0]
+
+
+def _listed(name: str, key: str, names: str) -> bool:
+    if sources()[name].name == "__init__.py":
+        return name.partition(".")[0] == key
+    return name in {f"{key}.{one}".lstrip(".") for one in names.split()}
+
+
+def imports(name: str) -> Iterator[str]:
+    """Yield every module of any package that a module imports: deferred and type-only imports too."""
+    for node in ast.walk(tree(name)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            full = (f"{node.module}.{alias.name}" for alias in node.names)
+            inner = [one for one in full if one.removeprefix("l3ae_dist.") in sources()]
+            yield from inner or [node.module]
+
+
+def inner_imports(name: str) -> set[str]:
+    """Return the modules of the package that a module imports."""
+    found = {one.removeprefix("l3ae_dist.") for one in imports(name) if one.startswith("l3ae_dist.")}
+    return found & set(sources()) - {name}
+
+
+def functions(name: str) -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef, bool]]:
+    """Yield every function and method with its dotted name and whether it is a method."""
+
+    def inside(
+        body: list[ast.stmt], prefix: str, method: bool
+    ) -> Iterator[tuple[str, ast.FunctionDef, bool]]:
+        for node in body:
+            if isinstance(node, ast.ClassDef):
+                yield from inside(node.body, f"{prefix}{node.name}.", True)
+            elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield f"{prefix}{node.name}", node, method
+
+    yield from inside(tree(name).body, "", False)
+
+
+def parameters(node: ast.FunctionDef | ast.AsyncFunctionDef, method: bool) -> list[str]:
+    """Return the names of a function's parameters, without ``self`` and ``cls``."""
+    args = node.args
+    names = [arg.arg for arg in (*args.posonlyargs, *args.args, *args.kwonlyargs)]
+    static = any(isinstance(d, ast.Name) and d.id == "staticmethod" for d in node.decorator_list)
+    return names[1:] if method and not static else names
+
+
+# ---- the counts: each yields the places that it counts
+
+
+def upward_imports() -> Iterator[str]:
+    """Imports that do not point downwards."""
+    for name in sources():
+        for other in sorted(inner_imports(name)):
+            if layer_of(other) > layer_of(name):
+                yield f"{name} -> {other}"
+
+
+def unlisted_modules() -> Iterator[str]:
+    """Modules without a layer, and names of the table without a module."""
+    listed = set()
+    for key, names in LAYERS.items():
+        listed |= {f"{key}.{one}".lstrip(".") for one in names.split()}
+    packages = {name for name, path in sources().items() if path.name == "__init__.py"}
+    yield from sorted((set(sources()) ^ listed) - {"__init__", "__main__"} - packages)
+
+
+def circles() -> Iterator[str]:
+    """Groups of modules that import each other, in functions and for types included."""
+    names = list(sources())
+    index = {name: number for number, name in enumerate(names)}
+    pairs = [(index[a], index[b]) for a in names for b in inner_imports(a)]
+    if not pairs:
+        return
+    rows, columns = np.array(pairs).T
+    graph = coo_matrix((np.ones(len(rows)), (rows, columns)), shape=(len(names),) * 2)
+    count, labels = connected_components(graph, connection="strong")
+    for label in range(count):
+        members = [names[i] for i in np.flatnonzero(labels == label)]
+        if len(members) > 1:
+            yield " <-> ".join(members)
+
+
+def engines_on_the_ground() -> Iterator[str]:
+    """Imports of Dask, Ray or Zarr in the layers that know arrays alone."""
+    pure = {number for number, key in enumerate(LAYERS) if key in PURE}
+    for name in sources():
+        if layer_of(name) in pure:
+            yield from (f"{name} -> {one}" for one in imports(name) if one.partition(".")[0] in ENGINES)
+
+
+def root_modules() -> Iterator[str]:
+    """Modules at the root of the package."""
+    yield from (name for name, path in sources().items() if path.parent == ROOT)
+
+
+def long_modules() -> Iterator[str]:
+    """Modules of more than 400 lines."""
+    for name, path in sources().items():
+        length = len(path.read_text(encoding="utf-8").splitlines())
+        if length > 400:
+            yield f"{name}: {length}"
+
+
+def long_signatures() -> Iterator[str]:
+    """Functions of more than eight parameters, commands and estimators apart."""
+    for name in sources():
+        for where, node, method in functions(name):
+            count = len(parameters(node, method))
+            if count > 8 and not _is_command(node) and not name.startswith("model.estimators"):
+                yield f"{name}: {where} ({count})"
+
+
+def _is_command(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """Tell whether a function is a command of the command line: decorated with ``NAME.command(...)``."""
+    calls = (d.func if isinstance(d, ast.Call) else d for d in node.decorator_list)
+    return any(isinstance(d, ast.Attribute) and d.attr in ("command", "callback") for d in calls)
+
+
+def option_bags() -> Iterator[str]:
+    """Public functions that take ``**options``, whose arguments no signature shows."""
+    for name in sources():
+        for where, node, _ in functions(name):
+            if node.args.kwarg is not None and not any(part.startswith("_") for part in where.split(".")):
+                yield f"{name}: {where}(**{node.args.kwarg.arg})"
+
+
+def words(pattern: str) -> Iterator[str]:
+    """Places where the source holds a pattern, as ``grep -o`` counts them."""
+    for name, path in sources().items():
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+            yield from (f"{name}:{number}: {line.strip()}" for _ in re.finditer(pattern, line))
+
+
+def array_aliases() -> Iterator[str]:
+    """Aliases of NumPy's arrays beside the one of ``linalg.arrays``."""
+    yield from (
+        place for place in words(r"^(\w+) = npt\.NDArray\[") if not place.startswith("linalg.arrays:")
+    )
+
+
+def public_functions() -> Iterator[tuple[str, str, ast.FunctionDef | ast.AsyncFunctionDef, bool]]:
+    """Every function that others may call, with its module."""
+    for name in sources():
+        for where, node, method in functions(name):
+            if not any(part.startswith("_") for part in (*where.split("."), *name.split("."))):
+                yield name, where, node, method
+
+
+def undocumented() -> Iterator[str]:
+    """Public functions of three or more arguments whose docstring has no section Parameters."""
+    for name, where, node, method in public_functions():
+        text = ast.get_docstring(node) or ""
+        if len(parameters(node, method)) >= 3 and "Parameters\n---" not in text and not _is_command(node):
+            yield f"{name}: {where}"
+
+
+def riddles() -> Iterator[str]:
+    """Docstrings of public functions that open with a question word or a fragment."""
+    for name, where, node, _ in public_functions():
+        first = (ast.get_docstring(node) or "").partition("\n")[0]
+        if RIDDLES.match(first) or first.endswith(":"):
+            yield f"{name}: {where}: {first}"
+
+
+def not_imperative() -> Iterator[str]:
+    """Docstrings of public functions (properties apart) whose first word is no verb in the imperative."""
+    for name, where, node, _ in public_functions():
+        if any(isinstance(d, ast.Name) and "property" in d.id for d in node.decorator_list):
+            continue
+        first = (ast.get_docstring(node) or "").strip("`*").partition(" ")[0].rstrip(".,:;")
+        if not first or not first[0].isupper() or first in NOT_VERBS or first.endswith(("ing", "ed", "s")):
+            yield f"{name}: {where}: {(ast.get_docstring(node) or '').partition(chr(10))[0]}"
+
+
+# First words that are no verbs; verbs in the imperative do not end as these do, and a noun can be added.
+NOT_VERBS = {
+    "A",
+    "All",
+    "An",
+    "And",
+    "Any",
+    "Array",
+    "At",
+    "Below",
+    "Both",
+    "By",
+    "Each",
+    "Every",
+    "Everything",
+    "Few",
+    "For",
+    "From",
+    "If",
+    "In",
+    "Into",
+    "It",
+    "Its",
+    "Many",
+    "Most",
+    "No",
+    "None",
+    "Not",
+    "Nothing",
+    "On",
+    "One",
+    "Only",
+    "Path",
+    "Paths",
+    "Seconds",
+    "Size",
+    "Some",
+    "Somebody",
+    "That",
+    "The",
+    "Their",
+    "There",
+    "This",
+    "Those",
+    "To",
+    "Two",
+    "Under",
+    "Up",
+    "Users",
+    "With",
+    "Without",
+    "Zero",
+}
+
+
+@dataclass(frozen=True)
+class Bound:
+    """One count and how large it may be."""
+
+    name: str
+    places: Callable[[], Iterator[str]]
+    most: int
+
+
+BOUNDS = (
+    Bound("root", root_modules, 7),
+    Bound("unlisted", unlisted_modules, 0),
+    Bound("upward", upward_imports, 0),
+    Bound("circles", circles, 0),
+    Bound("engines", engines_on_the_ground, 0),
+    Bound("long", long_modules, 0),
+    Bound("signatures", long_signatures, 0),
+    Bound("options", option_bags, 0),
+    Bound("any", lambda: words(r"\bAny\b"), 350),
+    Bound("dictany", lambda: words(r"dict\[str, Any\]"), 60),
+    Bound("aliases", array_aliases, 0),
+    Bound("parameters", undocumented, 0),
+    Bound("riddles", riddles, 0),
+    Bound("imperative", not_imperative, 0),
+)
+
+
+def main(arguments: list[str]) -> int:
+    """Print every count beside its bound, or the places of one; return the exit status."""
+    if arguments[:1] == ["--list"]:
+        bound = next(one for one in BOUNDS if one.name == arguments[1])
+        folder = arguments[2] if len(arguments) > 2 else ""
+        found = [place for place in bound.places() if place.startswith(folder)]
+        print("\n".join(found))
+        print(f"{len(found)} places")
+        return 0
+    crossed = 0
+    for bound in BOUNDS:
+        count = sum(1 for _ in bound.places())
+        crossed += count > bound.most
+        what = (bound.places.__doc__ or f"Places that hold {bound.name}.").partition("\n")[0]
+        print(
+            f"{bound.name:<12} {count:>5} of {bound.most:>3}  {'over ' if count > bound.most else 'ok   '} {what}"
+        )
+    return int(crossed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,270 @@
+"""``du``, ``gc`` and the preflight of storage."""
+
+import json
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from l3ae_dist.cli import app as cli
+from l3ae_dist.config.load import make_config
+from l3ae_dist.config.prices import PriceConfig
+from l3ae_dist.errors import WorkspaceError, WorkspaceLockedError
+from l3ae_dist.model.fitted import load_model
+from l3ae_dist.operations.housekeeping import collect_garbage, usage
+from l3ae_dist.operations.verify import damaged_chunks
+from l3ae_dist.pipeline.run import run
+from l3ae_dist.planning import preflight
+from l3ae_dist.planning.preflight import StorageNeed
+from l3ae_dist.storage.lock import WorkspaceLock
+from l3ae_dist.storage.workspace import Workspace
+
+pytestmark = pytest.mark.dask
+N = 40
+
+
+def tables():
+    rng = np.random.default_rng(3)
+    log = pd.DataFrame({"user_id": rng.integers(0, 60, 500), "item_id": rng.integers(0, N, 500)})
+    return log, pd.DataFrame({"item_id": range(N)}), rng.standard_normal((N, 8)).astype(np.float32)
+
+
+def fit(where, until="fit", on_event=None, prices=None, keep=(), grid=None, **model):
+    """One run in this process; returns its result."""
+    compute = {"cluster": "synchronous", "threads": 1, "dtype": "float64", "tile_size": 16, "keep": keep}
+    values = {"workspace": str(where), "model": {"reg_x": 10, "reg_f": 5, "reg_e": 10, **model},
+              "evaluate": {"ks": [3, 20]}, "compute": compute, "prices": prices, "grid": grid}  # fmt: skip
+    log, items, rows = tables()
+    return run(make_config(values), interactions=log, items=items, embeddings=rows, until=until,
+               on_event=on_event)  # fmt: skip
+
+
+def files_below(where, *folders):
+    found = (p for f in folders for p in (Path(where) / f).rglob("*") if p.is_file())
+    return sum(p.stat().st_size for p in found if p.name != "zarr.json")
+
+
+def answers(where):
+    return load_model(str(where)).recommend(list(range(10)), n=5)
+
+
+@pytest.fixture(scope="module")
+def two_runs(tmp_path_factory):
+    """A workspace in which two models were fitted and evaluated, the second of them the current one."""
+    where = tmp_path_factory.mktemp("two") / "w"
+    fit(where, until=None)
+    fit(where, until=None, reg_x=20)
+    return where
+
+
+@pytest.fixture
+def workspace(two_runs, tmp_path):
+    where = tmp_path / "w"
+    shutil.copytree(two_runs, where)
+    return where
+
+
+class Stop(Exception):
+    pass
+
+
+def stop_in(stage):
+    """An ``on_event`` that ends the run at the first tile of a stage."""
+
+    def on_event(event):
+        if event["kind"] == "tile" and event["stage"] == stage:
+            raise Stop
+
+    return on_event
+
+
+def factors_of(roots):
+    return [root for root in roots if root.startswith("factors/")]
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
+
+
+def test_usage_is_what_the_files_take(workspace):
+    found = usage(str(workspace))
+    for kind in ("grams", "factors", "interactions", "crosses"):
+        assert found["kinds"][kind]["bytes"] == files_below(workspace, kind), kind
+    assert found["kinds"]["events"]["chunks"] == 4
+    assert found["bytes"] == sum(kind["bytes"] for kind in found["kinds"].values())
+    assert 0 < found["free_bytes"] <= shutil.disk_usage(workspace).total
+    shown = invoke("du", workspace)
+    assert shown.exit_code == 0
+    assert "factors" in shown.stdout
+    assert "are free on its disk" in shown.stdout
+    assert json.loads(invoke("du", workspace, "--json").stdout)["kinds"] == found["kinds"]
+
+
+def test_a_dry_run_tells_what_the_real_one_then_deletes(workspace):
+    before = files_below(workspace, "factors", "crosses", "grams", "semantic", "models", "scores")
+    planned = collect_garbage(str(workspace), dry_run=True)
+    assert files_below(workspace, "factors", "crosses", "grams", "semantic", "models", "scores") == before
+    done = collect_garbage(str(workspace))
+    assert done["deleted"] == planned["deleted"]
+    assert done["bytes"] > 0
+    after = files_below(workspace, "factors", "crosses", "grams", "semantic", "models", "scores")
+    assert before - after == done["bytes"]
+    assert collect_garbage(str(workspace))["deleted"] == {}
+
+
+def test_the_current_model_answers_as_before_and_nothing_is_damaged(workspace):
+    want = answers(workspace)
+    collect_garbage(str(workspace))
+    pd.testing.assert_frame_equal(answers(workspace), want)
+    assert damaged_chunks(str(workspace), lambda event: None)[1] == []
+    assert load_model(str(workspace)).workspace.gram.done()
+
+
+def test_a_run_whose_matrices_were_deleted_makes_them_again_in_the_same_bits(workspace, two_runs):
+    collect_garbage(str(workspace))
+    events = []
+    assert not fit(workspace, until=None, on_event=events.append)["reused"]
+    made = {(e["stage"], e["array"]) for e in events if e["kind"] == "tile" and not e["skipped"]}
+    assert {("factor", "L"), ("invert", "P")} <= made
+    assert ("gram", "gram") not in made
+    for path in sorted((two_runs / "factors").rglob("P/c/*/*")):
+        again = workspace / path.relative_to(two_runs)
+        assert not again.exists() or again.read_bytes() == path.read_bytes()
+    assert fit(workspace, until=None)["reused"]
+
+
+def test_models_of_earlier_runs_are_kept_on_request(workspace):
+    assert collect_garbage(str(workspace), keep_runs=1, dry_run=True)["bytes"] > 0
+    kept = collect_garbage(str(workspace), keep_runs=2)["kept"]
+    assert len(factors_of(kept)) == 2
+    assert fit(workspace, until=None)["reused"]
+
+
+def test_what_an_unfinished_run_would_go_on_with_is_kept(tmp_path):
+    where = tmp_path / "w"
+    fit(where, reg_x=30)
+    fit(where, reg_x=20)
+    with pytest.raises(Stop):
+        fit(where, on_event=stop_in("linv"))
+    found = collect_garbage(str(where))
+    assert found["bytes"] > 0  # the first model's
+    assert any(root.startswith("factors/") for root in found["unfinished"])
+    events = []
+    fit(where, on_event=events.append)
+    factor = [e for e in events if e["kind"] == "tile" and e["stage"] == "factor" and not e["skipped"]]
+    assert factor == []
+
+
+def test_what_an_abandoned_run_left_is_deleted_on_request(tmp_path):
+    where = tmp_path / "w"
+    fit(where, reg_x=20)
+    with pytest.raises(Stop):
+        fit(where, on_event=stop_in("linv"))
+    fit(where, reg_x=20, reg_e=30)  # a later run does not make the first one finished
+    assert len(factors_of(collect_garbage(str(where), dry_run=True)["kept"])) == 2
+    shown = invoke("gc", where)
+    assert "are kept for runs that have not finished; --force deletes them" in shown.stdout
+    assert len(factors_of(collect_garbage(str(where), force=True)["kept"])) == 1
+    assert damaged_chunks(str(where), lambda event: None)[1] == []
+
+
+def test_a_finished_run_that_is_repeated_and_killed_is_unfinished_again(workspace):
+    collect_garbage(str(workspace))
+    time.sleep(1.1)  # results tell their second
+    with pytest.raises(Stop):
+        fit(workspace, until=None, on_event=stop_in("linv"))
+    found = collect_garbage(str(workspace))
+    assert len(factors_of(found["unfinished"])) == 1
+
+
+def test_events_of_old_runs_are_deleted_beyond_the_retention(workspace):
+    assert len(list((workspace / "meta" / "events").iterdir())) == 4
+    shown = invoke("gc", workspace, "--keep-events", 1, "--dry-run")
+    assert "2 event files would be deleted" in " ".join(shown.stdout.split())
+    assert collect_garbage(str(workspace), keep_events=1)["events"] == 2
+    (name,) = {path.stem for path in (workspace / "meta" / "events").iterdir()}
+    current = load_model(str(workspace)).workspace.read_doc("model")["run"]
+    assert name.startswith(current)
+
+
+def test_a_workspace_that_is_written_to_is_left_alone(workspace):
+    with WorkspaceLock(Workspace.open(workspace), "somebody"):
+        with pytest.raises(WorkspaceLockedError):
+            collect_garbage(str(workspace))
+        shown = invoke("gc", workspace)
+    assert shown.exit_code == WorkspaceLockedError.exit_code
+    assert shown.stderr.startswith("error: ")
+    assert invoke("du", workspace.parent / "nothing").exit_code == WorkspaceError.exit_code
+
+
+def test_a_disk_without_room_is_refused_before_the_tiles_with_the_numbers(tmp_path, monkeypatch):
+    monkeypatch.setattr(preflight, "free_bytes", lambda workspace: 30_000)
+    with pytest.raises(
+        WorkspaceError, match=r"at least another 0\.00 GiB of disk at .* are free; free space"
+    ):
+        fit(tmp_path / "w")
+    assert not (tmp_path / "w" / "grams").exists()
+
+
+def tiles_below(where):
+    found = (p for folder in ("grams", "factors") for p in (where / folder).rglob("c/*/*") if p.is_file())
+    return sum(p.stat().st_size for p in found if p.parts[-4] in ("L", "Linv", "P") or "grams" in p.parts)
+
+
+@pytest.mark.parametrize("keep", [(), ("L",), ("L", "Linv")])
+def test_the_need_is_what_the_stages_leave_at_their_fullest(tmp_path, keep):
+    most = 0
+
+    def measure(event):
+        nonlocal most
+        if event["kind"] == "tile":
+            most = max(most, tiles_below(tmp_path / "w"))
+
+    need = fit(tmp_path / "w", on_event=measure, keep=keep)["storage"]
+    assert need["bytes"] == need["missing"] == most
+    assert (need["already"], need["cost"]) == (0, None)
+
+
+@pytest.mark.parametrize("stage", ["gram", "factor", "linv", "invert"])
+def test_what_a_killed_run_left_is_not_needed_again(tmp_path, stage):
+    whole = fit(tmp_path / "whole")["storage"]
+    with pytest.raises(Stop):
+        fit(tmp_path / "w", on_event=stop_in(stage))
+    left = tiles_below(tmp_path / "w")
+    assert left > 0
+    need = fit(tmp_path / "w")["storage"]
+    assert need["already"] == left
+    assert need["bytes"] == whole["bytes"]
+    assert need["missing"] == whole["missing"] - left
+
+
+def test_nothing_is_needed_where_everything_is_there(tmp_path):
+    fit(tmp_path / "w")
+    need = fit(tmp_path / "w", reg_e=20, reg_x=0)["storage"]  # the same ridge
+    assert need["missing"] == 0
+    assert need["bytes"] == need["already"] > tiles_below(tmp_path / "w") - 1
+    other = fit(tmp_path / "w", reg_e=20)["storage"]  # another ridge, the same Gram matrix
+    assert 0 < other["missing"] < other["bytes"]
+
+
+def test_a_search_keeps_the_best_inverses_beside_the_one_at_work(tmp_path):
+    triangle = 6 * (16 * 16 * 8 + 4)
+    alone = fit(tmp_path / "alone")["storage"]
+    many = fit(tmp_path / "grid", until=None, grid={"ridges": [10, 20, 40, 80], "reg_f": [5], "reg_e": [10]})
+    assert many["storage"]["bytes"] == alone["bytes"] + 2 * triangle
+    assert many["storage"]["missing"] == alone["missing"]
+
+
+def test_a_price_is_told_where_prices_are_given(tmp_path):
+    need = StorageNeed(already=0, missing=0, bytes=2 * 2**30, objects=10, writes=2000, reads=5000)
+    assert need.cost(PriceConfig(storage_gib_month=3.0, per_1000_writes=0.5, per_1000_reads=0.1)) == 7.5
+    said = []
+    prices = {"storage_gib_month": 1e6, "per_1000_writes": 5.0}
+    found = fit(tmp_path / "w", prices=prices,
+                on_event=lambda e: said.append(e.get("message", "")) if e["kind"] == "log" else None)  # fmt: skip
+    assert found["storage"]["cost"] > 0
+    assert any("storage for a month and requests cost about" in message for message in said)
