@@ -7,11 +7,11 @@ matrix (users, n) whose stored positions are the held-out items. Users without t
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy import sparse
 
-Array = npt.NDArray[Any]
-METRICS = ("recall", "truncated_recall", "ndcg", "hit_rate", "mrr")
+from l3ae_dist.linalg.arrays import Array
+from l3ae_dist.linalg.ranks import METRICS
+
 GROUPS = 5
 """Into how many groups items and users are split."""
 

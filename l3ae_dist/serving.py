@@ -20,8 +20,8 @@ import numpy.typing as npt
 from scipy import sparse
 
 from l3ae_dist.errors import ConfigError, DataError, UnknownIdError, WorkspaceError, WorkspaceVersionError
+from l3ae_dist.linalg.arrays import Array
 
-Array = npt.NDArray[Any]
 FORMAT = "l3ae-dist weights"
 FORMAT_VERSION = 1
 HEADER, WEIGHTS, ITEMS = "header.json", "weights.npz", "items.npz"

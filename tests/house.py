@@ -18,26 +18,279 @@ from scipy.sparse.csgraph import connected_components
 
 ROOT = Path(__file__).resolve().parents[1] / "l3ae_dist"
 
-# From the ground up; a module may import those of its own line and of the lines before it.
-LAYERS: dict[str, str] = {
-    "": "errors metrics serving units",
-    "linalg": "blas closed_form kernels ranks sparse_gram spectral staging tiles top_k torch_kernels",
-    "config": "candidates compute data embedding evaluate load members model prices run_config section sweep",
-    "storage": "blobs chunks direct_io fingerprint lock makers object_blobs repair rows tile_cache tile_reader usage vectors workspace",
-    "data": "append as_dask authors buckets catalog changes columns dataset demo features ingest pickles readers row_writer splits store synthetic systems words",
-    "graphs": "assemble batch_scoring cholesky context execute export gram head inverse panels rank score semantic tasks",
-    "runtime": "backends.local backends.ray_nodes backends.ray_session backends.ray_workers backends.session event_store events executors memory run_graph versions watch.dashboard watch.dashboard_page watch.observers watch.progress watch.run_view watch.stage_progress watch.task_times window",
-    "embed": "actors batching encoders imports new_items run transform",
-    "planning": "calibrate data_size estimate explain measure plan plan_ranks plan_run planned preflight rates repeats scenario simulate text_rate timing trial",
-    "solve": "heads reuse solver spectral_filter",
-    "evaluation": "evaluate significance sweep_ranks",
-    "pipeline": "append job model_document run sweep",
-    "model": "arrays cold_start demo estimator estimators export fitted queries recommending saving",
-    "operations": "checks.bounded checks.facts checks.judge checks.nodes checks.ray_probe checks.row checks.store doctor housekeeping status verify",
-    "deploy": "files shape",
-    "report": "cautions compare figures grid page plots profile run sweep_plot tables trace words write",
-    "cli": "app append cluster common doctor housekeeping plan recommend report sweep views.plan views.tables views.watch watch",
-}
+# From the ground up: folders (the root has no name) and their modules; a module may import those of its own
+# layer and of the layers before it.
+LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    (
+        "",
+        (
+            "errors",
+            "units",
+        ),
+    ),
+    (
+        "linalg",
+        (
+            "arrays",
+            "blas",
+            "closed_form",
+            "kernels",
+            "ranks",
+            "sparse_gram",
+            "spectral",
+            "staging",
+            "tiles",
+            "top_k",
+            "torch_kernels",
+        ),
+    ),
+    (
+        "",
+        (
+            "metrics",
+            "serving",
+        ),
+    ),
+    (
+        "config",
+        (
+            "candidates",
+            "compute",
+            "data",
+            "embedding",
+            "evaluate",
+            "load",
+            "members",
+            "model",
+            "prices",
+            "run_config",
+            "section",
+            "sweep",
+        ),
+    ),
+    (
+        "storage",
+        (
+            "blobs",
+            "chunks",
+            "direct_io",
+            "fingerprint",
+            "lock",
+            "makers",
+            "object_blobs",
+            "repair",
+            "rows",
+            "tile_cache",
+            "tile_reader",
+            "usage",
+            "vectors",
+            "workspace",
+        ),
+    ),
+    (
+        "data",
+        (
+            "append",
+            "as_dask",
+            "authors",
+            "buckets",
+            "catalog",
+            "changes",
+            "columns",
+            "dataset",
+            "demo",
+            "features",
+            "ingest",
+            "pickles",
+            "readers",
+            "row_writer",
+            "splits",
+            "store",
+            "synthetic",
+            "systems",
+            "words",
+        ),
+    ),
+    (
+        "graphs",
+        (
+            "assemble",
+            "batch_scoring",
+            "cholesky",
+            "context",
+            "execute",
+            "export",
+            "gram",
+            "head",
+            "inverse",
+            "panels",
+            "rank",
+            "score",
+            "semantic",
+            "tasks",
+        ),
+    ),
+    (
+        "runtime",
+        (
+            "backends.local",
+            "backends.ray_nodes",
+            "backends.ray_session",
+            "backends.ray_workers",
+            "backends.session",
+            "event_store",
+            "events",
+            "executors",
+            "memory",
+            "run_graph",
+            "versions",
+            "watch.dashboard",
+            "watch.dashboard_page",
+            "watch.observers",
+            "watch.progress",
+            "watch.run_view",
+            "watch.stage_progress",
+            "watch.task_times",
+            "window",
+        ),
+    ),
+    (
+        "embed",
+        (
+            "actors",
+            "batching",
+            "encoders",
+            "imports",
+            "new_items",
+            "run",
+            "transform",
+        ),
+    ),
+    (
+        "planning",
+        (
+            "calibrate",
+            "data_size",
+            "estimate",
+            "explain",
+            "measure",
+            "plan",
+            "plan_ranks",
+            "plan_run",
+            "planned",
+            "preflight",
+            "rates",
+            "repeats",
+            "scenario",
+            "simulate",
+            "text_rate",
+            "timing",
+            "trial",
+        ),
+    ),
+    (
+        "solve",
+        (
+            "heads",
+            "reuse",
+            "solver",
+            "spectral_filter",
+        ),
+    ),
+    (
+        "evaluation",
+        (
+            "evaluate",
+            "significance",
+            "sweep_ranks",
+        ),
+    ),
+    (
+        "pipeline",
+        (
+            "append",
+            "job",
+            "model_document",
+            "run",
+            "sweep",
+        ),
+    ),
+    (
+        "model",
+        (
+            "arrays",
+            "cold_start",
+            "demo",
+            "estimator",
+            "estimators",
+            "export",
+            "fitted",
+            "queries",
+            "recommending",
+            "saving",
+        ),
+    ),
+    (
+        "operations",
+        (
+            "checks.bounded",
+            "checks.facts",
+            "checks.judge",
+            "checks.nodes",
+            "checks.ray_probe",
+            "checks.row",
+            "checks.store",
+            "doctor",
+            "housekeeping",
+            "status",
+            "verify",
+        ),
+    ),
+    (
+        "deploy",
+        (
+            "files",
+            "shape",
+        ),
+    ),
+    (
+        "report",
+        (
+            "cautions",
+            "compare",
+            "figures",
+            "grid",
+            "page",
+            "plots",
+            "profile",
+            "run",
+            "sweep_plot",
+            "tables",
+            "trace",
+            "words",
+            "write",
+        ),
+    ),
+    (
+        "cli",
+        (
+            "app",
+            "append",
+            "cluster",
+            "common",
+            "doctor",
+            "housekeeping",
+            "plan",
+            "recommend",
+            "report",
+            "sweep",
+            "views.plan",
+            "views.tables",
+            "views.watch",
+            "watch",
+        ),
+    ),
+)
 ENGINES = {"dask", "distributed", "ray", "zarr"}
 # Layers that know arrays alone.
 PURE = ("", "linalg")
@@ -67,16 +320,16 @@ def layer_of(name: str) -> int:
     """Return how high a module stands, counted in lines of :data:`LAYERS` from the ground."""
     if name in ("__init__", "__main__"):  # the lazy public names, and the command line as a module
         return len(LAYERS)
-    found = [number for number, (key, names) in enumerate(LAYERS.items()) if _listed(name, key, names)]
+    found = [number for number, (folder, names) in enumerate(LAYERS) if _listed(name, folder, names)]
     if len(found) != 1:
         raise LookupError(f"{name} stands in {len(found)} layers; list it once in tests/house.py")
     return found[0]
 
 
-def _listed(name: str, key: str, names: str) -> bool:
+def _listed(name: str, folder: str, names: tuple[str, ...]) -> bool:
     if sources()[name].name == "__init__.py":
-        return name.partition(".")[0] == key
-    return name in {f"{key}.{one}".lstrip(".") for one in names.split()}
+        return name.partition(".")[0] == folder
+    return name in {f"{folder}.{one}".lstrip(".") for one in names}
 
 
 def imports(name: str) -> Iterator[str]:
@@ -133,8 +386,8 @@ def upward_imports() -> Iterator[str]:
 def unlisted_modules() -> Iterator[str]:
     """Modules without a layer, and names of the table without a module."""
     listed = set()
-    for key, names in LAYERS.items():
-        listed |= {f"{key}.{one}".lstrip(".") for one in names.split()}
+    for folder, names in LAYERS:
+        listed |= {f"{folder}.{one}".lstrip(".") for one in names}
     packages = {name for name, path in sources().items() if path.name == "__init__.py"}
     yield from sorted((set(sources()) ^ listed) - {"__init__", "__main__"} - packages)
 
@@ -157,7 +410,7 @@ def circles() -> Iterator[str]:
 
 def engines_on_the_ground() -> Iterator[str]:
     """Imports of Dask, Ray or Zarr in the layers that know arrays alone."""
-    pure = {number for number, key in enumerate(LAYERS) if key in PURE}
+    pure = {number for number, (folder, _) in enumerate(LAYERS) if folder in PURE}
     for name in sources():
         if layer_of(name) in pure:
             yield from (f"{name} -> {one}" for one in imports(name) if one.partition(".")[0] in ENGINES)

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from l3ae_dist.metrics import METRICS
+from l3ae_dist.linalg.ranks import METRICS
 
 
 class EvaluateConfig(BaseModel):

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from l3ae_dist.config.data import IngestOptions
 from l3ae_dist.data import splits
@@ -21,10 +20,10 @@ from l3ae_dist.data.ingest import spill_log
 from l3ae_dist.data.readers import column_names, describe
 from l3ae_dist.data.store import RECORDS_PER_BLOCK, USERS_PER_BLOCK, store_dataset
 from l3ae_dist.errors import DataError
+from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.storage.fingerprint import fingerprint
 from l3ae_dist.storage.workspace import Workspace
 
-Array = npt.NDArray[Any]
 # Added to the split codes of the log: what the parent says of a pair comes first.
 _NEW = 8
 _ROWS = 65536

@@ -3,12 +3,11 @@
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from l3ae_dist.linalg.arrays import Array
+
 RECORD = np.dtype([("user", "<i8"), ("item", "<i8"), ("weight", "<f8"), ("time", "<f8"), ("split", "i1")])
 
 

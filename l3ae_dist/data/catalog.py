@@ -3,13 +3,12 @@
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from l3ae_dist.config.data import IngestOptions
 from l3ae_dist.data.readers import partitions
 from l3ae_dist.errors import DataError
+from l3ae_dist.linalg.arrays import Array
 
-Array = npt.NDArray[Any]
 _LARGEST = 2**63 - 1
 _EXACT = 2**53
 

@@ -1,15 +1,13 @@
 """Which tiles of ``X' X`` differ between two datasets of which one continues the other."""
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
 from l3ae_dist.data.dataset import Dataset
+from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.linalg.tiles import TileGrid
 
-Array = npt.NDArray[Any]
 _ROWS = 65536
 
 

@@ -1,15 +1,12 @@
 """Columns of ids and strings as Zarr arrays: integers as they are, strings as offsets and UTF-8 bytes."""
 
 from functools import cached_property
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.storage.vectors import Vector, write_vector
 from l3ae_dist.storage.workspace import Workspace
-
-Array = npt.NDArray[Any]
 
 
 def write_column(workspace: Workspace, path: str, values: Array) -> None:

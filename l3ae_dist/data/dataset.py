@@ -10,10 +10,9 @@ from scipy import sparse
 
 from l3ae_dist.data.columns import read_column
 from l3ae_dist.errors import DataError, StageMissingError, UnknownIdError
+from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.storage.vectors import Vector
 from l3ae_dist.storage.workspace import Workspace
-
-Array = npt.NDArray[Any]
 
 
 class Dataset:

@@ -7,12 +7,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.rows import read_rows
 from l3ae_dist.storage.vectors import Vector
 from l3ae_dist.storage.workspace import Workspace
 
-Array = npt.NDArray[Any]
 WORDS = "words"
 _STEP = 4096
 

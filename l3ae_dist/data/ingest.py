@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from l3ae_dist.config.data import IngestOptions
 from l3ae_dist.data import splits
@@ -22,12 +21,11 @@ from l3ae_dist.data.catalog import concatenate_ids, ids_of, read_catalog, same_k
 from l3ae_dist.data.readers import describe, partitions
 from l3ae_dist.data.store import RECORDS_PER_BLOCK, USERS_PER_BLOCK, store_dataset
 from l3ae_dist.errors import ConfigError, DataError
+from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.storage.fingerprint import fingerprint
 from l3ae_dist.storage.workspace import Workspace
 
 __all__ = ["IngestOptions", "dataset_id", "ingest"]
-
-Array = npt.NDArray[Any]
 
 
 def dataset_id(interactions: Any, items: Any, options: IngestOptions) -> str:

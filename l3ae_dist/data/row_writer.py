@@ -3,12 +3,10 @@
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.storage.vectors import write_vector
 from l3ae_dist.storage.workspace import Workspace
-
-Array = npt.NDArray[Any]
 
 
 class RowWriter:

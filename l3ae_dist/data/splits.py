@@ -4,12 +4,10 @@ Randomness is a hash of (seed, user, item), so a user's split does not depend on
 process handles it.
 """
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from l3ae_dist.linalg.arrays import Array
+
 TRAIN, VALID, TEST, FOLDIN = 0, 1, 2, 3
 NAMES = {"train": TRAIN, "val": VALID, "valid": VALID, "validation": VALID, "test": TEST}
 

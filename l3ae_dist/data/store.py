@@ -4,16 +4,15 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from l3ae_dist.data import splits
 from l3ae_dist.data.buckets import Buckets
 from l3ae_dist.data.columns import write_column
 from l3ae_dist.data.row_writer import RowWriter
 from l3ae_dist.errors import DataError
+from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.storage.workspace import Workspace
 
-Array = npt.NDArray[Any]
 USERS_PER_BLOCK = 1 << 16
 RECORDS_PER_BLOCK = 1 << 23
 _CODES = {"train": splits.TRAIN, "valid": splits.VALID, "test": splits.TEST}

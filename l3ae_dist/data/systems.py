@@ -8,17 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from l3ae_dist.config.members import COLLECTIVE, ModelSpec
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.features import feature_path, features_times, open_rows
+from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.linalg.sparse_gram import exact_dtype
 from l3ae_dist.linalg.spectral import largest_eigenvalue
 from l3ae_dist.storage.fingerprint import fingerprint
 from l3ae_dist.storage.workspace import Workspace
 
-Array = npt.NDArray[Any]
 _USER_BLOCK = 65536
 
 

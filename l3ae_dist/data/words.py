@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy import sparse
 
 from l3ae_dist.config.data import WordOptions
@@ -16,10 +15,10 @@ from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.features import WORDS, feature_path
 from l3ae_dist.data.row_writer import RowWriter
 from l3ae_dist.errors import DataError
+from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.storage.fingerprint import fingerprint
 from l3ae_dist.storage.workspace import Workspace
 
-Array = npt.NDArray[Any]
 _TEXTS = 8192
 
 

@@ -1,12 +1,10 @@
 """Batches of texts by padded length: longest first, halved when memory runs out."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from l3ae_dist.linalg.arrays import Array
 
 
 def token_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:

@@ -6,19 +6,18 @@ from typing import Any
 
 import fsspec
 import numpy as np
-import numpy.typing as npt
 
 from l3ae_dist.data.catalog import ids_of, same_kind
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.pickles import load_restricted
 from l3ae_dist.data.readers import describe, expand, is_frame, partitions
 from l3ae_dist.errors import DataError
+from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.storage.blobs import refuse_secrets
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.fingerprint import fingerprint
 from l3ae_dist.storage.workspace import Workspace
 
-Array = npt.NDArray[Any]
 _ROWS = 1024
 _SHOWN = 5
 _KEY = "item_id"

@@ -4,7 +4,6 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from l3ae_dist.config.embedding import EncoderOptions
 from l3ae_dist.data.dataset import Dataset
@@ -12,8 +11,7 @@ from l3ae_dist.data.features import WORDS
 from l3ae_dist.data.words import words_of
 from l3ae_dist.embed.transform import transform_rows
 from l3ae_dist.errors import ConfigError, DataError
-
-Array = npt.NDArray[Any]
+from l3ae_dist.linalg.arrays import Array
 
 
 def features_of_new(identifier: str, dataset: Dataset, texts: list[str] | None, vectors: Any) -> Any:

@@ -5,13 +5,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from l3ae_dist.config.evaluate import EvaluateConfig
 from l3ae_dist.config.members import ModelSpec
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.evaluation.significance import bootstrap_means, paired_bootstrap
 from l3ae_dist.graphs.score import ScoreGraph, take_rows
+from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.linalg.top_k import merge_top_k
 from l3ae_dist.metrics import (
     by_item_popularity,
@@ -27,7 +27,6 @@ from l3ae_dist.solve.solver import Solver
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.fingerprint import fingerprint
 
-Array = npt.NDArray[Any]
 _LEVEL = 0.95
 
 

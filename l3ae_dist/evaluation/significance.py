@@ -1,11 +1,10 @@
 """How sure a mean over users, or a difference between two models, is."""
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from l3ae_dist.linalg.arrays import Array
+
 # Resamples at a time, and draws: what bounds their memory, however many users there are.
 _CHUNK, _DRAWS = 64, 1 << 22
 

@@ -5,19 +5,18 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from l3ae_dist.config.members import ModelSpec
 from l3ae_dist.data.systems import semantic_system, systems_of
 from l3ae_dist.graphs.head import Head
 from l3ae_dist.graphs.rank import Line, RankGraph
+from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.planning.plan_ranks import RankPlan
 from l3ae_dist.solve.heads import make_head, product_path, slope_head
 from l3ae_dist.solve.solver import Solver
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.fingerprint import fingerprint
 
-Array = npt.NDArray[Any]
 _ROWS = 1 << 16
 
 

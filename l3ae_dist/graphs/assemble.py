@@ -26,11 +26,11 @@ from l3ae_dist.graphs.execute import (
     written_record,
 )
 from l3ae_dist.graphs.tasks import TileRef
+from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.linalg.kernels import CpuKernels
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.storage.tile_reader import ReadCount, TileRequest
 
-Array = npt.NDArray[Any]
 Operation = Callable[[int, StageContext, ReadCount], Array]
 _ROWS = 1024
 

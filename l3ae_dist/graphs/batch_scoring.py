@@ -14,17 +14,16 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy import sparse
 
 from l3ae_dist.data.features import RowCache
 from l3ae_dist.graphs.head import Head, Parts
 from l3ae_dist.graphs.panels import AddedTerm, Panels, Piece, Term, times
+from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.linalg.top_k import RunningTop
 from l3ae_dist.storage.tile_reader import TileReader
 
-Array = npt.NDArray[Any]
 # Scores of one group of users on one tile: what fits a core's cache beside the rows it reads.
 _GROUP_BYTES = 4 << 20
 # Shares of the memory budget: cached tiles and rows, the block of B, and what belongs to a batch of users.

@@ -27,11 +27,11 @@ from l3ae_dist.graphs.execute import (
 )
 from l3ae_dist.graphs.head import Head, Parts
 from l3ae_dist.graphs.tasks import TileRef
+from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.linalg.top_k import top_k
 from l3ae_dist.storage.tile_reader import ReadCount, TileReader, TileRequest
 
-Array = npt.NDArray[Any]
 # Columns with few new candidates are gathered; more than this many times k, and the block is partitioned.
 _FEW = 4
 # Dense arrays of one tile's size that a block takes: the tile and the one read ahead, the block, its

@@ -10,7 +10,6 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy import sparse
 
 from l3ae_dist.data.dataset import Dataset
@@ -25,11 +24,10 @@ from l3ae_dist.graphs.execute import (
     written_record,
 )
 from l3ae_dist.graphs.tasks import TileRef
+from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.linalg.sparse_gram import gram_block
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.storage.vectors import Vector
-
-Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)

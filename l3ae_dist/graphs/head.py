@@ -13,12 +13,12 @@ from scipy import sparse
 
 from l3ae_dist.data.features import DenseRows, HeldRows, Rows, open_rows
 from l3ae_dist.linalg import blas
+from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.tile_reader import ReadCount, TileReader, TileRequest
 from l3ae_dist.storage.workspace import Workspace
 
-Array = npt.NDArray[Any]
 Part = Literal["collaborative", "semantic"]
 # Pairs whose rows are held at once.
 _PAIRS = 1 << 15

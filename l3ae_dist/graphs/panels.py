@@ -15,10 +15,10 @@ from scipy import sparse
 
 from l3ae_dist.data.features import HeldRows, RowCache, Rows
 from l3ae_dist.graphs.head import Head, MatrixTerm, Part, Parts
+from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.storage.tile_reader import ReadCount, TileReader, TileRequest
 
-Array = npt.NDArray[Any]
 # Rows of a tile copied at once: a transposed stripe of them stays in a core's cache.
 _STRIPE = 64
 

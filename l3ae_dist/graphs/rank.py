@@ -15,7 +15,6 @@ from functools import lru_cache, partial
 from typing import Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 from scipy import sparse
 
 from l3ae_dist.data.dataset import Dataset
@@ -31,11 +30,11 @@ from l3ae_dist.graphs.execute import (
 from l3ae_dist.graphs.head import Head, History, Parts, Scorer, TileScores
 from l3ae_dist.graphs.score import take_rows
 from l3ae_dist.graphs.tasks import TileRef
+from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.linalg.ranks import count_over, limits_of, ranks_within
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.storage.tile_reader import ReadCount
 
-Array = npt.NDArray[Any]
 R = TypeVar("R")
 
 

@@ -9,10 +9,8 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy import sparse
 
 from l3ae_dist.data.dataset import Dataset
@@ -27,11 +25,10 @@ from l3ae_dist.graphs.execute import (
 )
 from l3ae_dist.graphs.head import Head, History, Parts, Scorer
 from l3ae_dist.graphs.tasks import TileRef
+from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.linalg.top_k import top_k
 from l3ae_dist.storage.tile_reader import ReadCount
-
-Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)

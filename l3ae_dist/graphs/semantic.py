@@ -7,10 +7,8 @@ lower tiles of ``P1 = (F'F + reg_f I)^-1``. The product is not symmetric, so all
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from l3ae_dist.graphs.context import StageContext
 from l3ae_dist.graphs.execute import (
@@ -23,10 +21,9 @@ from l3ae_dist.graphs.execute import (
     written_record,
 )
 from l3ae_dist.graphs.tasks import TileRef
+from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.storage.tile_reader import ReadCount, TileRequest
-
-Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,9 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy.linalg import cython_blas, cython_lapack
 
-Array = npt.NDArray[Any]
+from l3ae_dist.linalg.arrays import Array
 
 _get_name = ctypes.pythonapi.PyCapsule_GetName
 _get_name.restype, _get_name.argtypes = ctypes.c_char_p, [ctypes.py_object]

@@ -6,14 +6,11 @@ factored form is the Woodbury identity applied to the paper's two closed forms.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from l3ae_dist.errors import ConfigError
-
-Array = npt.NDArray[Any]
+from l3ae_dist.linalg.arrays import Array
 
 
 def check_regularisers(reg_x: float, reg_f: float | None, reg_e: float) -> float:

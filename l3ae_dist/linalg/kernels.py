@@ -8,12 +8,11 @@ copy that stays there from kernel to kernel. Tile tasks refer to kernels by name
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from l3ae_dist.errors import ConfigError, NotPositiveDefiniteError
 from l3ae_dist.linalg import blas
+from l3ae_dist.linalg.arrays import Array
 
-Array = npt.NDArray[Any]
 # What a back end computes with: a NumPy array on the CPU, a tensor elsewhere.
 Handle = Any
 

@@ -10,7 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from l3ae_dist.linalg.arrays import Array
+
+METRICS = ("recall", "truncated_recall", "ndcg", "hit_rate", "mrr")
+"""Metrics that the ranks of held-out items determine."""
 # Rank of an item that is not a candidate, such as one that the user has already.
 NEVER = 1 << 30
 # Scores of all weights that are compared together: half a MiB in float32.

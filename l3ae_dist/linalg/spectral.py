@@ -1,15 +1,13 @@
 """Condition of the system before cluster time is spent, and the precision that follows from it."""
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy.linalg import eigh_tridiagonal
 
 from l3ae_dist.errors import NumericalError
+from l3ae_dist.linalg.arrays import Array
 
-Array = npt.NDArray[Any]
 _EPS = {"float32": 1e-7, "float64": 1e-16}
 _LIMIT = 1e-3
 

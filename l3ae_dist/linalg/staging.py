@@ -8,9 +8,9 @@ on its way.
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from l3ae_dist.linalg.arrays import Array
+
 Tensor = Any
 
 

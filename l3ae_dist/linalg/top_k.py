@@ -1,12 +1,11 @@
 """The best k of many scores: exact, ties to the lower index, seen items left out."""
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-Array = npt.NDArray[Any]
+from l3ae_dist.linalg.arrays import Array
+
 # Scores looked at together: bounds the index arrays of the partition.
 _BLOCK_SCORES = 1 << 22
 # Columns ranked in full before the list's last score is a threshold for the others.

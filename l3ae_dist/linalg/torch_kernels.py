@@ -17,12 +17,10 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy.typing as npt
-
 from l3ae_dist.errors import BudgetError, ConfigError, NotPositiveDefiniteError
+from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.linalg.staging import Staging, tensor_view
 
-Array = npt.NDArray[Any]
 Tensor = Any
 
 # Symmetric updates go by block columns so wide, which costs n^2 (k + block) flops instead of 2 n^2 k.

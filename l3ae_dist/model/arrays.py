@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from l3ae_dist.data.columns import ColumnReader
 from l3ae_dist.data.dataset import Dataset, find_ids, unknown_ids
@@ -12,6 +11,7 @@ from l3ae_dist.data.features import HeldRows
 from l3ae_dist.errors import DataError
 from l3ae_dist.graphs.batch_scoring import Server
 from l3ae_dist.graphs.head import Head, Parts, head_pairs, product_pairs
+from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.model.cold_start import AddedItems, ColdStart, read_added
 from l3ae_dist.model.queries import id_list
@@ -19,8 +19,6 @@ from l3ae_dist.pipeline.model_document import read_model
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.workspace import Workspace
 from l3ae_dist.units import parse_bytes
-
-Array = npt.NDArray[Any]
 
 
 class ModelArrays:

@@ -12,7 +12,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy import sparse
 
 from l3ae_dist.config.data import IngestOptions
@@ -23,6 +22,7 @@ from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.features import HeldRows, Rows, open_rows
 from l3ae_dist.errors import ConfigError, DataError
 from l3ae_dist.graphs.panels import AddedTerm
+from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.linalg.closed_form import new_item_row
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.storage.chunks import ChunkArray
@@ -32,7 +32,6 @@ from l3ae_dist.storage.tile_reader import ReadCount, TileReader, TileRequest
 from l3ae_dist.storage.vectors import Vector, write_vector
 from l3ae_dist.storage.workspace import Workspace
 
-Array = npt.NDArray[Any]
 ADDED = "added"
 _STEP = 4096
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 from scipy import sparse
 
 from l3ae_dist import __version__
@@ -22,6 +21,7 @@ from l3ae_dist.errors import BudgetError, ConfigError, WorkspaceError
 from l3ae_dist.graphs.context import StageContext
 from l3ae_dist.graphs.export import ExportGraph, block_bytes, largest_weights
 from l3ae_dist.graphs.head import Parts
+from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.planning.plan import INTERPRETER_BYTES
 from l3ae_dist.runtime.events import OnEvent
@@ -35,7 +35,6 @@ from l3ae_dist.storage.tile_reader import ReadCount, TileReader
 if TYPE_CHECKING:
     from l3ae_dist.model.fitted import FittedModel
 
-Array = npt.NDArray[Any]
 Format = Literal["npz", "parquet", "both"]
 PARQUET = "weights.parquet"
 MEMORY_BUDGET = 2 * 2**30

@@ -4,13 +4,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 from scipy import sparse
 
 from l3ae_dist.errors import ConfigError
 from l3ae_dist.graphs.batch_scoring import Candidates
 from l3ae_dist.graphs.head import Head
 from l3ae_dist.graphs.panels import restricted
+from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.linalg.top_k import top_k
 from l3ae_dist.model.arrays import ModelArrays
 from l3ae_dist.model.cold_start import new_items, write_added
@@ -19,7 +19,6 @@ from l3ae_dist.model.recommending import Query, common_items, recommend_batch
 from l3ae_dist.runtime.events import OnEvent
 from l3ae_dist.storage.workspace import Workspace
 
-Array = npt.NDArray[Any]
 Kind = Literal["weights", "semantic", "collaborative"]
 _COLD_ROWS = 64
 

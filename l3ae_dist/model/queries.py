@@ -4,15 +4,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy import sparse
 
 from l3ae_dist.data.columns import read_column
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.errors import ConfigError, DataError
 from l3ae_dist.graphs.score import take_rows
+from l3ae_dist.linalg.arrays import Array
 
-Array = npt.NDArray[Any]
 FindItems = Callable[[Sequence[Any]], Array]
 """Item ids to positions; raises for unknown ones."""
 USER, ITEM, WEIGHT = "user_id", "item_id", "weight"

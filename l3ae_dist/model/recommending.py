@@ -4,15 +4,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy import sparse
 
 from l3ae_dist.graphs.batch_scoring import Candidates
+from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.model.arrays import ModelArrays
 from l3ae_dist.model.cold_start import AddedItems
 from l3ae_dist.model.queries import ItemList, Users
-
-Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)

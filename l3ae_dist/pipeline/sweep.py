@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from l3ae_dist.config.members import ModelSpec
 from l3ae_dist.config.run_config import RunConfig
@@ -20,6 +19,7 @@ from l3ae_dist.errors import ConfigError
 from l3ae_dist.evaluation.evaluate import TopLists, compare_models, evaluated_users, measure_models, score
 from l3ae_dist.evaluation.sweep_ranks import Group, groups_of, held_ranks, release
 from l3ae_dist.graphs.score import take_rows
+from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.metrics import per_user_of_ranks
 from l3ae_dist.pipeline.job import Job
 from l3ae_dist.pipeline.run import run
@@ -31,7 +31,6 @@ from l3ae_dist.runtime.run_graph import StageStats
 from l3ae_dist.solve.solver import Solver
 from l3ae_dist.storage.workspace import Workspace
 
-Array = npt.NDArray[Any]
 NAMES = ("L3AE", "EASE", "EASEText")
 
 

@@ -11,19 +11,18 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy import sparse
 
 from l3ae_dist.graphs.context import open_chunks
 from l3ae_dist.graphs.execute import ARITHMETIC, process_kernels
 from l3ae_dist.graphs.tasks import kernel_flops
+from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.linalg.kernels import Kernels
 from l3ae_dist.linalg.sparse_gram import gram_block
 from l3ae_dist.linalg.top_k import top_k
 from l3ae_dist.planning.rates import KERNELS
 from l3ae_dist.storage.tile_reader import READ_THREADS
 
-Array = npt.NDArray[Any]
 # Items kept of each user.
 _RANKED = 50
 # Clocks of workers may differ by more.

@@ -5,12 +5,12 @@ from typing import Any
 from uuid import uuid4
 
 import numpy as np
-import numpy.typing as npt
 
 from l3ae_dist.graphs.cholesky import CholeskyGraph
 from l3ae_dist.graphs.context import StageContext
 from l3ae_dist.graphs.inverse import InverseGraph, TriangularInverseGraph
 from l3ae_dist.graphs.tasks import Graph, TileRef, TileTask
+from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.planning.plan import make_plan
 from l3ae_dist.planning.rates import Rates
@@ -21,7 +21,6 @@ from l3ae_dist.runtime.run_graph import StageStats, run_graph
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.workspace import Workspace
 
-Array = npt.NDArray[Any]
 # Where the arrays of a calibration are, while it lasts.
 SCRATCH = "calibration"
 RANK = 64

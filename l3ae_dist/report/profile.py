@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from l3ae_dist.data.dataset import Dataset
+from l3ae_dist.linalg.arrays import Integers
 from l3ae_dist.storage.vectors import Vector
 from l3ae_dist.storage.workspace import Workspace
 
-Integers = npt.NDArray[np.int64]
 _BLOCK = 1 << 22
 # Points of a curve on a logarithmic axis.
 _POINTS = 120

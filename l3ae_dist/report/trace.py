@@ -6,12 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
+from l3ae_dist.linalg.arrays import Floats
 from l3ae_dist.runtime.events import Event
 from l3ae_dist.runtime.watch.task_times import TaskTimes, worker_seconds
 
-Spans = npt.NDArray[np.float64]
 # Bars of a timeline, workers that have a lane of their own, and points of a curve over time.
 MOST_BARS = 4000
 MOST_LANES = 24
@@ -96,7 +95,7 @@ class Trace:
         if handler is not None:
             handler(event)
 
-    def merged_bars(self, most: int = MOST_BARS) -> dict[tuple[str, str], Spans]:
+    def merged_bars(self, most: int = MOST_BARS) -> dict[tuple[str, str], Floats]:
         """(bars, 2) starts and ends of each worker and stage, joined where they are too close to be seen.
 
         At most about ``most`` bars of at most ``MOST_LANES`` workers.
@@ -188,8 +187,8 @@ class Trace:
             self._tasks.clear()
 
 
-def _joined(spans: Spans, resolution: float) -> Spans:
-    """Spans in order, those joined between which there is less than ``resolution``."""
+def _joined(spans: Floats, resolution: float) -> Floats:
+    """Floats in order, those joined between which there is less than ``resolution``."""
     spans = spans[np.argsort(spans[:, 0], kind="stable")]
     ends = np.maximum.accumulate(spans[:, 1])
     fresh = np.flatnonzero(np.append(True, spans[1:, 0] > ends[:-1] + resolution))

@@ -8,7 +8,6 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from l3ae_dist.config.members import ADDITIVE, COLLECTIVE, ModelSpec
 from l3ae_dist.data.features import feature_path, features_times, open_rows, squared_norms
@@ -16,6 +15,7 @@ from l3ae_dist.data.systems import System, semantic_system, spectrum, systems_of
 from l3ae_dist.errors import NumericalError
 from l3ae_dist.graphs.head import Head, MatrixTerm, Parts, ProductTerm, head_pairs
 from l3ae_dist.graphs.semantic import ProductGraph
+from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.linalg.closed_form import column_slope, product_column_scale
 from l3ae_dist.linalg.spectral import certificate_tolerance, condition_number
 from l3ae_dist.linalg.tiles import TileGrid
@@ -24,7 +24,6 @@ from l3ae_dist.solve.spectral_filter import spectral_certificate, spectral_head
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.fingerprint import fingerprint
 
-Array = npt.NDArray[Any]
 _PROBES = 2
 # What rounding leaves of the diagonal of B where the system is well conditioned, in units of eps.
 _DIAGONAL_EPS = 1000

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.features import feature_path, open_rows
@@ -21,6 +20,7 @@ from l3ae_dist.graphs.context import StageContext
 from l3ae_dist.graphs.gram import GramGraph
 from l3ae_dist.graphs.inverse import InverseGraph, TriangularInverseGraph
 from l3ae_dist.graphs.tasks import Graph
+from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.linalg.closed_form import column_scale
 from l3ae_dist.linalg.spectral import certificate_tolerance, condition_number
 from l3ae_dist.planning.plan import Plan
@@ -34,7 +34,6 @@ from l3ae_dist.storage.makers import made_by
 from l3ae_dist.storage.repair import reopen
 from l3ae_dist.storage.workspace import Workspace
 
-Array = npt.NDArray[Any]
 _PROBES = 4
 # How many damaged tiles one solve repairs by itself before it gives up on the disk.
 _REPAIRS = 5

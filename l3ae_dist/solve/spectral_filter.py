@@ -7,20 +7,19 @@ by zero. Shen et al., "How powerful is graph convolution for recommendation?", C
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy import sparse
 
 from l3ae_dist.config.members import ModelSpec
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.graphs.gram import GramGraph
 from l3ae_dist.graphs.head import Head, MatrixTerm, ProductTerm
+from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.linalg.closed_form import inverse_root
 from l3ae_dist.solve.solver import Solver
 from l3ae_dist.storage.fingerprint import fingerprint
 from l3ae_dist.storage.vectors import Vector, write_vector
 from l3ae_dist.storage.workspace import Workspace
 
-Array = npt.NDArray[Any]
 _USERS = 65536
 _BLOCK_BYTES = 32 * 2**20
 # Randomised SVD with power iterations: each one sharpens the spectrum (Halko, Martinsson, Tropp, 2011).

@@ -20,12 +20,12 @@ import numpy as np
 import numpy.typing as npt
 
 from l3ae_dist.errors import DamagedTileError, StageMissingError, WorkspaceError
+from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.storage.direct_io import aligned_buffer
 from l3ae_dist.storage.fingerprint import fingerprint
 from l3ae_dist.storage.makers import remedy
 from l3ae_dist.storage.workspace import Workspace
 
-Array = npt.NDArray[Any]
 # Bytes of the CRC32C after a chunk's rows.
 TRAILER = 4
 # Names of the arrays whose upper triangle is zero and has no chunks.

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.storage.chunks import TRAILER, ChunkArray
 from l3ae_dist.storage.direct_io import aligned_buffer, aligned_size
 from l3ae_dist.storage.tile_cache import TileCache
 
-Array = npt.NDArray[Any]
 Key = tuple[str, str, int, int]
 
 READ_THREADS = 2

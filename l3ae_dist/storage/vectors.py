@@ -1,17 +1,15 @@
 """One-dimensional arrays with checked chunks, read by ranges."""
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from l3ae_dist.errors import DamagedTileError, StageMissingError
+from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.storage.chunks import ChunkArray, note_damage
 from l3ae_dist.storage.makers import remedy
 from l3ae_dist.storage.workspace import Workspace
 
-Array = npt.NDArray[Any]
 # Entries of a chunk: a read of a few rows reads one chunk whole.
 _CHUNK = 1 << 18
 # Chunks of a long range that are read at once: an object store answers late, but to many.

@@ -13,12 +13,11 @@ from enum import IntEnum
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.runtime.events import Event
 from l3ae_dist.runtime.watch.stage_progress import StageProgress
 
-Array = npt.NDArray[Any]
 MESSAGES = 6
 MAPS = 4
 """Stages whose tiles are kept."""

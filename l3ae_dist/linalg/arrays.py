@@ -1,0 +1,13 @@
+"""Names for NumPy's arrays in signatures."""
+
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Array: TypeAlias = npt.NDArray[Any]
+"""An array of any dtype; shape and dtype stand in the docstring."""
+Integers: TypeAlias = npt.NDArray[np.int64]
+"""Positions and counts."""
+Floats: TypeAlias = npt.NDArray[np.float64]
+"""Double precision."""
