@@ -18,7 +18,7 @@ from l3ae_dist.graphs.cholesky import CholeskyGraph
 from l3ae_dist.graphs.context import StageContext
 from l3ae_dist.graphs.gram import GramGraph
 from l3ae_dist.linalg.tiles import TileGrid
-from l3ae_dist.planning.trial import write_system
+from l3ae_dist.planning.trial_solve import write_system
 from l3ae_dist.runtime.executors import SerialExecutor
 from l3ae_dist.runtime.run_graph import StageStats, run_graph
 from l3ae_dist.storage.chunks import ChunkArray

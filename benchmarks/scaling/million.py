@@ -14,11 +14,11 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from report import publish, results_folder, row
 
+from l3ae_dist.planning.forecast import GIB, Machines
 from l3ae_dist.planning.plan import make_plan
-from l3ae_dist.planning.planned import GIB, Machines
 from l3ae_dist.planning.rates import ASSUMED_CPU, ASSUMED_GPU, REMOTE_STORAGE, Rates
-from l3ae_dist.planning.scenario import SimulatedSolve, simulate_plan
-from l3ae_dist.planning.simulate import Trouble
+from l3ae_dist.planning.simulated_solve import SimulatedSolve, simulate_plan
+from l3ae_dist.planning.simulator import Trouble
 
 N, TILE, THREADS = 1_000_000, 4096, 32
 BUDGET = 128 * GIB

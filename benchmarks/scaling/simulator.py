@@ -19,12 +19,12 @@ from report import publish, row
 
 from l3ae_dist.config.load import make_config
 from l3ae_dist.planning.calibrate import measure_cluster
+from l3ae_dist.planning.forecast import Machines
 from l3ae_dist.planning.plan import Plan, make_plan
-from l3ae_dist.planning.planned import Machines
 from l3ae_dist.planning.rates import Rates
-from l3ae_dist.planning.scenario import simulate_plan
-from l3ae_dist.planning.simulate import VALIDATED_ITEMS, VALIDATED_TILES, Trouble
-from l3ae_dist.planning.trial import trial
+from l3ae_dist.planning.simulated_solve import simulate_plan
+from l3ae_dist.planning.simulator import VALIDATED_ITEMS, VALIDATED_TILES, Trouble
+from l3ae_dist.planning.trial_solve import trial
 from l3ae_dist.runtime.backends.local import DaskSession, local_cluster
 from l3ae_dist.storage.workspace import Workspace
 

@@ -17,7 +17,7 @@ from l3ae_dist.cli.common import (
 if TYPE_CHECKING:
     from l3ae_dist.config.run_config import RunConfig
     from l3ae_dist.planning.data_size import DataSize
-    from l3ae_dist.planning.planned import Machines
+    from l3ae_dist.planning.forecast import Machines
 
 Config = Annotated[
     str | None, typer.Argument(metavar="[CONFIG]", help="YAML file, or a workspace; not needed with --items.")
@@ -72,7 +72,7 @@ def plan(
     """Tell what a run takes before it runs: tasks, bytes, memory, time; refuse what cannot run."""
     chosen = _config(config, settings, items, workers, worker_memory, threads, tile, dtype, device)
     from l3ae_dist.planning.explain import explanation
-    from l3ae_dist.planning.planned import forecast
+    from l3ae_dist.planning.forecast import forecast
 
     size = _size(chosen, items, users, interactions, dim)
     found = forecast(chosen, size, _machines(chosen, rates, actors, network, disk))
@@ -115,8 +115,8 @@ def simulate(
 ) -> None:
     """Simulate factor and inverse: the real task graph and submission window on modelled workers."""
     chosen = _config(config, settings, items, workers, worker_memory, threads, tile, dtype, device)
-    from l3ae_dist.planning.scenario import simulate_solve
-    from l3ae_dist.planning.simulate import Trouble
+    from l3ae_dist.planning.simulated_solve import simulate_solve
+    from l3ae_dist.planning.simulator import Trouble
 
     _require_numbers(mtbf=mtbf, restart=restart, stragglers=stragglers, slowness=slowness)
     size = _size(chosen, items, users, interactions, dim)
@@ -199,7 +199,7 @@ def _size(
     config: "RunConfig", items: str | None, users: str | None, interactions: str | None, dim: str | None
 ) -> "DataSize":
     from l3ae_dist.planning.data_size import given_size, ingested_size
-    from l3ae_dist.planning.planned import parse_count
+    from l3ae_dist.planning.forecast import parse_count
 
     counts = [None if text is None else parse_count(text) for text in (items, users, interactions, dim)]
     with output_to_stderr():
@@ -210,7 +210,7 @@ def _machines(
     config: "RunConfig", rates: Path | None, actors: int, network: str | None, disk: str | None
 ) -> "Machines":
     """Rates of the file, of the workspace's calibration, or assumed ones."""
-    from l3ae_dist.planning.planned import Machines, uses_gpu
+    from l3ae_dist.planning.forecast import Machines, uses_gpu
     from l3ae_dist.planning.rates import assumed_rates, read_rates, stored_rates
     from l3ae_dist.units import parse_bytes
 

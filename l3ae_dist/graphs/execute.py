@@ -16,9 +16,9 @@ import numpy as np
 from l3ae_dist.errors import NotPositiveDefiniteError
 from l3ae_dist.graphs.context import StageContext
 from l3ae_dist.graphs.tasks import TileRef, TileTask
+from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.linalg.kernels import Handle, Kernels, get_kernels
 from l3ae_dist.storage.chunks import ChunkMark
-from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.storage.tile_reader import HeldTile, ReadCount, TileReader, TileRequest
 
 # Tasks of a worker process that hold tiles at the same time: one computes, one reads or writes.

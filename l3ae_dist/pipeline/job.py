@@ -30,7 +30,7 @@ from l3ae_dist.evaluation.evaluate import (
 from l3ae_dist.pipeline.model_document import write_model
 from l3ae_dist.planning.plan import Plan
 from l3ae_dist.planning.plan_run import check_limit, fill_in, plan_run
-from l3ae_dist.planning.preflight import check_disk, need_message, need_summary, storage_need
+from l3ae_dist.planning.storage_need import check_disk, need_message, need_summary, storage_need
 from l3ae_dist.runtime.events import EventLog, ProcessGroups
 from l3ae_dist.runtime.watch.observers import dask_report, shown_tiles
 from l3ae_dist.solve.heads import certificate, make_head, model_arrays

@@ -1,6 +1,6 @@
 """The time of every stage by formulas: what bounds it, arithmetic, storage, the client or a chain of tiles.
 
-Estimates are for one look before a run; :mod:`l3ae_dist.planning.simulate` runs the task graph instead.
+Estimates are for one look before a run; :mod:`l3ae_dist.planning.simulator` runs the task graph instead.
 """
 
 from dataclasses import dataclass, replace

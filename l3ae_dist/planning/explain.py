@@ -3,8 +3,8 @@
 import numpy as np
 
 from l3ae_dist.planning.estimate import ENTRIES_S, INGEST_ROWS_S, StageForecast, text_rate
+from l3ae_dist.planning.forecast import Forecast
 from l3ae_dist.planning.plan import INTERPRETER_BYTES, MIB, TILES_HELD
-from l3ae_dist.planning.planned import Forecast
 
 _TB = 1e12
 

@@ -1,4 +1,4 @@
-"""``du``, ``gc`` and the preflight of storage."""
+"""``du``, ``gc`` and the storage that a run needs."""
 
 import json
 import shutil
@@ -18,8 +18,8 @@ from l3ae_dist.model.fitted import load_model
 from l3ae_dist.operations.housekeeping import collect_garbage, usage
 from l3ae_dist.operations.verify import damaged_chunks
 from l3ae_dist.pipeline.run import run
-from l3ae_dist.planning import preflight
-from l3ae_dist.planning.preflight import StorageNeed
+from l3ae_dist.planning import storage_need
+from l3ae_dist.planning.storage_need import StorageNeed
 from l3ae_dist.storage.lock import WorkspaceLock
 from l3ae_dist.storage.workspace import Workspace
 
@@ -202,7 +202,7 @@ def test_a_workspace_that_is_written_to_is_left_alone(workspace):
 
 
 def test_a_disk_without_room_is_refused_before_the_tiles_with_the_numbers(tmp_path, monkeypatch):
-    monkeypatch.setattr(preflight, "free_bytes", lambda workspace: 30_000)
+    monkeypatch.setattr(storage_need, "free_bytes", lambda workspace: 30_000)
     with pytest.raises(
         WorkspaceError, match=r"at least another 0\.00 GiB of disk at .* are free; free space"
     ):

@@ -18,14 +18,14 @@ from l3ae_dist.pipeline.run import run
 from l3ae_dist.planning.calibrate import measure_cluster
 from l3ae_dist.planning.data_size import given_size, ingested_size
 from l3ae_dist.planning.estimate import estimate
-from l3ae_dist.planning.measure import measure_kernels
+from l3ae_dist.planning.forecast import GIB, Machines, forecast, parse_count
 from l3ae_dist.planning.plan import make_plan, tiles_read
-from l3ae_dist.planning.planned import GIB, Machines, forecast, parse_count
 from l3ae_dist.planning.rates import KERNELS, Rates, assumed_rates, read_rates
-from l3ae_dist.planning.scenario import simulate_plan
-from l3ae_dist.planning.simulate import ModelCluster, Simulation, Trouble, outside_validation
-from l3ae_dist.planning.timing import TaskModel
-from l3ae_dist.planning.trial import solve_graphs, trial
+from l3ae_dist.planning.simulated_solve import simulate_plan
+from l3ae_dist.planning.simulator import ModelCluster, Simulation, Trouble, outside_validation
+from l3ae_dist.planning.task_model import TaskModel
+from l3ae_dist.planning.trial_solve import solve_graphs, trial
+from l3ae_dist.planning.worker_benchmarks import measure_kernels
 from l3ae_dist.runtime.backends.session import in_process
 from l3ae_dist.storage.tile_cache import TileCache
 from l3ae_dist.storage.workspace import Workspace

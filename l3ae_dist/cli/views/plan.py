@@ -7,9 +7,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from l3ae_dist.planning.planned import Forecast
+from l3ae_dist.planning.forecast import Forecast
 from l3ae_dist.planning.rates import Rates
-from l3ae_dist.planning.scenario import SimulatedSolve
+from l3ae_dist.planning.simulated_solve import SimulatedSolve
 from l3ae_dist.units import human_bytes
 
 

@@ -14,7 +14,7 @@ from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.planning.plan import make_plan
 from l3ae_dist.planning.rates import Rates
-from l3ae_dist.planning.timing import TaskModel
+from l3ae_dist.planning.task_model import TaskModel
 from l3ae_dist.runtime.backends.local import DaskSession
 from l3ae_dist.runtime.backends.session import InProcess
 from l3ae_dist.runtime.run_graph import StageStats, run_graph

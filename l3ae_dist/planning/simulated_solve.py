@@ -7,18 +7,18 @@ import numpy as np
 
 from l3ae_dist.config.run_config import RunConfig
 from l3ae_dist.planning.data_size import DataSize
+from l3ae_dist.planning.forecast import Machines, uses_gpu
 from l3ae_dist.planning.plan import Plan
 from l3ae_dist.planning.plan_run import cluster_plan
-from l3ae_dist.planning.planned import Machines, uses_gpu
 from l3ae_dist.planning.rates import Rates
-from l3ae_dist.planning.simulate import (
+from l3ae_dist.planning.simulator import (
     ModelCluster,
     SimulatedStage,
     Simulation,
     Trouble,
     outside_validation,
 )
-from l3ae_dist.planning.trial import solve_graphs
+from l3ae_dist.planning.trial_solve import solve_graphs
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from l3ae_dist.errors import ConfigError
 from l3ae_dist.graphs.execute import STAGED
 from l3ae_dist.graphs.tasks import Graph, TileRef, TileTask
 from l3ae_dist.planning.rates import Rates
-from l3ae_dist.planning.timing import TaskModel
+from l3ae_dist.planning.task_model import TaskModel
 from l3ae_dist.runtime.window import SubmissionWindow
 from l3ae_dist.storage.tile_cache import TileCache
 

@@ -14,7 +14,7 @@ from l3ae_dist.planning.estimate import StageForecast, estimate
 from l3ae_dist.planning.plan import MIB, Plan, choose_tile, tile_limits
 from l3ae_dist.planning.plan_run import cluster_plan
 from l3ae_dist.planning.rates import Rates
-from l3ae_dist.planning.repeats import Repeats, fullest_bytes
+from l3ae_dist.planning.stage_counts import Repeats, fullest_bytes
 from l3ae_dist.units import human_bytes
 
 GIB = 2**30
