@@ -209,6 +209,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "pipeline",
         (
             "append",
+            "inputs",
             "job",
             "model_document",
             "run",

@@ -3,7 +3,7 @@
 import contextlib
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,6 +12,7 @@ from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.words import words_id
 from l3ae_dist.embed.transform import transformed_id
 from l3ae_dist.errors import ConfigError
+from l3ae_dist.pipeline.inputs import Inputs
 from l3ae_dist.pipeline.job import Job, Specs
 from l3ae_dist.pipeline.model_document import (
     MODEL_DOC,
@@ -35,13 +36,12 @@ from l3ae_dist.storage.workspace import LAST_RUN_DOC, Workspace
 def run(
     config: RunConfig,
     *,
-    interactions: Any = None,
-    items: Any = None,
-    embeddings: Any = None,
+    interactions: object = None,
+    items: object = None,
+    embeddings: object = None,
     source: Mapping[str, Any] | None = None,
     on_event: OnEvent | None = None,
     until: str | None = None,
-    job: type[Job] = Job,
 ) -> dict[str, Any]:
     """Run every stage that is missing or stale.
 
@@ -57,16 +57,42 @@ def run(
         Called with every event.
     until
         Stop after ``"ingest"``, ``"embed"`` or ``"fit"``.
-    job
-        A subclass of :class:`Job` with another last stage.
 
     Returns
     -------
     The result: workspace, seconds, peak_memory_bytes, certificate, models, and more. A run that was
     complete is not repeated; its model is the current one again.
     """
+    inputs = Inputs(interactions, items, embeddings)
+    return run_job(Job, config, inputs, source=source, until=until, on_event=on_event)
+
+
+def run_job(
+    job: type[Job],
+    config: RunConfig,
+    inputs: Inputs,
+    *,
+    source: Mapping[str, Any] | None = None,
+    until: str | None = None,
+    on_event: OnEvent | None = None,
+) -> dict[str, Any]:
+    """Run a job under the workspace's lock, or return its result when it is complete.
+
+    Parameters
+    ----------
+    job
+        Which stages: :class:`Job` or a subclass with another last stage.
+    config, inputs
+        What to run, and its sources; those of the configuration are used where ``inputs`` has None.
+    source, until, on_event
+        As :func:`run` takes them.
+
+    Returns
+    -------
+    The result, as :func:`run` returns it.
+    """
     started = time.perf_counter()
-    inputs = _Inputs.of(config, interactions, items, embeddings)
+    inputs = inputs.or_configured(config)
     workspace = _workspace(config, inputs, source)
     dataset, embedding = _identify(config, inputs, workspace, source)
     run_id = _run_id(config, dataset, embedding, until, job.models(config))
@@ -142,22 +168,7 @@ def evaluate_workspace(config: RunConfig, *, on_event: OnEvent | None = None) ->
     return run(fitted, source={"dataset": document["dataset"], "embedding": embedding}, on_event=on_event)
 
 
-@dataclass(frozen=True)
-class _Inputs:
-    """Sources as given; None where the workspace has them."""
-
-    interactions: Any
-    items: Any
-    embeddings: Any
-
-    @classmethod
-    def of(cls, config: RunConfig, *given: Any) -> "_Inputs":
-        data = config.data
-        own = (data.interactions, data.items, data.embeddings)
-        return cls(*(mine if value is None else value for value, mine in zip(given, own, strict=True)))
-
-
-def _workspace(config: RunConfig, inputs: _Inputs, source: Mapping[str, Any] | None) -> Workspace:
+def _workspace(config: RunConfig, inputs: Inputs, source: Mapping[str, Any] | None) -> Workspace:
     """The workspace; only a run with interactions may make one."""
     durable = config.compute.durable
     if inputs.interactions is not None and source is None:
@@ -174,7 +185,7 @@ def _workspace(config: RunConfig, inputs: _Inputs, source: Mapping[str, Any] | N
     return workspace
 
 
-def _refuse_other_data(config: RunConfig, inputs: _Inputs, workspace: Workspace) -> None:
+def _refuse_other_data(config: RunConfig, inputs: Inputs, workspace: Workspace) -> None:
     """A run without interactions goes on with the workspace's data, and cannot change them."""
     last = workspace.read_doc(LAST_RUN_DOC)
     if last is None:
@@ -191,14 +202,14 @@ def _refuse_other_data(config: RunConfig, inputs: _Inputs, workspace: Workspace)
         )
 
 
-def _dataset_id(config: RunConfig, inputs: _Inputs) -> str:
+def _dataset_id(config: RunConfig, inputs: Inputs) -> str:
     from l3ae_dist.data.ingest import dataset_id
 
     return dataset_id(inputs.interactions, inputs.items, config.data.options)
 
 
 def _identify(
-    config: RunConfig, inputs: _Inputs, workspace: Workspace, source: Mapping[str, Any] | None
+    config: RunConfig, inputs: Inputs, workspace: Workspace, source: Mapping[str, Any] | None
 ) -> tuple[str, str | None]:
     """Ids of the dataset and of the embeddings or words, as they are or will be in the workspace."""
     last = source or (workspace.read_doc(LAST_RUN_DOC) if inputs.interactions is None else None)
@@ -219,7 +230,7 @@ def _identify(
     return dataset, import_id(inputs.embeddings, catalog)
 
 
-def _catalog_id(config: RunConfig, inputs: _Inputs) -> str:
+def _catalog_id(config: RunConfig, inputs: Inputs) -> str:
     from l3ae_dist.data.ingest import catalog_id
 
     return catalog_id(inputs.interactions, inputs.items, config.data.options)

@@ -21,8 +21,9 @@ from l3ae_dist.evaluation.sweep_ranks import Group, groups_of, held_ranks, relea
 from l3ae_dist.graphs.score import take_rows
 from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.metrics import per_user_of_ranks
+from l3ae_dist.pipeline.inputs import Inputs
 from l3ae_dist.pipeline.job import Job
-from l3ae_dist.pipeline.run import run
+from l3ae_dist.pipeline.run import run_job
 from l3ae_dist.planning.plan import Plan
 from l3ae_dist.planning.plan_ranks import RankPlan, plan_ranks
 from l3ae_dist.planning.plan_run import may_use_gpu
@@ -37,9 +38,9 @@ NAMES = ("L3AE", "EASE", "EASEText")
 def sweep(
     config: RunConfig,
     *,
-    interactions: Any = None,
-    items: Any = None,
-    embeddings: Any = None,
+    interactions: object = None,
+    items: object = None,
+    embeddings: object = None,
     on_event: OnEvent | None = None,
     plot: str | Path | None = None,
 ) -> dict[str, Any]:
@@ -60,10 +61,33 @@ def sweep(
 
     Returns
     -------
+    The result of :func:`run_sweep`, and ``plot``, where the plot is.
+
+    Raises
+    ------
+    ConfigError
+        Without a sweep, for another model than l3ae, and when no user has validation items.
+    """
+    result = run_sweep(config, Inputs(interactions, items, embeddings), on_event=on_event)
+    return {**result, "plot": _write_plot(result, plot)}
+
+
+def run_sweep(config: RunConfig, inputs: Inputs, *, on_event: OnEvent | None = None) -> dict[str, Any]:
+    """Try every model of ``config.sweep``, pick on the validation split, and leave the best L3AE fitted.
+
+    Parameters
+    ----------
+    config, inputs
+        What to run, and its sources; those of the configuration are used where ``inputs`` has None.
+    on_event
+        Called with every event.
+
+    Returns
+    -------
     The result of :func:`l3ae_dist.pipeline.run.run`, with ``sweep`` (metric, table of all models with their
     validation metric, ridges and the seconds of their factorisations), ``models`` (the picks of L3AE, EASE
-    and EASEText with all their validation and test metrics), ``comparisons`` (L3AE against both on the test
-    split, paired over users) and ``plot``.
+    and EASEText with all their validation and test metrics) and ``comparisons`` (L3AE against both on the
+    test split, paired over users).
 
     Raises
     ------
@@ -80,16 +104,7 @@ def sweep(
             f"model.name is {config.model.name}, but a sweep tries l3ae, ease and ease_text; "
             "set it to l3ae or leave it out."
         )
-    result = run(
-        config,
-        interactions=interactions,
-        items=items,
-        embeddings=embeddings,
-        on_event=on_event,
-        until="sweep",
-        job=SweepJob,
-    )
-    return {**result, "plot": _write_plot(result, plot)}
+    return run_job(SweepJob, config, inputs, until="sweep", on_event=on_event)
 
 
 def _write_plot(result: dict[str, Any], path: str | Path | None) -> str:
