@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INPUTS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults notebooks notebooks-store lint house types parity bench-engine bench-books bench-model \
+.PHONY: help demo test faults notebooks notebooks-store lint house types parity bench-engine bench-gpu bench-books bench-model \
   bench-cluster bench-scaling bench-once plan-check figures docs clean
 
 help:  ## list the targets
@@ -44,6 +44,9 @@ parity: $(VENV)/.installed-test  ## compare with the published code's figures (m
 
 bench-engine: $(VENV)/.installed-test  ## the tile engine against LAPACK, dask.array and the published formulas
 	$(BIN)/python benchmarks/engine.py
+
+bench-gpu: $(VENV)/.installed-test  ## one NVIDIA GPU: its kernels, and the tile engine against torch in core
+	$(BIN)/python benchmarks/gpu.py
 
 bench-books: $(VENV)/.installed-test  ## fit Amazon Books out of core within 2 GiB
 	$(BIN)/python benchmarks/books_out_of_core.py

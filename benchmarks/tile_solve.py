@@ -7,7 +7,7 @@ import contextlib
 import shutil
 import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -61,22 +61,26 @@ def tile_solve(
     stop: str | None = None,
     sample_seconds: float = 0.2,
     session: DaskSession | None = None,
+    device: str = "cpu",
+    folder: str | None = None,
 ) -> Solved:
     """Write the Gram tiles, then factor and invert (or ``stop`` after a stage); the workspace is removed.
 
-    It runs on the cluster of ``session``, which has these workers and threads, or on one of its own.
+    It runs on the cluster of ``session``, which has these workers and threads, or on one of its own; the
+    workspace is made in ``folder``, and the workers compute on ``device``.
     Sampling the memory of a worker walks its page tables, which takes a core some milliseconds.
     """
     plan = make_plan(
         n=n, n_users=1, nnz=1, widest_block_nnz=1, d=0, dtype="float32",
-        memory_budget=memory_budget, workers=workers, tile=tile,
+        memory_budget=memory_budget, workers=workers, tile=tile, gpu=device == "cuda",
     )  # fmt: skip
-    url = tempfile.mkdtemp(prefix="l3ae-engine-")
+    url = tempfile.mkdtemp(prefix="l3ae-engine-", dir=folder)
     try:
         context, planned = write_system(
             Workspace.create(url), "system", plan.grid, "float32", workers=workers,
             cache_bytes=plan.cache_bytes,
         )  # fmt: skip
+        context = replace(context, device=device)
         events: list[dict[str, Any]] = []
         stages: dict[str, StageStats] = {}
         graphs: dict[str, Graph] = {}
