@@ -25,8 +25,8 @@ from tile_solve import GIB, Solved, tile_solve
 from l3ae_dist.graphs.tasks import inner_size, kernel_flops
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.linalg.torch_kernels import resolve_device
-from l3ae_dist.planning.measure import measure_kernels
-from l3ae_dist.planning.trial import solve_graphs
+from l3ae_dist.planning.trial_solve import solve_graphs
+from l3ae_dist.planning.worker_benchmarks import measure_kernels
 
 Rows = list[dict[str, Any]]
 Details = dict[str, Any]
