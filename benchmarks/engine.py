@@ -221,7 +221,7 @@ def whole_fit(details: Details) -> Rows:
     try:
         result = run(config, until="fit")
         dataset = Dataset(Workspace.open(workspace), result["dataset"]["id"])
-        sparse.save_npz(f"{workspace}/x.npz", dataset.rows("train", 0, dataset.n_users))
+        sparse.save_npz(f"{workspace}/x.npz", dataset.user_rows("train", 0, dataset.n_users))
         shutil.copy(root / "reference" / "amazon-toys-2014-minilm.npy", f"{workspace}/f.npy")
         theirs = peer("published", workspace, *parameters.values())
     finally:
@@ -249,7 +249,7 @@ def gram(details: Details) -> Rows:
     folder = tempfile.mkdtemp(prefix="l3ae-gram-")
     try:
         dataset = ingested(f"{folder}/w", users, per_user, n)
-        x = dataset.rows("train", 0, dataset.n_users)
+        x = dataset.user_rows("train", 0, dataset.n_users)
         sparse.save_npz(f"{folder}/x.npz", x, compressed=False)
         theirs = peer("sparse_gram", f"{folder}/x.npz")
         ours = gram_stage(dataset, tile=2048)
@@ -336,7 +336,7 @@ def panels(url: str, users: int, per_user: int, n: int) -> Details:
     grid = TileGrid(n, 2048)
     rows = (grid.count // 4, grid.count // 2, grid.count - 1)
     found = gram_stage(dataset, 2048, rows)
-    x = dataset.rows("train", 0, dataset.n_users)
+    x = dataset.user_rows("train", 0, dataset.n_users)
     difference = sampled_difference(dataset.workspace, x, n)
     whole = found["seconds"] * grid.lower_count / found["tiles"]
     return {

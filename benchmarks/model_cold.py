@@ -62,7 +62,7 @@ def compare(
     cold_ids = items["item_id"][cold].tolist()
     full = model.recommend(users.tolist(), n=K)
     alone = model.recommend(users.tolist(), n=K, items=cold_ids)
-    histories = model.dataset.rows("input", 0, model.dataset.n_users)[model.dataset.user_index(users)]
+    histories = model.dataset.user_rows("input", 0, model.dataset.n_users)[model.dataset.user_index(users)]
     profile = histories @ vectors[~cold]
     among = np.argsort(-(profile @ vectors[cold].T), axis=1, kind="stable")[:, :K]
     everywhere = profile @ np.vstack([vectors[~cold], vectors[cold]]).T

@@ -83,7 +83,7 @@ def histories(workspace: str) -> Any:
     from l3ae_dist.model.fitted import load_model
 
     dataset = load_model(workspace).dataset
-    return dataset.rows("input", 0, dataset.n_users)
+    return dataset.user_rows("input", 0, dataset.n_users)
 
 
 def top_k_export(workspace: str, export: str) -> tuple[int, float]:
@@ -188,7 +188,7 @@ def speed_rows(folder: Path) -> list[dict[str, Any]]:
     started = time.perf_counter()
     model.export_weights(export, K)
     seconds = time.perf_counter() - started
-    rows = model.dataset.rows("input", 0, model.dataset.n_users)
+    rows = model.dataset.user_rows("input", 0, model.dataset.n_users)
     sparse.save_npz(f"{export}-histories.npz", rows)
     dense, dense_peak = measure("dense_product", workspace, export)
     peer, peer_peak = measure("sparse_product", workspace, export)
@@ -225,11 +225,11 @@ def loss_rows(folder: Path) -> list[dict[str, Any]]:
     workspace = fit("amazon-toys-2014", folder, {"reg_x": -100.0, "reg_f": 5.0, "reg_e": 200.0})
     model = load_model(workspace)
     dataset = model.dataset
-    rows, truth = (dataset.rows(split, 0, dataset.n_users) for split in ("input", "test"))
+    rows, truth = (dataset.user_rows(split, 0, dataset.n_users) for split in ("input", "test"))
     frame = model.recommend(dataset.user_ids(), N)
     whole = np.full((dataset.n_users, N), -1)
     users = dataset.user_index(frame.user_id.to_numpy())
-    whole[users, frame["rank"] - 1] = dataset.item_index(frame.item_id.to_numpy())
+    whole[users, frame["rank"] - 1] = dataset.find_items(frame.item_id.to_numpy())
     everything = float(np.nanmean(per_user(whole, truth, "ndcg@20")))
     found = []
     for k in KS:

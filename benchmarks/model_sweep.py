@@ -64,8 +64,8 @@ def separate_fit(root: Path, result: dict[str, Any]) -> dict[str, Any]:
     dataset = Dataset(Workspace.open(result["workspace"]), result["dataset"]["id"])
     params = result["models"]["L3AE"]["params"]
     with tempfile.TemporaryDirectory(prefix="l3ae-peer-") as folder:
-        sparse.save_npz(f"{folder}/x.npz", dataset.rows("train", 0, dataset.n_users))
-        sparse.save_npz(f"{folder}/valid.npz", dataset.rows("valid", 0, dataset.n_users))
+        sparse.save_npz(f"{folder}/x.npz", dataset.user_rows("train", 0, dataset.n_users))
+        sparse.save_npz(f"{folder}/valid.npz", dataset.user_rows("valid", 0, dataset.n_users))
         np.save(f"{folder}/f.npy", np.load(root / "reference" / "amazon-toys-2014-minilm.npy"))
         values = (str(params[name]) for name in ("reg_x", "reg_f", "reg_e"))
         command = [sys.executable, str(Path(__file__).with_name("sweep_peer.py")), folder, *values]

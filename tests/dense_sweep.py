@@ -18,7 +18,7 @@ def dense_weights(row, x, f):
 def dense_metrics(result, row, f, split):
     """Fit and evaluate one model alone, by the dense formulas."""
     ds = Dataset(Workspace.open(result["workspace"]), result["dataset"]["id"])
-    x = ds.rows("train", 0, ds.n_users)
+    x = ds.user_rows("train", 0, ds.n_users)
     scores = x.toarray().astype(float) @ dense_weights(row, x.toarray().astype(float), f.T.astype(float))
     top, _ = top_k(scores, 20, seen=x)
-    return evaluate_top(top, ds.rows(split, 0, ds.n_users), ds.popularity(), (5, 20))
+    return evaluate_top(top, ds.user_rows(split, 0, ds.n_users), ds.popularity(), (5, 20))

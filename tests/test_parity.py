@@ -70,7 +70,7 @@ def dense_weights(params, x, f, w):
 def users_at_a_tie(result, name, params):
     """Users whose scores at a cut-off rank and the next are within 1e-6 of each other, relatively."""
     dataset = Dataset(Workspace.open(result["workspace"]), result["dataset"]["id"])
-    x = dataset.rows("train", 0, dataset.n_users).astype(np.float64)
+    x = dataset.user_rows("train", 0, dataset.n_users).astype(np.float64)
     w = CountVectorizer(binary=True, min_df=2).fit_transform(dataset.texts()).T.toarray().astype(np.float64)
     scores = np.asarray(x @ dense_weights(params, x, embeddings(name).T.astype(np.float64), w))
     scores[x.nonzero()] = -np.inf

@@ -197,9 +197,9 @@ def _old_records(parent: Dataset, places: Array, first: int, last: int) -> Itera
     """The parent's records of its users ``first`` to ``last``, as the new dataset numbers them."""
     for start in range(first, last, _ROWS):
         stop = min(start + _ROWS, last)
-        rows = {name: parent.rows(name, start, stop) for name in ("train", "valid", "test")}
+        rows = {name: parent.user_rows(name, start, stop) for name in ("train", "valid", "test")}
         if parent.stats["foldin"]:
-            rows["foldin"] = parent.rows("input", start, stop)
+            rows["foldin"] = parent.user_rows("input", start, stop)
         trained = np.diff(rows["train"].indptr) > 0
         for name, matrix in rows.items():
             local = np.repeat(np.arange(stop - start), np.diff(matrix.indptr))

@@ -32,8 +32,8 @@ def touched_tiles(parent: Dataset, child: Dataset, grid: TileGrid) -> npt.NDArra
     for start in range(0, child.n_users, _ROWS):
         stop = min(start + _ROWS, child.n_users)
         first, last = np.searchsorted(places, (start, stop)).tolist()
-        after = child.rows("train", start, stop)
-        before = _spread(parent.rows("train", first, last), places[first:last] - start, after.shape)
+        after = child.user_rows("train", start, stop)
+        before = _spread(parent.user_rows("train", first, last), places[first:last] - start, after.shape)
         changed = _blocks(after - before, grid)
         found = found + changed.T @ _blocks(after, grid)
     touched: npt.NDArray[np.bool_] = found.toarray()

@@ -73,10 +73,6 @@ class Dataset:
             reason = self.stats.get("no_text") or "the items have no text"
             raise DataError(f"{reason}; the model needs item text: set text_columns or give embeddings.")
 
-    def item_index(self, ids: Sequence[Any]) -> npt.NDArray[np.int64]:
-        """Rows of item ids; raises :class:`UnknownIdError` naming the first unknown ones."""
-        return _lookup(self._item_lookup, ids, "item", self.n_items)
-
     def user_index(self, ids: Sequence[Any]) -> npt.NDArray[np.int64]:
         """Rows of user ids; raises :class:`UnknownIdError` naming the first unknown ones."""
         return _lookup(self._user_lookup, ids, "user", self.n_users)
@@ -123,7 +119,7 @@ class Dataset:
         base = f"interactions/{self.id}/train_csc"
         return sparse.csc_matrix(self._compressed(base, start, stop), shape=(self.n_users, stop - start))
 
-    def rows(self, split: str, start: int, stop: int) -> sparse.csr_matrix:
+    def user_rows(self, split: str, start: int, stop: int) -> sparse.csr_matrix:
         """Rows of a split (``train``, ``input``, ``valid``, ``test``), (stop - start, n_items), float32.
 
         ``input`` is what is known of a user at prediction time: the training rows, and the fold-in

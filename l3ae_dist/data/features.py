@@ -33,7 +33,7 @@ class SparseRows:
         self.shape = (int(stats["rows"]), int(stats["dim"]))
         self.nnz = int(stats["nnz"])
 
-    def rows(self, start: int, stop: int) -> sparse.csr_matrix:
+    def item_rows(self, start: int, stop: int) -> sparse.csr_matrix:
         """Rows ``start`` to ``stop``, float64; two contiguous reads."""
         indptr = self._indptr[start : stop + 1]
         indices = self._indices[int(indptr[0]) : int(indptr[-1])]
@@ -50,7 +50,7 @@ class DenseRows:
         self.shape = self._array.shape
         self.nnz = self.shape[0] * self.shape[1]
 
-    def rows(self, start: int, stop: int) -> Array:
+    def item_rows(self, start: int, stop: int) -> Array:
         """Rows ``start`` to ``stop`` as they are stored, checksums verified."""
         return read_rows(self._array, start, stop)
 
@@ -66,7 +66,7 @@ class HeldRows:
         """Rows and columns."""
         return self.values.shape[0], self.values.shape[1]
 
-    def rows(self, start: int, stop: int) -> Any:
+    def item_rows(self, start: int, stop: int) -> Any:
         """Rows ``start`` to ``stop``."""
         return self.values[start:stop]
 
@@ -81,13 +81,13 @@ class RowCache:
         self._room = limit
         self._held: dict[tuple[str, int, int], Any] = {}
 
-    def rows(self, source: Rows | HeldRows, start: int, stop: int) -> Any:
-        """``source.rows(start, stop)``; not to be changed by the caller."""
+    def item_rows(self, source: Rows | HeldRows, start: int, stop: int) -> Any:
+        """``source.item_rows(start, stop)``; not to be changed by the caller."""
         if isinstance(source, HeldRows):
-            return source.rows(start, stop)
+            return source.item_rows(start, stop)
         key = (source.path, start, stop)
         if key not in self._held:
-            found: Any = source.rows(start, stop)
+            found: Any = source.item_rows(start, stop)
             size = found.data.nbytes + found.indices.nbytes if sparse.issparse(found) else found.nbytes
             if size > self._room:
                 return found
@@ -113,12 +113,12 @@ def features_times(features: Rows, vectors: Array, *, middle: Array | None = Non
     inner: Array = np.zeros((d, vectors.shape[1]))
     parts = [(start, min(start + _STEP, n)) for start in range(0, n, _STEP)]
     for start, stop in parts:
-        inner += _float(features.rows(start, stop)).T @ vectors[start:stop]
+        inner += _float(features.item_rows(start, stop)).T @ vectors[start:stop]
     if middle is not None:
         inner = middle @ inner
     out: Array = np.empty((n, vectors.shape[1]))
     for start, stop in parts:
-        out[start:stop] = _float(features.rows(start, stop)) @ inner
+        out[start:stop] = _float(features.item_rows(start, stop)) @ inner
     return out
 
 
@@ -127,7 +127,7 @@ def squared_norms(features: Rows) -> Array:
     n = features.shape[0]
     out: Array = np.empty(n)
     for start in range(0, n, _STEP):
-        rows = _float(features.rows(start, min(start + _STEP, n)))
+        rows = _float(features.item_rows(start, min(start + _STEP, n)))
         squares = rows.multiply(rows) if sparse.issparse(rows) else rows * rows
         out[start : start + _STEP] = np.asarray(squares.sum(axis=1)).ravel()
     return out

@@ -61,7 +61,7 @@ def gram_times(dataset: Dataset, vectors: Array) -> Array:
     """``X' (X v)`` in float64, streaming users; O(nnz) per column."""
     out: Array = np.zeros_like(vectors, dtype=np.float64)
     for start in range(0, dataset.n_users, _USER_BLOCK):
-        rows = dataset.rows("train", start, min(start + _USER_BLOCK, dataset.n_users)).astype(np.float64)
+        rows = dataset.user_rows("train", start, min(start + _USER_BLOCK, dataset.n_users)).astype(np.float64)
         out += rows.T @ (rows @ vectors)
     return out
 

@@ -96,7 +96,7 @@ def semantic_inverse(i: int, context: StageContext, count: ReadCount) -> Array:
     n, d = f.shape
     system = np.zeros((d, d))
     for start in range(0, n, _ROWS):
-        rows: Any = f.rows(start, min(start + _ROWS, n)).astype(np.float64)
+        rows: Any = f.item_rows(start, min(start + _ROWS, n)).astype(np.float64)
         product = rows.T @ rows
         system += product.toarray() if sparse.issparse(product) else product
     system[np.diag_indices(d)] += float(context.params["reg_f"])
@@ -166,7 +166,7 @@ def product_diagonal_rows(i: int, context: StageContext, count: ReadCount) -> Ar
 
 def _item_rows(rows: Rows, context: StageContext, i: int, dtype: npt.DTypeLike) -> Array:
     tile = context.grid.rows(i)
-    return dense(rows.rows(tile.start, tile.stop), dtype)
+    return dense(rows.item_rows(tile.start, tile.stop), dtype)
 
 
 OPERATIONS: dict[str, Operation] = {

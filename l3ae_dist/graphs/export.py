@@ -175,7 +175,7 @@ class _Blocks:
 
     def _read_rows(self, path: str, tile: int) -> Any:
         rows = self._grid.rows(tile)
-        return self._parts.rows(path).rows(rows.start, rows.stop).astype(self._dtype, copy=False)
+        return self._parts.rows(path).item_rows(rows.start, rows.stop).astype(self._dtype, copy=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,8 +118,8 @@ def _divided(left: sparse.csc_matrix, context: StageContext) -> sparse.csc_matri
 def _feature_block(context: StageContext, i: slice, j: slice) -> Array:
     """``alpha^2 F_i F_j'`` of two tiles of items, accumulated in float64."""
     features, weight = context.rows("features"), float(context.params["alpha"]) ** 2
-    left: Any = features.rows(i.start, i.stop).astype(np.float64)
-    right: Any = features.rows(j.start, j.stop).astype(np.float64)
+    left: Any = features.item_rows(i.start, i.stop).astype(np.float64)
+    right: Any = features.item_rows(j.start, j.stop).astype(np.float64)
     if sparse.issparse(left):
         product = gram_block(left.T.tocsc(), right.T.tocsr(), np.float64)
     else:

@@ -126,7 +126,7 @@ class Parts:
         if isinstance(path, str):
             found = self.rows(path)
             assert isinstance(found, DenseRows)
-            return found.rows(rows.start, rows.stop)[:, 0].astype(np.float64)
+            return found.item_rows(rows.start, rows.stop)[:, 0].astype(np.float64)
         return np.full(rows.stop - rows.start, float(path))
 
 
@@ -162,7 +162,7 @@ class History:
         for i in range(self.grid.count):
             if self._parts[i].nnz:
                 rows = self.grid.rows(i)
-                product = self._parts[i] @ array.rows(rows.start, rows.stop).astype(self.dtype)
+                product = self._parts[i] @ array.item_rows(rows.start, rows.stop).astype(self.dtype)
                 out += product.toarray() if sparse.issparse(product) else product
         return out
 
@@ -236,7 +236,7 @@ class Scorer:
         products = [
             (
                 self._times_left(term.left),
-                self.parts.rows(term.right).rows(rows.start, rows.stop).astype(dtype),
+                self.parts.rows(term.right).item_rows(rows.start, rows.stop).astype(dtype),
                 term.weight,
             )
             for term in head.products
@@ -317,8 +317,8 @@ def product_pairs(
     """``L[rows[p]] . R[columns[p]]`` of every pair p, float64."""
     out = np.empty(len(rows))
     for i, j, pairs in _groups(rows // grid.tile, columns // grid.tile):
-        rows_i = left.rows(i * grid.tile, min((i + 1) * grid.tile, left.shape[0]))
-        rows_j = right.rows(j * grid.tile, min((j + 1) * grid.tile, right.shape[0]))
+        rows_i = left.item_rows(i * grid.tile, min((i + 1) * grid.tile, left.shape[0]))
+        rows_j = right.item_rows(j * grid.tile, min((j + 1) * grid.tile, right.shape[0]))
         for start in range(0, len(pairs), _PAIRS):
             some = pairs[start : start + _PAIRS]
             out[some] = _dots(rows_i[rows[some] % grid.tile], rows_j[columns[some] % grid.tile])
@@ -350,4 +350,4 @@ def _vector_at(parts: Parts, path: str | float, positions: Array) -> Array:
     if not len(positions):
         return np.empty(0)
     first, last = int(positions.min()), int(positions.max())
-    return np.asarray(found.rows(first, last + 1)[positions - first, 0], np.float64)
+    return np.asarray(found.item_rows(first, last + 1)[positions - first, 0], np.float64)

@@ -118,7 +118,7 @@ class Panels:
             ]
         found, rows = [], self._grid.rows(piece.tile)
         for term in self._head.products:
-            right = self._cache.rows(self._parts.rows(term.right), rows.start, rows.stop)[piece.local]
+            right = self._cache.item_rows(self._parts.rows(term.right), rows.start, rows.stop)[piece.local]
             found.append(Term(term.left, self._parts.rows(term.left), self._weighted(right, term.weight)))
         return found
 
@@ -147,7 +147,7 @@ class Panels:
         """Rows of an n x d array tile by tile, with where they lie among ``rows``."""
         for i, part in self._by_tile(rows):
             tile = self._grid.rows(i)
-            yield part, self._cache.rows(left, tile.start, tile.stop)[rows[part] - tile.start]
+            yield part, self._cache.item_rows(left, tile.start, tile.stop)[rows[part] - tile.start]
 
     def _by_tile(self, rows: Array) -> Iterator[tuple[int, slice]]:
         cuts = np.searchsorted(rows, np.arange(self._grid.count + 1) * self._grid.tile)

@@ -72,13 +72,13 @@ _GATHER = 1 << 16
 def take_rows(dataset: Dataset, split: str, users: Array) -> sparse.csr_matrix:
     """Rows of ascending user indices, read in ranges."""
     if len(users) == int(users[-1]) - int(users[0]) + 1:
-        return dataset.rows(split, int(users[0]), int(users[-1]) + 1)
+        return dataset.user_rows(split, int(users[0]), int(users[-1]) + 1)
     parts = []
     for start in range(int(users[0]), int(users[-1]) + 1, _GATHER):
         wanted = users[(users >= start) & (users < start + _GATHER)]
         if len(wanted):
             last = int(wanted[-1]) + 1
-            parts.append(dataset.rows(split, start, last)[wanted - start])
+            parts.append(dataset.user_rows(split, start, last)[wanted - start])
     return sparse.vstack(parts, format="csr")
 
 

@@ -106,5 +106,5 @@ def _product(i: int, j: int, context: StageContext, count: ReadCount) -> Array:
         multiply(handle, left.astype(dtype, copy=False), block)
     kernels.store(handle, acc)
     rows = grid.rows(j)
-    acc /= -context.rows("diagonal").rows(rows.start, rows.stop)[:, 0].astype(dtype)
+    acc /= -context.rows("diagonal").item_rows(rows.start, rows.stop)[:, 0].astype(dtype)
     return acc

@@ -268,7 +268,7 @@ class ColdStart:
         features, out = self._features, np.empty((self._grid.n, right.shape[0]))
         for start in range(0, self._grid.n, _STEP):
             stop = min(start + _STEP, self._grid.n)
-            product = features.rows(start, stop).astype(np.float64) @ right.T
+            product = features.item_rows(start, stop).astype(np.float64) @ right.T
             out[start:stop] = product.toarray() if sparse.issparse(product) else product
         return out
 
@@ -306,7 +306,7 @@ class ColdStart:
         return found * self.weight
 
     def _vector(self, path: str) -> Array:
-        return open_rows(self._workspace, path).rows(0, self._grid.n)[:, 0].astype(np.float64)
+        return open_rows(self._workspace, path).item_rows(0, self._grid.n)[:, 0].astype(np.float64)
 
 
 def _dots(a: Any, b: Any) -> Array:

@@ -42,7 +42,7 @@ def run_demo(workspace: str, *, on_event: OnEvent | None = None) -> dict[str, An
 def examples(model: "FittedModel", users: int = 3, n: int = 5, seed: int = 0) -> list[dict[str, Any]]:
     """A few readable recommendations: what users liked, what they get, and because of which items."""
     dataset = model.dataset
-    degrees = np.diff(dataset.rows("input", 0, min(dataset.n_users, 100_000)).indptr)
+    degrees = np.diff(dataset.user_rows("input", 0, min(dataset.n_users, 100_000)).indptr)
     eligible = np.flatnonzero((degrees >= 5) & (degrees <= 60))
     if not len(eligible):
         eligible = np.flatnonzero(degrees > 0)
@@ -51,7 +51,7 @@ def examples(model: "FittedModel", users: int = 3, n: int = 5, seed: int = 0) ->
     table = model.recommend(ids, n, return_reasons=2)
     found = []
     for user, user_id in zip(chosen.tolist(), ids, strict=True):
-        liked = dataset.rows("input", user, user + 1).indices[:5]
+        liked = dataset.user_rows("input", user, user + 1).indices[:5]
         recommended = [
             {
                 "title": line.title,

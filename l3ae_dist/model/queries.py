@@ -44,7 +44,7 @@ class KnownUsers:
     def histories(self, start: int, stop: int) -> sparse.csr_matrix:
         """What a range of them has, (users, n_items)."""
         if self._rows is None:
-            return self._dataset.rows("input", start, stop)
+            return self._dataset.user_rows("input", start, stop)
         if start == stop:
             return sparse.csr_matrix((0, self._dataset.n_items), dtype=np.float32)
         unique, position = np.unique(self._rows[start:stop], return_inverse=True)

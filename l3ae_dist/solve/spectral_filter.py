@@ -55,7 +55,7 @@ def _roots(solver: Solver) -> str:
     if solver.workspace.stage_done("roots", dataset.id) is None:
         users, items = np.zeros(dataset.n_users), np.zeros(dataset.n_items)
         for start in range(0, dataset.n_users, _USERS):
-            rows = dataset.rows("train", start, min(start + _USERS, dataset.n_users)).astype(np.float64)
+            rows = dataset.user_rows("train", start, min(start + _USERS, dataset.n_users)).astype(np.float64)
             users[start : start + _USERS] = np.asarray(rows.sum(axis=1)).ravel()
             items += np.asarray(rows.sum(axis=0)).ravel()
         write_vector(solver.workspace, f"{base}/users", inverse_root(users))
@@ -142,7 +142,7 @@ def normalised_rows(
     workspace: Workspace, dataset: str, roots: str, start: int, stop: int
 ) -> sparse.csr_matrix:
     """Rows ``start`` to ``stop`` of ``N = D_u^-1/2 X D^-1/2``, float64."""
-    rows = Dataset(workspace, dataset).rows("train", start, stop).astype(np.float64)
+    rows = Dataset(workspace, dataset).user_rows("train", start, stop).astype(np.float64)
     users = Vector(workspace, f"{roots}/users")[start:stop]
     items = Vector(workspace, f"{roots}/items")[:]
     rows.data *= np.repeat(users, np.diff(rows.indptr)) * items[rows.indices]

@@ -33,7 +33,7 @@ def append(parent, log, items=None, blocks=SMALL, **changes):
 
 
 def dense(dataset, split):
-    return dataset.rows(split, 0, dataset.n_users).toarray()
+    return dataset.user_rows(split, 0, dataset.n_users).toarray()
 
 
 def same(one, other):

@@ -102,7 +102,7 @@ def test_times_as_text_split_like_the_numbers_they_stand_for(tmp_path, small_tab
     for source in (log.assign(t=as_text), str(tmp_path / "log.csv")):
         got = store(tmp_path / "b", source, items, **options)
         for split in ("train", "valid", "test"):
-            difference = got.rows(split, 0, got.n_users) != want.rows(split, 0, want.n_users)
+            difference = got.user_rows(split, 0, got.n_users) != want.user_rows(split, 0, want.n_users)
             assert difference.nnz == 0
 
 
@@ -112,7 +112,7 @@ def test_weights_and_ratings_written_as_text_count_as_numbers(tmp_path, small_ta
     ds = store(tmp_path, log, items, weight_column="w", rating_column="r", rating_threshold=2, split="none")
     kept = log[log.index % 5 >= 2]
     assert ds.nnz("train") == len(kept)
-    assert ds.rows("train", 0, ds.n_users).sum() == kept.w.astype(int).sum()
+    assert ds.user_rows("train", 0, ds.n_users).sum() == kept.w.astype(int).sum()
 
 
 def test_categorical_titles_and_texts_may_have_nulls(tmp_path, small_tables):

@@ -18,7 +18,7 @@ from l3ae_dist.storage.workspace import Workspace
 
 
 def dense(dataset, split):
-    return dataset.rows(split, 0, dataset.n_users).toarray()
+    return dataset.user_rows(split, 0, dataset.n_users).toarray()
 
 
 def store(tmp_path, log, items, **options):

@@ -65,7 +65,7 @@ def read_all(where):
     (name,) = (path.name for path in (where / "interactions").iterdir() if path.is_dir())
     dataset = Dataset(workspace, name)
     for split in ("train", "input", "valid", "test"):
-        dataset.rows(split, 0, dataset.n_users)
+        dataset.user_rows(split, 0, dataset.n_users)
     dataset.columns(0, dataset.n_items)
     for read in (dataset.item_ids, dataset.user_ids, dataset.titles, dataset.texts, dataset.popularity):
         read()

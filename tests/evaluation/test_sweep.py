@@ -218,9 +218,9 @@ def test_other_metrics_of_a_finished_sweep_rank_nothing_again(tmp_path, small_ta
     assert {e["stage"] for e in events if e["kind"] == "tile"} <= {"score"}
     for row in result["sweep"]["table"]:
         ds = Dataset(Workspace.open(result["workspace"]), result["dataset"]["id"])
-        x = ds.rows("train", 0, 60)
+        x = ds.user_rows("train", 0, 60)
         scores = x.toarray().astype(float) @ dense_weights(row, x.toarray().astype(float), f.T.astype(float))
-        want = per_user(top_k(scores, 3, seen=x)[0], ds.rows("valid", 0, 60), "recall@3")
+        want = per_user(top_k(scores, 3, seen=x)[0], ds.user_rows("valid", 0, 60), "recall@3")
         assert row["recall@3"] == pytest.approx(np.nanmean(want), abs=1e-12)
     kept = [path for path in workspace_status(result["workspace"])["arrays"] if path.endswith("/P")]
     assert len(kept) == 2

@@ -42,7 +42,7 @@ def test_groups_are_measured_on_request_and_printed(tmp_path, small_tables, dask
 
     test = json.loads(call("--by", "popularity", "--by", "activity", "--json"))["models"]["EASE"]["test"]
     ds = Dataset(Workspace.open(tmp_path / "w"), plain["dataset"]["id"])
-    x, truth = ds.rows("train", 0, 60), ds.rows("test", 0, 60)
+    x, truth = ds.user_rows("train", 0, 60), ds.user_rows("test", 0, 60)
     top, _ = top_k(x @ ease_dense(x.toarray().astype(float), 10.0), 20, seen=x)
     activity = np.diff(x.indptr)
     np.testing.assert_array_equal(ds.activity(), activity)

@@ -257,7 +257,7 @@ def test_a_gram_matrix_that_needs_another_precision_is_computed_whole(tmp_path, 
     assert len(written(events)) == 15
     assert load_model(where).array("gram").dtype == np.float64
     assert any("float64 where float32 was enough" in e.get("message", "") for e in events)
-    x = Dataset(ws, child).rows("train", 0, 81).toarray()
+    x = Dataset(ws, child).user_rows("train", 0, 81).toarray()
     np.testing.assert_array_equal(ws.gram.as_dask().compute(scheduler="synchronous"), x.T @ x)
 
 

@@ -170,10 +170,10 @@ def test_metrics_equal_those_of_dense_scores(tmp_path, small_tables, dask_sessio
     from l3ae_dist.data.dataset import Dataset
 
     ds = Dataset(Workspace.open(tmp_path / "w"), result["dataset"]["id"])
-    x = ds.rows("train", 0, 60)
+    x = ds.user_rows("train", 0, 60)
     b = cf.l3ae_dense(x.toarray().astype(float), cf.semantic_dense(f.T.astype(float), 5.0), 10, 10)
     top, _ = top_k(x.toarray() @ b, 20, seen=x)
-    want = evaluate_top(top, ds.rows("test", 0, 60), ds.popularity(), (3, 20))
+    want = evaluate_top(top, ds.user_rows("test", 0, 60), ds.popularity(), (3, 20))
     got = result["models"]["L3AE"]["test"]
     for key, value in want.items():
         assert got[key] == pytest.approx(value, abs=1e-12, nan_ok=True), key

@@ -169,11 +169,11 @@ def test_words_are_those_of_scikit_learn_however_the_catalog_is_cut(tmp_path, sm
     for options in ({"min_df": 2}, {"min_df": 3, "ngram_range": (1, 2)}):
         identifier = words.make_words(dataset, words.WordOptions(**options), ws)
         found = open_rows(ws, feature_path(identifier))
-        np.testing.assert_array_equal(found.rows(0, 40).toarray(), multi_hot(items, **options).T)
-        np.testing.assert_array_equal(found.rows(5, 9).toarray(), multi_hot(items, **options).T[5:9])
+        np.testing.assert_array_equal(found.item_rows(0, 40).toarray(), multi_hot(items, **options).T)
+        np.testing.assert_array_equal(found.item_rows(5, 9).toarray(), multi_hot(items, **options).T[5:9])
     identifier = words.make_words(dataset, words.WordOptions(vectorizer="hashing", n_features=64), ws)
     hashed = HashingVectorizer(n_features=64, binary=True, norm=None, alternate_sign=False)
-    got = open_rows(ws, feature_path(identifier)).rows(0, 40).toarray()
+    got = open_rows(ws, feature_path(identifier)).item_rows(0, 40).toarray()
     np.testing.assert_array_equal(got, hashed.transform(items.text).toarray())
     with pytest.raises(DataError, match="no word is left"):
         words.make_words(dataset, words.WordOptions(min_df=100), ws)
