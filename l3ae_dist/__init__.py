@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from l3ae_dist.model.fitted import load_model
     from l3ae_dist.pipeline.append import append
     from l3ae_dist.pipeline.run import run
-    from l3ae_dist.pipeline.sweep import sweep
+    from l3ae_dist.report.sweep_page import sweep
     from l3ae_dist.storage.workspace import Workspace
 
 __version__ = "0.1.0"
@@ -59,7 +59,7 @@ _HOME = {
     "load_model": "l3ae_dist.model.fitted",
     "make_config": "l3ae_dist.config.load",
     "run": "l3ae_dist.pipeline.run",
-    "sweep": "l3ae_dist.pipeline.sweep",
+    "sweep": "l3ae_dist.report.sweep_page",
 }
 
 

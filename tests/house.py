@@ -265,6 +265,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "plots",
             "profile",
             "run",
+            "sweep_page",
             "sweep_plot",
             "tables",
             "trace",

@@ -43,7 +43,7 @@ def sweep(
         dtype=dtype,
         insecure=insecure,
     )
-    from l3ae_dist.pipeline.sweep import sweep as run_sweep
+    from l3ae_dist.report.sweep_page import sweep as run_sweep
 
     result = run_with_progress(lambda on_event: run_sweep(chosen, on_event=on_event, plot=plot))
     result = add_report(result, wanted=chosen.report)

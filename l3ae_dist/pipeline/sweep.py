@@ -6,7 +6,6 @@ need no top lists either, only the rank of every held-out item (:mod:`l3ae_dist.
 """
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,46 +29,8 @@ from l3ae_dist.planning.plan_run import may_use_gpu
 from l3ae_dist.runtime.events import OnEvent
 from l3ae_dist.runtime.run_graph import StageStats
 from l3ae_dist.solve.solver import Solver
-from l3ae_dist.storage.workspace import Workspace
 
 NAMES = ("L3AE", "EASE", "EASEText")
-
-
-def sweep(
-    config: RunConfig,
-    *,
-    interactions: object = None,
-    items: object = None,
-    embeddings: object = None,
-    on_event: OnEvent | None = None,
-    plot: str | Path | None = None,
-) -> dict[str, Any]:
-    """Try every model of ``config.sweep``, pick on the validation split, and leave the best L3AE fitted.
-
-    What is finished is kept: a killed sweep goes on with the ridge it was at, a complete one answers at once.
-
-    Parameters
-    ----------
-    config
-        What to run; its sources are used where the arguments are None.
-    interactions, items, embeddings
-        DataFrames, arrays, paths or URLs.
-    on_event
-        Called with every event.
-    plot
-        Where to write the plot too, an HTML file; the workspace always has it.
-
-    Returns
-    -------
-    The result of :func:`run_sweep`, and ``plot``, where the plot is.
-
-    Raises
-    ------
-    ConfigError
-        Without a sweep, for another model than l3ae, and when no user has validation items.
-    """
-    result = run_sweep(config, Inputs(interactions, items, embeddings), on_event=on_event)
-    return {**result, "plot": _write_plot(result, plot)}
 
 
 def run_sweep(config: RunConfig, inputs: Inputs, *, on_event: OnEvent | None = None) -> dict[str, Any]:
@@ -105,27 +66,6 @@ def run_sweep(config: RunConfig, inputs: Inputs, *, on_event: OnEvent | None = N
             "set it to l3ae or leave it out."
         )
     return run_job(SweepJob, config, inputs, until="sweep", on_event=on_event)
-
-
-def _write_plot(result: dict[str, Any], path: str | Path | None) -> str:
-    """Write the plot into the workspace unless it is there, and to ``path``; returns where it is."""
-    workspace = Workspace.open(result["workspace"])
-    key = f"meta/plots/sweep-{result['run']}.html"
-    page = workspace.blobs.get(key)
-    if page is None:
-        from l3ae_dist.report.sweep_plot import sweep_page
-
-        page = sweep_page(result).encode()
-        workspace.blobs.put(key, [page])
-    if path is None:
-        return f"{workspace.url}/{key}"
-    try:
-        Path(path).write_bytes(page)
-    except OSError as error:
-        raise ConfigError(
-            f"cannot write the plot to {path} ({error.strerror}); choose another path."
-        ) from error
-    return str(path)
 
 
 def sweep_models(config: RunConfig) -> tuple[ModelSpec, ...]:

@@ -1,4 +1,4 @@
-"""A sweep as one page: the metric over (reg_f, reg_e) at each ridge, and the best of each ridge."""
+"""The metric over (reg_f, reg_e) at each ridge, and the best of each ridge."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,25 +10,6 @@ _PANELS = 12
 _VALUES = 12
 _COLOURS = {"L3AE": "#0072b2", "EASE": "#d55e00", "EASEText": "#009e73"}
 _CELL = 62
-
-
-def sweep_page(result: Mapping[str, Any]) -> str:
-    """The page of a sweep's result, HTML with everything that it needs inside."""
-    from bokeh.embed import file_html
-    from bokeh.layouts import column, gridplot
-    from bokeh.models import Div
-    from bokeh.resources import INLINE
-
-    rows, metric = list(result["sweep"]["table"]), result["sweep"]["metric"]
-    plots = [plot for _, plot in model_plots(rows, metric)]
-    ours = [row for row in rows if row["model"] == "L3AE"]
-    columns = 3 if _crowded(ours) else _columns(ours)
-    page = column(
-        Div(text=_heading(result), width=900),
-        ridges_plot(rows, metric),
-        gridplot(plots, ncols=columns, toolbar_location=None, merge_tools=False),
-    )
-    return str(file_html(page, INLINE, title="l3ae_dist sweep"))
 
 
 def model_plots(rows: Sequence[Row], metric: str) -> list[tuple[str, Any]]:
@@ -64,30 +45,6 @@ def _crowded(ours: Sequence[Row]) -> bool:
     return panels > _PANELS or any(len(_values(ours, name)) > _VALUES for name in ("reg_f", "reg_e"))
 
 
-def _heading(result: Mapping[str, Any]) -> str:
-    """The picks and the comparisons in words."""
-    found, metric = result["sweep"], result["sweep"]["metric"]
-    lines = [
-        f"<h2>{found['models']} models on {found['ridges']} ridges</h2>",
-        f"<p>Picked by {metric} on the validation split ({found['valid_users']:,} users):</p><ul>",
-    ]
-    for name, model in result["models"].items():
-        params = ", ".join(f"{key} = {value:g}" for key, value in model["params"].items())
-        lines.append(
-            f"<li><b>{name}</b> ({params}): validation {model['valid'][metric]:.4f}, "
-            f"test {model['test'][metric]:.4f}</li>"
-        )
-    lines.append("</ul>")
-    for one in result["comparisons"]:
-        ours, other = one["models"]
-        lines.append(
-            f"<p>{ours} over {other} on the test split: {one['lift']:+.2%} (95 % interval "
-            f"{one['lift_low']:+.2%} to {one['lift_high']:+.2%}, p = {one['p_value']:.2g}, paired over "
-            f"{one['users']:,.0f} users)</p>"
-        )
-    return "".join(lines)
-
-
 def _values(rows: Sequence[Row], name: str) -> list[float]:
     return sorted({float(row[name]) for row in rows})
 
@@ -95,6 +52,12 @@ def _values(rows: Sequence[Row], name: str) -> list[float]:
 def _outer(rows: Sequence[Row]) -> str:
     """The panels' parameter: the ridge, or reg_x when the grid was laid over it."""
     return "ridge" if len(_values(rows, "ridge")) <= len(_values(rows, "reg_x")) else "reg_x"
+
+
+def columns_of_maps(rows: Sequence[Row]) -> int:
+    """Return how many plots of :func:`model_plots` stand side by side on the page of a sweep."""
+    ours = [row for row in rows if row["model"] == "L3AE"]
+    return 3 if _crowded(ours) else _columns(ours)
 
 
 def _columns(rows: Sequence[Row]) -> int:

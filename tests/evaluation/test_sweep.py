@@ -25,9 +25,10 @@ from l3ae_dist.metrics import METRICS, per_user, per_user_of_ranks
 from l3ae_dist.model.fitted import load_model
 from l3ae_dist.operations.status import workspace_status
 from l3ae_dist.pipeline.run import run
-from l3ae_dist.pipeline.sweep import sweep, sweep_models
+from l3ae_dist.pipeline.sweep import sweep_models
 from l3ae_dist.planning.plan import make_plan
 from l3ae_dist.planning.plan_ranks import plan_ranks
+from l3ae_dist.report.sweep_page import sweep
 from l3ae_dist.storage.workspace import Workspace
 
 METRIC = "ndcg@5"
