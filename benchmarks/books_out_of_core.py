@@ -63,7 +63,7 @@ def main() -> None:
     if arguments.workspace is None:
         shutil.rmtree(workspace)
     n = result["dataset"]["n_items"]
-    solve = [result["stages"][name] for name in ("factor", "linv", "lauum")]
+    solve = [result["stages"][name] for name in ("factor", "linv", "invert")]
     seconds = sum(stage["seconds"] for stage in solve)
     peak, budget = result["peak_memory_bytes"], config.compute.memory_budget
     share = peak["worker_max"] / budget

@@ -80,6 +80,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "object_blobs",
             "repair",
             "rows",
+            "stages",
             "tile_cache",
             "tile_reader",
             "usage",

@@ -14,7 +14,7 @@ from l3ae_dist.model.fitted import load_model
 from l3ae_dist.pipeline.run import run
 
 N, USERS, PER_USER, D, TILE = 1024, 2000, 20, 32, 256
-STAGES = ["gram", "factor", "linv", "lauum", "certify", "semantic_rows", "product_rows", "score ridge 200"]
+STAGES = ["gram", "factor", "linv", "invert", "certify", "semantic_rows", "product_rows", "score ridge 200"]
 
 
 @functools.cache

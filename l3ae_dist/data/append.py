@@ -22,6 +22,7 @@ from l3ae_dist.data.store import RECORDS_PER_BLOCK, USERS_PER_BLOCK, store_datas
 from l3ae_dist.errors import DataError
 from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.storage.fingerprint import fingerprint
+from l3ae_dist.storage.stages import Stage
 from l3ae_dist.storage.workspace import Workspace
 
 # Added to the split codes of the log: what the parent says of a pair comes first.
@@ -38,7 +39,7 @@ def appended_before(workspace: Workspace, dataset: str, log: str) -> bool:
     """Whether a log is part of a dataset or of one that it was made from."""
     name: str | None = dataset
     while name is not None:
-        stats = (workspace.stage_done("ingest", name) or {"stats": {}})["stats"]
+        stats = (workspace.stage_done(Stage.INGEST, name) or {"stats": {}})["stats"]
         if stats.get("log") == log:
             return True
         name = stats.get("parent")
@@ -82,7 +83,7 @@ def append_interactions(
     """
     log, workspace = log_id(interactions, items), parent.workspace
     identifier = fingerprint(["append", parent.id, log, options.model_dump()])
-    if workspace.stage_done("ingest", identifier) is not None:
+    if workspace.stage_done(Stage.INGEST, identifier) is not None:
         return identifier
     if (options.weight_column is not None) != parent.weighted:
         kind = "weighted" if parent.weighted else "binary"
@@ -117,7 +118,7 @@ def append_interactions(
     # the texts are the parent's, unless there are new ones
     texts = identifier if added["items"] else parent.catalog
     stats |= {"parent": parent.id, "catalog": texts, "log": log, "appended": added}
-    workspace.mark_stage("ingest", identifier, options.model_dump(), stats)
+    workspace.mark_stage(Stage.INGEST, identifier, options.model_dump(), stats)
     return identifier
 
 

@@ -11,6 +11,7 @@ from scipy import sparse
 from l3ae_dist.data.columns import read_column
 from l3ae_dist.errors import DataError, StageMissingError, UnknownIdError
 from l3ae_dist.linalg.arrays import Array
+from l3ae_dist.storage.stages import Stage
 from l3ae_dist.storage.vectors import Vector
 from l3ae_dist.storage.workspace import Workspace
 
@@ -34,7 +35,7 @@ class Dataset:
     def __init__(self, workspace: Workspace, identifier: str) -> None:
         self.workspace = workspace
         self.id = identifier
-        record = workspace.stage_done("ingest", identifier)
+        record = workspace.stage_done(Stage.INGEST, identifier)
         if record is None:
             raise StageMissingError(
                 f"the dataset {identifier!r} in {workspace.url} is missing, incomplete or damaged; run "

@@ -10,6 +10,7 @@ from scipy import sparse
 from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.rows import read_rows
+from l3ae_dist.storage.stages import Stage
 from l3ae_dist.storage.vectors import Vector
 from l3ae_dist.storage.workspace import Workspace
 
@@ -28,7 +29,7 @@ class SparseRows:
     def __init__(self, workspace: Workspace, path: str) -> None:
         self._indptr = Vector(workspace, f"{path}/indptr")
         self._indices = Vector(workspace, f"{path}/indices")
-        stats = workspace.require_stage(WORDS, path.rpartition("/")[2])["stats"]
+        stats = workspace.require_stage(Stage.WORDS, path.rpartition("/")[2])["stats"]
         self.path = path
         self.shape = (int(stats["rows"]), int(stats["dim"]))
         self.nnz = int(stats["nnz"])

@@ -23,6 +23,7 @@ from l3ae_dist.data.store import RECORDS_PER_BLOCK, USERS_PER_BLOCK, store_datas
 from l3ae_dist.errors import ConfigError, DataError
 from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.storage.fingerprint import fingerprint
+from l3ae_dist.storage.stages import Stage
 from l3ae_dist.storage.workspace import Workspace
 
 __all__ = ["IngestOptions", "dataset_id", "ingest"]
@@ -90,7 +91,7 @@ def ingest(
         dataset_id(interactions, items, options),
         catalog_id(interactions, items, options),
     )
-    if workspace.stage_done("ingest", identifier) is not None:
+    if workspace.stage_done(Stage.INGEST, identifier) is not None:
         return identifier
     no_text = None
     if is_authors_layout(interactions, items):
@@ -122,7 +123,7 @@ def ingest(
             records_per_block=records_per_block,
         )
     stats |= {"dropped": dropped | stats["dropped"], "catalog": catalog_name}
-    workspace.mark_stage("ingest", identifier, options.model_dump(), stats)
+    workspace.mark_stage(Stage.INGEST, identifier, options.model_dump(), stats)
     return identifier
 
 

@@ -17,6 +17,7 @@ from l3ae_dist.data.row_writer import RowWriter
 from l3ae_dist.errors import DataError
 from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.storage.fingerprint import fingerprint
+from l3ae_dist.storage.stages import Stage
 from l3ae_dist.storage.workspace import Workspace
 
 _TEXTS = 8192
@@ -40,7 +41,7 @@ def make_words(dataset: Dataset, options: WordOptions, workspace: Workspace) -> 
     Two passes over the text, 8,192 texts at a time; the vocabulary is held in memory.
     """
     identifier = words_id(dataset.id, options)
-    if workspace.stage_done(WORDS, identifier) is not None:
+    if workspace.stage_done(Stage.WORDS, identifier) is not None:
         return identifier
     dataset.require_text()
     blocks, keep = (_counted if options.vectorizer == "count" else _hashed)(dataset, options)
@@ -54,7 +55,7 @@ def make_words(dataset: Dataset, options: WordOptions, workspace: Workspace) -> 
             raise DataError("no word is left in the items' texts; lower words.min_df.")
         writer.store(workspace, feature_path(identifier))
     stats = {"rows": dataset.n_items, "dim": int(keep.sum()), "nnz": writer.nnz}
-    workspace.mark_stage(WORDS, identifier, options.model_dump(), stats)
+    workspace.mark_stage(Stage.WORDS, identifier, options.model_dump(), stats)
     return identifier
 
 
@@ -68,7 +69,7 @@ def words_of(texts: list[str], identifier: str, dataset: Dataset) -> sparse.csr_
     """
     from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer
 
-    options = WordOptions(**dataset.workspace.require_stage(WORDS, identifier)["params"])
+    options = WordOptions(**dataset.workspace.require_stage(Stage.WORDS, identifier)["params"])
     common: dict[str, Any] = {"binary": True, "ngram_range": options.ngram_range}
     if options.vectorizer == "hashing":
         hashing = {"n_features": options.n_features, "norm": None, "alternate_sign": False}

@@ -16,6 +16,7 @@ from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.storage.blobs import refuse_secrets
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.fingerprint import fingerprint
+from l3ae_dist.storage.stages import Stage
 from l3ae_dist.storage.workspace import Workspace
 
 _ROWS = 1024
@@ -67,7 +68,7 @@ def import_embeddings(source: Any, dataset: Dataset, workspace: Workspace) -> st
     A table is put into catalog order on local disk: 4 n d bytes of temporary space.
     """
     identifier = import_id(source, dataset.catalog)
-    if workspace.stage_done("embed", identifier) is not None:
+    if workspace.stage_done(Stage.EMBED, identifier) is not None:
         return identifier
     with workspace.scratch_dir() as scratch:
         table = _open(source, dataset, scratch)
@@ -86,7 +87,7 @@ def import_embeddings(source: Any, dataset: Dataset, workspace: Workspace) -> st
         except DataError:
             workspace.delete(path)
             raise
-    workspace.mark_stage("embed", identifier, {"imported": True}, {"rows": n, "dim": d})
+    workspace.mark_stage(Stage.EMBED, identifier, {"imported": True}, {"rows": n, "dim": d})
     return identifier
 
 

@@ -12,6 +12,7 @@ from l3ae_dist.data.words import words_of
 from l3ae_dist.embed.transform import transform_rows
 from l3ae_dist.errors import ConfigError, DataError
 from l3ae_dist.linalg.arrays import Array
+from l3ae_dist.storage.stages import Stage
 
 
 def features_of_new(identifier: str, dataset: Dataset, texts: list[str] | None, vectors: Any) -> Any:
@@ -42,8 +43,8 @@ def features_of_new(identifier: str, dataset: Dataset, texts: list[str] | None, 
         if vectors is not None:
             raise ConfigError("the model was fitted on words, which are taken from texts; give texts.")
         return words_of(texts or [], identifier, dataset)
-    source = workspace.require_stage("embed", identifier)["params"].get("source")
-    record = workspace.require_stage("embed", source or identifier)
+    source = workspace.require_stage(Stage.EMBED, identifier)["params"].get("source")
+    record = workspace.require_stage(Stage.EMBED, source or identifier)
     if vectors is None:
         if record["params"].get("imported"):
             raise ConfigError(

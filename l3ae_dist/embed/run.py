@@ -13,6 +13,7 @@ from l3ae_dist.runtime.backends.ray_session import ray_session
 from l3ae_dist.runtime.memory import MemorySampler
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.fingerprint import fingerprint
+from l3ae_dist.storage.stages import Stage
 from l3ae_dist.storage.workspace import Workspace
 
 __all__ = ["embed_items", "embedding_id", "import_embeddings", "import_id"]
@@ -70,7 +71,7 @@ def embed_items(
         When an actor does not fit the cluster, or actors keep dying.
     """
     identifier = embedding_id(dataset.catalog, options)
-    if workspace.stage_done("embed", identifier) is not None:
+    if workspace.stage_done(Stage.EMBED, identifier) is not None:
         return identifier
     dataset.require_text()
     from l3ae_dist.embed.actors import start_actors
@@ -88,7 +89,7 @@ def embed_items(
             pool.stop()
         stats = pool.stats(time.perf_counter() - started)
         stats["ray_memory_bytes"] = memory.result["ray"]
-    workspace.mark_stage("embed", identifier, options.resolved().model_dump(), stats)
+    workspace.mark_stage(Stage.EMBED, identifier, options.resolved().model_dump(), stats)
     return identifier
 
 
@@ -134,8 +135,8 @@ class _Pool:
                     self._finish(self._running.pop(reference), _get(reference))
             if not ready and not self._members:
                 message = "waiting for Ray to place an embedding actor: its CPUs or GPUs are taken"
-                self._on_event({"kind": "log", "stage": "embed", "message": message})
-        self._on_event({"kind": "stage_end", "stage": "embed", "rows": self._embedded})
+                self._on_event({"kind": "log", "stage": Stage.EMBED, "message": message})
+        self._on_event({"kind": "stage_end", "stage": Stage.EMBED, "rows": self._embedded})
 
     def stop(self) -> None:
         """End the actors."""
@@ -177,7 +178,9 @@ class _Pool:
         self._total = array.grid[0]
         self._done = len(finished)
         self._waiting.extend(chunk for chunk in range(self._total) if (chunk, 0) not in finished)
-        self._on_event({"kind": "stage_start", "stage": "embed", "done": self._done, "total": self._total})
+        self._on_event(
+            {"kind": "stage_start", "stage": Stage.EMBED, "done": self._done, "total": self._total}
+        )
 
     def _feed(self, actor: Any) -> None:
         if self._waiting:
@@ -188,7 +191,7 @@ class _Pool:
         self._done += 1
         self._embedded += 0 if record["skipped"] else record["rows"]
         self._on_event(
-            {"kind": "chunk", "stage": "embed", "done": self._done, "total": self._total, **record}
+            {"kind": "chunk", "stage": Stage.EMBED, "done": self._done, "total": self._total, **record}
         )
         self._feed(actor)
 

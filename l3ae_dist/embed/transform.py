@@ -9,6 +9,7 @@ from l3ae_dist.config.embedding import TransformOptions
 from l3ae_dist.errors import ConfigError
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.fingerprint import fingerprint
+from l3ae_dist.storage.stages import Stage
 from l3ae_dist.storage.workspace import Workspace
 
 
@@ -30,7 +31,7 @@ def transform_embeddings(source: str, options: TransformOptions, workspace: Work
     Two passes over the rows in this process, chunk by chunk; fitting holds n x d float64 at most.
     """
     identifier = transformed_id(source, options)
-    if identifier == source or workspace.stage_done("embed", identifier) is not None:
+    if identifier == source or workspace.stage_done(Stage.EMBED, identifier) is not None:
         return identifier
     array = ChunkArray.open(workspace, f"embeddings/{source}")
     n, d = array.shape
@@ -55,7 +56,7 @@ def transform_embeddings(source: str, options: TransformOptions, workspace: Work
             target.write(i, 0, np.asarray(rows.blocks[i].compute(), np.float32))
     _write_map(workspace, identifier, steps, d)
     params = {"source": source, **options.model_dump()}
-    workspace.mark_stage("embed", identifier, params, {"rows": n, "dim": columns})
+    workspace.mark_stage(Stage.EMBED, identifier, params, {"rows": n, "dim": columns})
     return identifier
 
 

@@ -26,6 +26,7 @@ from l3ae_dist.solve.heads import make_head
 from l3ae_dist.solve.solver import Solver
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.fingerprint import fingerprint
+from l3ae_dist.storage.stages import Stage
 
 _LEVEL = 0.95
 
@@ -62,7 +63,7 @@ def score(solver: Solver, specs: tuple[ModelSpec, ...], k: int, users: Array) ->
     identifier = fingerprint(parts)
     base = f"scores/{identifier}"
     result = TopLists(solver, f"{base}/merged", specs, k, users)
-    if solver.workspace.stage_done("score", identifier) is not None:
+    if solver.workspace.stage_done(Stage.SCORE, identifier) is not None:
         return result
     heads = [make_head(solver, spec) for spec in specs]
     block = min(solver.plan.user_block, len(users))
@@ -81,7 +82,7 @@ def score(solver: Solver, specs: tuple[ModelSpec, ...], k: int, users: Array) ->
     stats = solver.run(graph, context, {"top_items"}, f"score {group_label(specs[0])}")
     _merge(solver, base, len(heads), k)
     params = {"group": group_label(specs[0]), "models": len(specs)}
-    solver.workspace.mark_stage("score", identifier, params, vars(stats))
+    solver.workspace.mark_stage(Stage.SCORE, identifier, params, vars(stats))
     return result
 
 

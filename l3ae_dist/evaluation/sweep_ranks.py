@@ -16,6 +16,7 @@ from l3ae_dist.solve.heads import make_head, product_path, slope_head
 from l3ae_dist.solve.solver import Solver
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.fingerprint import fingerprint
+from l3ae_dist.storage.stages import Stage
 
 _ROWS = 1 << 16
 
@@ -63,10 +64,10 @@ def held_ranks(solver: Solver, group: Group, users: Array, indptr: Array, plan: 
     base = [solver.base(group.models[0].ridge), solver.embedding, solver.route, "valid"]
     identifier = fingerprint([*base, [asdict(spec) for spec in group.models], users.tolist()])
     path = f"scores/{identifier}/ranks"
-    if solver.workspace.stage_done("score", identifier) is None:
+    if solver.workspace.stage_done(Stage.SCORE, identifier) is None:
         stats = _rank(solver, group, users, indptr, plan, f"scores/{identifier}")
         params = {"group": group.label, "models": len(group.models)}
-        solver.workspace.mark_stage("score", identifier, params, stats)
+        solver.workspace.mark_stage(Stage.SCORE, identifier, params, stats)
     array = ChunkArray.open(solver.workspace, path)
     return np.concatenate([array.read(i, 0) for i in range(array.grid[0])])
 

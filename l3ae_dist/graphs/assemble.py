@@ -29,6 +29,7 @@ from l3ae_dist.graphs.tasks import TileRef
 from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.linalg.kernels import CpuKernels
 from l3ae_dist.linalg.tiles import TileGrid
+from l3ae_dist.storage.stages import Stage
 from l3ae_dist.storage.tile_reader import ReadCount, TileRequest
 
 Operation = Callable[[int, StageContext, ReadCount], Array]
@@ -53,7 +54,7 @@ class RowTask:
 class RowGraph:
     """One independent task per item tile."""
 
-    stage: str
+    stage: Stage
     grid: TileGrid
     target: str
     operation: str

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from l3ae_dist.graphs.tasks import Step, TileRef, TileTask
 from l3ae_dist.linalg.tiles import TileGrid
+from l3ae_dist.storage.stages import Stage
 
 # Panels in a group: a partial tile is written and read once for every 8 tiles its sum reads.
 GROUP = 4
@@ -84,7 +85,7 @@ class CholeskyGraph:
 
     grid: TileGrid
     workers: int = 1
-    stage: str = "factor"
+    stage: Stage = Stage.FACTOR
 
     def __len__(self) -> int:
         return self.grid.lower_count + sum(self.links(k) * (self.grid.count - k) for k in self._columns())

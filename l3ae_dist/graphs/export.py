@@ -30,6 +30,7 @@ from l3ae_dist.graphs.tasks import TileRef
 from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.linalg.top_k import top_k
+from l3ae_dist.storage.stages import Stage
 from l3ae_dist.storage.tile_reader import ReadCount, TileReader, TileRequest
 
 # Columns with few new candidates are gathered; more than this many times k, and the block is partitioned.
@@ -196,7 +197,7 @@ class ExportGraph:
     """One independent task per column tile, each of which reads row and column j of the lower triangle."""
 
     grid: TileGrid
-    stage: str = "export"
+    stage: Stage = Stage.EXPORT
 
     def __len__(self) -> int:
         return self.grid.count

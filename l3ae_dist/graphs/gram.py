@@ -27,6 +27,7 @@ from l3ae_dist.graphs.tasks import TileRef
 from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.linalg.sparse_gram import gram_block
 from l3ae_dist.linalg.tiles import TileGrid
+from l3ae_dist.storage.stages import Stage
 from l3ae_dist.storage.vectors import Vector
 
 
@@ -48,7 +49,7 @@ class GramGraph:
     """All lower tiles, row by row, so that a worker reads the block of row i once."""
 
     grid: TileGrid
-    stage: str = "gram"
+    stage: Stage = Stage.GRAM
 
     def __len__(self) -> int:
         return self.grid.lower_count

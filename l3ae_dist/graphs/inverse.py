@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from l3ae_dist.graphs.tasks import Step, TileRef, TileTask
 from l3ae_dist.linalg.tiles import TileGrid
+from l3ae_dist.storage.stages import Stage
 
 
 def linv_task(i: int, k: int) -> TileTask:
@@ -70,7 +71,7 @@ class TriangularInverseGraph:
     """``Linv`` from ``L``, row by row so that a worker keeps the row panel ``L_ij``."""
 
     grid: TileGrid
-    stage: str = "linv"
+    stage: Stage = Stage.LINV
 
     def __len__(self) -> int:
         return self.grid.lower_count
@@ -91,7 +92,7 @@ class InverseGraph:
     """``P`` from ``Linv``, row by row so that a worker keeps the column panel ``W_ki``."""
 
     grid: TileGrid
-    stage: str = "invert"
+    stage: Stage = Stage.INVERT
 
     def __len__(self) -> int:
         return self.grid.lower_count

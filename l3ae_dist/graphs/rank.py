@@ -33,6 +33,7 @@ from l3ae_dist.graphs.tasks import TileRef
 from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.linalg.ranks import count_over, limits_of, ranks_within
 from l3ae_dist.linalg.tiles import TileGrid
+from l3ae_dist.storage.stages import Stage
 from l3ae_dist.storage.tile_reader import ReadCount
 
 R = TypeVar("R")
@@ -82,7 +83,7 @@ class RankGraph:
 
     grid: TileGrid
     user_blocks: int
-    stage: str = "rank"
+    stage: Stage = Stage.RANK
 
     def __len__(self) -> int:
         return self.user_blocks * (1 + self.grid.count)

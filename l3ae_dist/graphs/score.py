@@ -28,6 +28,7 @@ from l3ae_dist.graphs.tasks import TileRef
 from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.linalg.top_k import top_k
+from l3ae_dist.storage.stages import Stage
 from l3ae_dist.storage.tile_reader import ReadCount
 
 
@@ -50,7 +51,7 @@ class ScoreGraph:
 
     grid: TileGrid
     user_blocks: int
-    stage: str = "score"
+    stage: Stage = Stage.SCORE
 
     def __len__(self) -> int:
         return self.user_blocks * self.grid.count

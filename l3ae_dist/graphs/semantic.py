@@ -23,6 +23,7 @@ from l3ae_dist.graphs.execute import (
 from l3ae_dist.graphs.tasks import TileRef
 from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.linalg.tiles import TileGrid
+from l3ae_dist.storage.stages import Stage
 from l3ae_dist.storage.tile_reader import ReadCount, TileRequest
 
 
@@ -45,7 +46,7 @@ class ProductGraph:
     """All tiles of ``P C``, row by row."""
 
     grid: TileGrid
-    stage: str = "product"
+    stage: Stage = Stage.PRODUCT
 
     def __len__(self) -> int:
         return self.grid.count**2

@@ -28,6 +28,7 @@ from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.lock import WorkspaceLock
 from l3ae_dist.storage.rows import read_rows
+from l3ae_dist.storage.stages import Stage
 from l3ae_dist.storage.tile_reader import ReadCount, TileReader, TileRequest
 from l3ae_dist.storage.vectors import Vector, write_vector
 from l3ae_dist.storage.workspace import Workspace
@@ -122,7 +123,7 @@ def new_items(
     """
     import pandas as pd
 
-    options = IngestOptions(**dataset.workspace.require_stage("ingest", dataset.id)["params"])
+    options = IngestOptions(**dataset.workspace.require_stage(Stage.INGEST, dataset.id)["params"])
     catalog_ids = dataset.item_ids()
     if not hasattr(items, "columns"):
         values = list(items)

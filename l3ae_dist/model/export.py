@@ -30,6 +30,7 @@ from l3ae_dist.storage.blobs import storage_errors
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.fingerprint import fingerprint
 from l3ae_dist.storage.lock import WorkspaceLock
+from l3ae_dist.storage.stages import Stage
 from l3ae_dist.storage.tile_reader import ReadCount, TileReader
 
 if TYPE_CHECKING:
@@ -167,15 +168,15 @@ def _checked_target(path: str | Path) -> Path:
 
 def _in_process(model: "FittedModel", k: int, on_event: OnEvent) -> Generator[Column]:
     grid, total = model.grid, model.grid.lower_count
-    on_event({"kind": "stage_start", "stage": "export", "done": 0, "total": total})
+    on_event({"kind": "stage_start", "stage": Stage.EXPORT, "done": 0, "total": total})
 
     def progress(done: int, total: int) -> None:
-        on_event({"kind": "tile", "stage": "export", "done": done, "total": total})
+        on_event({"kind": "tile", "stage": Stage.EXPORT, "done": done, "total": total})
 
     found = largest_weights(
         model.head, Parts(model.workspace), grid, k, model.dtype, TileReader(), ReadCount(), progress=progress
     )
-    on_event({"kind": "stage_end", "stage": "export"})
+    on_event({"kind": "stage_end", "stage": Stage.EXPORT})
     for j in range(grid.count):
         column = found.pop(j)
         yield column.rows, column.values

@@ -7,6 +7,7 @@ from l3ae_dist.errors import WorkspaceError
 from l3ae_dist.graphs.head import Head
 from l3ae_dist.model.cold_start import ADDED
 from l3ae_dist.storage.blobs import open_blobs
+from l3ae_dist.storage.stages import Stage
 from l3ae_dist.storage.workspace import Workspace
 
 
@@ -27,7 +28,7 @@ def save_model(workspace: Workspace, document: dict[str, Any], url: str) -> None
     paths = _paths(document)
     for path in [*paths, *(f"{name}/{dataset}" for name in ("items", "users", "interactions"))]:
         _copy(workspace, target, path)
-    _copy_stage(workspace, target, "ingest", dataset)
+    _copy_stage(workspace, target, Stage.INGEST, dataset)
     if features is not None:
         _copy_features(workspace, target, features)
     target.write_doc("model", {**document, "arrays": {**document["arrays"], "gram": None}})
@@ -47,7 +48,7 @@ def _paths(document: dict[str, Any]) -> list[str]:
 
 def _copy_features(workspace: Workspace, target: Workspace, features: str) -> None:
     """How the features were made, so that new text becomes features the same way; and the added items."""
-    stage = WORDS if features.startswith(f"{WORDS}-") else "embed"
+    stage = Stage.WORDS if features.startswith(f"{WORDS}-") else Stage.EMBED
     record = _copy_stage(workspace, target, stage, features)
     source = record["params"].get("source")
     if source is not None:
@@ -59,7 +60,7 @@ def _copy_features(workspace: Workspace, target: Workspace, features: str) -> No
         target.write_doc(f"{ADDED}/{features}", added)
 
 
-def _copy_stage(workspace: Workspace, target: Workspace, stage: str, identifier: str) -> dict[str, Any]:
+def _copy_stage(workspace: Workspace, target: Workspace, stage: Stage, identifier: str) -> dict[str, Any]:
     record = workspace.require_stage(stage, identifier)
     target.write_doc(f"stages/{stage}/{identifier}", record)
     return record

@@ -25,6 +25,7 @@ from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.fingerprint import fingerprint
 from l3ae_dist.storage.lock import WorkspaceLock
 from l3ae_dist.storage.rows import read_rows
+from l3ae_dist.storage.stages import Stage
 from l3ae_dist.storage.workspace import Workspace
 
 
@@ -100,10 +101,10 @@ def append(
 
 def _report(workspace: Workspace, document: Mapping[str, Any]) -> dict[str, Any]:
     """What the model's dataset has more than its parent, and its Gram tiles."""
-    stats = workspace.require_stage("ingest", document["dataset"])["stats"]
+    stats = workspace.require_stage(Stage.INGEST, document["dataset"])["stats"]
     report = {"dataset": document["dataset"], "parent": stats.get("parent"), **stats.get("appended", {})}
     gram = document["arrays"]["gram"]
-    record = None if gram is None else workspace.stage_done("gram", gram.rpartition("/")[2])
+    record = None if gram is None else workspace.stage_done(Stage.GRAM, gram.rpartition("/")[2])
     tiles = 0 if record is None else int(record["stats"]["tasks"])
     reused = 0 if record is None else int(record["params"].get("parent_tiles", 0))
     return report | {"gram_tiles": tiles, "gram_tiles_computed": tiles - reused}
@@ -114,7 +115,7 @@ def _extend(
 ) -> str:
     """The rows that are there and those of the new items, which alone are embedded or imported."""
     workspace = dataset.workspace
-    record = workspace.require_stage("embed", before)
+    record = workspace.require_stage(Stage.EMBED, before)
     known = ChunkArray.open(workspace, f"embeddings/{before}")
     catalog, rows = _new_items(dataset, known.shape[0]), None
     try:
@@ -131,7 +132,7 @@ def _extend(
             rows = import_embeddings(embeddings, catalog, workspace)
         _join(known, ChunkArray.open(workspace, f"embeddings/{rows}"), f"embeddings/{identifier}")
         stats = {**record["stats"], "rows": dataset.n_items, "embedded": catalog.n_items, "parent": before}
-        workspace.mark_stage("embed", identifier, record["params"], stats)
+        workspace.mark_stage(Stage.EMBED, identifier, record["params"], stats)
     except DataError:
         for kind in ("ingest", "items", "users", "interactions"):
             _delete(workspace, kind, dataset.id)
@@ -159,7 +160,7 @@ def _new_items(dataset: Dataset, first: int) -> Dataset:
     counts = {"n_items": dataset.n_items - first, "n_users": 0}
     text = {name: dataset.stats.get(name) for name in ("has_text", "no_text")}
     stats: dict[str, Any] = {**counts, **text, "weighted": False, "nnz": {}}
-    workspace.mark_stage("ingest", identifier, {}, stats)
+    workspace.mark_stage(Stage.INGEST, identifier, {}, stats)
     return Dataset(workspace, identifier)
 
 

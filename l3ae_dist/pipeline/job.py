@@ -35,6 +35,7 @@ from l3ae_dist.runtime.events import EventLog, ProcessGroups
 from l3ae_dist.runtime.watch.observers import dask_report, shown_tiles
 from l3ae_dist.solve.heads import certificate, make_head, model_arrays
 from l3ae_dist.solve.solver import Solver
+from l3ae_dist.storage.stages import Stage
 from l3ae_dist.storage.workspace import LAST_RUN_DOC, Workspace
 
 Specs = tuple[ModelSpec, ...]
@@ -95,12 +96,12 @@ class Job:
 
         identifier, interactions, items = data
         embedding, embeddings = text
-        self.events({"kind": "stage_start", "stage": "ingest", "done": 0, "total": 1})
+        self.events({"kind": "stage_start", "stage": Stage.INGEST, "done": 0, "total": 1})
         with self.timed("ingest"):
             if interactions is not None:
                 ingest(interactions, items, self.config.data.options, self.workspace)
             dataset = Dataset(self.workspace, identifier)
-        self.events({"kind": "stage_end", "stage": "ingest", **dataset.stats})
+        self.events({"kind": "stage_end", "stage": Stage.INGEST, **dataset.stats})
         result: dict[str, Any] = {"dataset": {"id": dataset.id, **dataset.stats}}
         if until == "ingest":
             return {**result, "stage_seconds": self.stage_seconds}
@@ -149,7 +150,7 @@ class Job:
         if self.config.model.uses == "words":
             make_words(dataset, self.config.words, self.workspace)
             return
-        if self.workspace.stage_done("embed", embedding) is not None:
+        if self.workspace.stage_done(Stage.EMBED, embedding) is not None:
             return
         if embeddings is not None:
             import_embeddings(embeddings, dataset, self.workspace)

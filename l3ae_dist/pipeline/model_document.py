@@ -9,6 +9,7 @@ from l3ae_dist.config.run_config import RunConfig
 from l3ae_dist.data.features import WORDS
 from l3ae_dist.errors import StageMissingError
 from l3ae_dist.graphs.head import Head
+from l3ae_dist.storage.stages import Stage
 from l3ae_dist.storage.workspace import Workspace
 
 MODEL_DOC = "model"
@@ -59,7 +60,7 @@ def config_of_model(
     sections
         Further sections of the configuration.
     """
-    recorded = workspace.require_stage("ingest", document["dataset"])["params"]
+    recorded = workspace.require_stage(Stage.INGEST, document["dataset"])["params"]
     name = next(key for key, member in MEMBERS.items() if member.title == document["name"])
     values: dict[str, Any] = {
         "workspace": workspace.url,
@@ -74,12 +75,12 @@ def config_of_model(
     words = features.startswith(f"{WORDS}-")
     if BY_TITLE[document["name"]].features is not None:
         values["model"]["features"] = WORDS if words else "embeddings"
-    record = workspace.require_stage(WORDS if words else "embed", features)["params"]
+    record = workspace.require_stage(Stage.WORDS if words else Stage.EMBED, features)["params"]
     if words:
         return make_config({**values, "words": record})
     if "source" in record:
         values["transform"] = {key: value for key, value in record.items() if key != "source"}
-        record = workspace.require_stage("embed", record["source"])["params"]
+        record = workspace.require_stage(Stage.EMBED, record["source"])["params"]
     if not record.get("imported"):
         values["encoder"] = record
     return make_config(values)
@@ -89,5 +90,5 @@ def raw_embeddings(workspace: Workspace, features: str | None) -> str | None:
     """The embeddings that a model's features were made from; None for words and without text."""
     if features is None or features.startswith(f"{WORDS}-"):
         return None
-    params = workspace.require_stage("embed", features)["params"]
+    params = workspace.require_stage(Stage.EMBED, features)["params"]
     return str(params.get("source", features))

@@ -30,6 +30,7 @@ from l3ae_dist.storage.blobs import open_blobs, storage_errors, without_secrets
 from l3ae_dist.storage.fingerprint import fingerprint
 from l3ae_dist.storage.lock import WorkspaceLock
 from l3ae_dist.storage.repair import noted_damage, take_out_damage
+from l3ae_dist.storage.stages import Stage
 from l3ae_dist.storage.workspace import LAST_RUN_DOC, Workspace
 
 
@@ -113,7 +114,7 @@ def run_job(
     ):
         events.check = lock.check
         for path, i, j in take_out_damage(workspace):
-            events({"kind": "bad_tile", "stage": "repair", "array": path, "i": i, "j": j})
+            events({"kind": "bad_tile", "stage": Stage.REPAIR, "array": path, "i": i, "j": j})
         this = job(config, workspace, events, processes, lock.epoch, run_id)
         # one Ray for both engines; within it the embedding actors end before Dask's workers are placed
         with this.ray() if config.compute.cluster == "ray" else contextlib.nullcontext():

@@ -29,6 +29,7 @@ from l3ae_dist.planning.plan_run import may_use_gpu
 from l3ae_dist.runtime.events import OnEvent
 from l3ae_dist.runtime.run_graph import StageStats
 from l3ae_dist.solve.solver import Solver
+from l3ae_dist.storage.stages import TILE_STAGES
 
 NAMES = ("L3AE", "EASE", "EASEText")
 
@@ -192,5 +193,4 @@ def _row(spec: ModelSpec, ranks: Array, indptr: Array, metric: str) -> dict[str,
 
 def _solve_seconds(before: dict[str, StageStats], after: dict[str, StageStats]) -> float:
     """Seconds of the factorisation and inversion that were run in between; 0 when nothing was."""
-    names = ("factor", "linv", "lauum")
-    return sum(after[name].seconds for name in names if after.get(name) is not before.get(name))
+    return sum(after[name].seconds for name in TILE_STAGES if after.get(name) is not before.get(name))

@@ -12,6 +12,7 @@ from l3ae_dist.graphs.cholesky import GROUP
 from l3ae_dist.planning.data_size import DataSize
 from l3ae_dist.planning.plan import Plan, StagePlan
 from l3ae_dist.planning.rates import ASSUMED_CPU, ASSUMED_GPU, Rates
+from l3ae_dist.storage.stages import TILE_STAGES, Stage
 
 # Rows of an interaction table that the client reads, sorts and stores in a second: an allowance.
 INGEST_ROWS_S = 5e5
@@ -21,7 +22,6 @@ ENTRIES_S = 3e7
 STORED_BYTES = 24.0
 # Bytes of the text of an item: an allowance.
 TEXT_BYTES = 500.0
-_TILE_STAGES = ("factor", "linv", "invert")
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def estimate(
         found.append(model.embed(actors))
     for stage in plan.stages:
         found.append(model.stage(stage))
-        if stage.name == "invert":
+        if stage.name == Stage.INVERT:
             found.append(model.certify())
     return tuple(found)
 
@@ -136,7 +136,7 @@ class _Model:
             "storage": self._storage(stage),
             "client": stage.tasks * self.rates.task_seconds,
         }
-        if name in _TILE_STAGES:
+        if name in TILE_STAGES:
             parts["chain"] = self._chain(name)
         return _forecast(
             stage.name, "Dask", stage.tasks, stage.flops, stage.bytes_read, stage.bytes_written,
@@ -147,12 +147,12 @@ class _Model:
         """P times a few vectors: every tile is read twice."""
         count, tile = self.plan.grid.count, self._tile_bytes
         flops = 4.0 * 2.0 * float(self.plan.grid.n) ** 2
-        stage = StagePlan("certify", count, flops, count**2 * tile, 0.0, self.plan.stages[0].peak_bytes)
+        stage = StagePlan(Stage.CERTIFY, count, flops, count**2 * tile, 0.0, self.plan.stages[0].peak_bytes)
         parts = {
             "compute": 2 * stage.bytes_read / self.rates.copy_bytes_s / self._busy(count),
             "storage": self._storage(stage),
         }
-        return _forecast("certify", "Dask", count, flops, stage.bytes_read, 0.0, 0, parts)
+        return _forecast(Stage.CERTIFY, "Dask", count, flops, stage.bytes_read, 0.0, 0, parts)
 
     @property
     def _itemsize(self) -> int:
@@ -217,7 +217,7 @@ class _Model:
             rates.read_seconds + self._tile_bytes / rates.read_bytes_s
             + rates.write_seconds + self._tile_bytes / rates.write_bytes_s + rates.latency_seconds
         )  # fmt: skip
-        if name == "invert":
+        if name == Stage.INVERT:
             return count * gemm + moved
         if name == "linv":  # tile (i, 0) sums over all tiles above it
             return count * (count - 1) / 2 * gemm + count * (self._seconds("trsm_ll", b**3) + moved)

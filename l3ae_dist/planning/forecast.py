@@ -15,11 +15,11 @@ from l3ae_dist.planning.plan import MIB, Plan, choose_tile, tile_limits
 from l3ae_dist.planning.plan_run import cluster_plan
 from l3ae_dist.planning.rates import Rates
 from l3ae_dist.planning.stage_counts import Repeats, fullest_bytes
+from l3ae_dist.storage.stages import TILE_STAGES
 from l3ae_dist.units import human_bytes
 
 GIB = 2**30
 _MONTH_HOURS = 730.0
-_SOLVE = ("factor", "linv", "invert")
 # Tiles that are compared with the chosen one, and how much faster one must be to be told of.
 _TILES = (512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192)
 _WORTH = 0.85
@@ -281,7 +281,7 @@ def _doubts(found: Forecast, config: RunConfig) -> list[str]:
             lines.append("embedding: not measured; an assumed rate is taken (calibrate without --no-texts)")
         elif rates.encoder.lower() != config.encoder.model.lower():
             lines.append(f"embedding: the rate of {rates.encoder} is taken for {config.encoder.model}")
-    ridges = max(stage.repeats for stage in found.stages if stage.name in _SOLVE)
+    ridges = max(stage.repeats for stage in found.stages if stage.name in TILE_STAGES)
     if ridges > 1:
         lines.append(f"search: {ridges} ridges, one factorisation and inverse after the other")
     return lines
@@ -290,7 +290,7 @@ def _doubts(found: Forecast, config: RunConfig) -> list[str]:
 def _advice(found: Forecast, config: RunConfig) -> tuple[str, ...]:
     """What would make the run faster by these estimates."""
     lines = []
-    solve = [stage for stage in found.stages if stage.name in _SOLVE]
+    solve = [stage for stage in found.stages if stage.name in TILE_STAGES]
     waiting = [stage.name for stage in solve if stage.bound == "storage"]
     if waiting:
         lines.append(
@@ -323,8 +323,8 @@ def _fastest_tile(found: Forecast, config: RunConfig) -> tuple[int, float] | Non
         stages = estimate(
             plan, found.size, found.machines.rates, network_bytes_s=found.machines.network_bytes_s
         )
-        seconds[tile] = sum(stage.seconds for stage in stages if stage.name in _SOLVE)
-    mine = sum(stage.seconds / stage.repeats for stage in found.stages if stage.name in _SOLVE)
+        seconds[tile] = sum(stage.seconds for stage in stages if stage.name in TILE_STAGES)
+    mine = sum(stage.seconds / stage.repeats for stage in found.stages if stage.name in TILE_STAGES)
     best = min(seconds, key=lambda tile: seconds[tile], default=None)
     return None if best is None or seconds[best] > _WORTH * mine else (best, seconds[best])
 

@@ -13,6 +13,7 @@ from l3ae_dist.errors import BudgetError
 from l3ae_dist.graphs.cholesky import CholeskyGraph
 from l3ae_dist.graphs.execute import STAGED
 from l3ae_dist.linalg.tiles import TileGrid
+from l3ae_dist.storage.stages import TILE_STAGES, Stage
 from l3ae_dist.storage.tile_reader import READ_AHEAD, READ_THREADS
 
 MIB = 2**20
@@ -240,18 +241,18 @@ def make_plan(
             (lower + extra) * tile_bytes,
             max(held, beside + cache),
         )
-        for name, extra in (("factor", partials), ("linv", 0), ("invert", 0))
+        for name, extra in zip(TILE_STAGES, (partials, 0, 0), strict=True)
     ]
     # each staged task: a tile, its copy, its blocks by column and by row, and what converting them takes
     gram_bytes = INTERPRETER_BYTES + STAGED * (2 * tile_bytes + 32 * widest_block_nnz + 8 * n_users)
     # the products of features are summed in float64 before they join the tile
     gram_bytes += STAGED * 8 * side * (side + 2 * d) if d or semantic_tiles else 0
-    stages = [StagePlan("gram", lower, 0.0, 16.0 * nnz * count, lower * tile_bytes, gram_bytes), *solve]
+    stages = [StagePlan(Stage.GRAM, lower, 0.0, 16.0 * nnz * count, lower * tile_bytes, gram_bytes), *solve]
     if semantic_tiles:
         stages += [replace(stage, name=f"semantic {stage.name}") for stage in stages]
     if product:
         flops, moved = 2.0 * float(n) ** 3, 2.0 * count**3 * tile_bytes
-        stages.append(StagePlan("product", count**2, flops, moved, count**2 * tile_bytes, held))
+        stages.append(StagePlan(Stage.PRODUCT, count**2, flops, moved, count**2 * tile_bytes, held))
     if d:
         rows_bytes = held + 24 * d * d + 4 * side * d * 8
         stages.append(

@@ -8,6 +8,7 @@ from l3ae_dist.config.members import ModelSpec
 from l3ae_dist.planning.data_size import DataSize
 from l3ae_dist.planning.plan import Plan
 from l3ae_dist.planning.plan_run import workspace_bytes
+from l3ae_dist.storage.stages import TILE_STAGES, Stage
 
 # Inverses that a search keeps beside the one it is at: of the best models so far.
 _BEST = 2
@@ -47,7 +48,7 @@ class Repeats:
         """Runs of a stage."""
         if name.startswith("semantic "):
             return 1 if name == "semantic gram" else self.texts
-        if name in ("factor", "linv", "invert", "certify", "assemble"):
+        if name in (*TILE_STAGES, Stage.CERTIFY, Stage.ASSEMBLE):
             return self.ridges
         return {"product": self.ridges * self.texts, "score": self.groups}.get(name, 1)
 

@@ -13,13 +13,13 @@ from l3ae_dist.errors import WorkspaceError
 from l3ae_dist.planning.plan import Plan
 from l3ae_dist.storage.chunks import TRAILER
 from l3ae_dist.storage.fingerprint import fingerprint
+from l3ae_dist.storage.stages import TILE_STAGES, Stage
 from l3ae_dist.storage.usage import array_bytes, free_bytes
 from l3ae_dist.storage.workspace import Workspace
 
 GIB = 2**30
 # Inverses that a search keeps beside the one it is at: of the best L3AE and of the best EASE so far.
 _BEST = 2
-_TILE_STAGES = ("factor", "linv", "invert")
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,9 @@ def storage_need(
     wanted = sum(grams.values()) + (triangle if low_pass else 0)
     bases = [f"factors/{names[system][0]}/{ridge!r}/{plan.dtype}" for ridge, system in pairs]
     held = [sum(v["bytes"] for p, v in there.items() if p.startswith(f"{base}/")) for base in bases]
-    undone = [k for k, base in enumerate(bases) if not workspace.stage_done("invert", fingerprint(base))]
+    undone = [
+        k for k, base in enumerate(bases) if not workspace.stage_done(Stage.CERTIFIED, fingerprint(base))
+    ]
     at_work = (2 + ("L" in keep)) * triangle  # L and its inverse, then that and P
     others = _others(pairs, undone, keep) * (1 + sum(name in keep for name in ("L", "Linv"))) * triangle
     square = plan.grid.count**2 * _chunk(plan, plan.dtype)
@@ -90,8 +92,8 @@ def storage_need(
     products = max(0, products - sum(v["bytes"] for p, v in there.items() if p.endswith("/PC")))
     begun = max((held[k] for k in undone), default=0)
     missing = max(0, wanted - already) + (max(0, at_work - begun) if undone else 0)
-    reads = sum(stage.bytes_read for stage in plan.stages if stage.name in _TILE_STAGES)
-    tiles = len(undone) * len(_TILE_STAGES) * plan.grid.lower_count + len(grams) * plan.grid.lower_count
+    reads = sum(stage.bytes_read for stage in plan.stages if stage.name in TILE_STAGES)
+    tiles = len(undone) * len(TILE_STAGES) * plan.grid.lower_count + len(grams) * plan.grid.lower_count
     already += sum(held)
     fullest = already + missing + (others if undone else 0) + products
     return StorageNeed(

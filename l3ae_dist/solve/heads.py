@@ -23,6 +23,7 @@ from l3ae_dist.solve.solver import Factor, Solver
 from l3ae_dist.solve.spectral_filter import spectral_certificate, spectral_head
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.fingerprint import fingerprint
+from l3ae_dist.storage.stages import Stage
 
 _PROBES = 2
 # What rounding leaves of the diagonal of B where the system is well conditioned, in units of eps.
@@ -106,12 +107,12 @@ def make_product(solver: Solver, factor: Factor, semantic: Factor) -> str:
     """``P C`` in n x n tiles (direct route), 2 n^3 flops; returns its path."""
     path = product_path(factor, semantic)
     identifier = fingerprint(path)
-    if solver.workspace.stage_done("assemble", identifier) is None or not solver.workspace.has(path):
+    if solver.workspace.stage_done(Stage.ASSEMBLE, identifier) is None or not solver.workspace.has(path):
         solver.tiles(path, solver.plan.dtype)
         paths = {"P": factor.path, "P1": semantic.path, "diagonal": solver.diagonal(semantic)}
         context = solver.context({**paths, "product": path})
         stats = solver.run(ProductGraph(solver.plan.grid), context, {"product"}, "product")
-        solver.workspace.mark_stage("assemble", identifier, {"path": path}, vars(stats))
+        solver.workspace.mark_stage(Stage.ASSEMBLE, identifier, {"path": path}, vars(stats))
     return path
 
 

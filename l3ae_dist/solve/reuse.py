@@ -15,6 +15,7 @@ from l3ae_dist.data.words import words_id
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.runtime.events import OnEvent
 from l3ae_dist.storage.chunks import ChunkArray
+from l3ae_dist.storage.stages import Stage
 from l3ae_dist.storage.workspace import Workspace
 
 
@@ -41,7 +42,7 @@ def reuse_tiles(
     How many tiles of ``target`` are the parent's.
     """
     workspace, parent_id = dataset.workspace, dataset.stats.get("parent")
-    if parent_id is None or workspace.stage_done("ingest", parent_id) is None:
+    if parent_id is None or workspace.stage_done(Stage.INGEST, parent_id) is None:
         return 0
     parent, tile = Dataset(workspace, parent_id), target.chunks[0]
     before = _system_before(parent, dataset, system)
@@ -88,9 +89,9 @@ def _features_before(workspace: Workspace, parent: Dataset, dataset: Dataset, fe
     grown = dataset.n_items > parent.n_items
     if features.startswith(f"{WORDS}-"):
         # the words of a larger catalog are other words
-        options = WordOptions(**workspace.require_stage(WORDS, features)["params"])
+        options = WordOptions(**workspace.require_stage(Stage.WORDS, features)["params"])
         return None if grown else words_id(parent.id, options)
     if not grown:
         return features
-    found: str | None = workspace.require_stage("embed", features)["stats"].get("parent")
+    found: str | None = workspace.require_stage(Stage.EMBED, features)["stats"].get("parent")
     return found

@@ -32,6 +32,7 @@ from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.fingerprint import fingerprint
 from l3ae_dist.storage.makers import made_by
 from l3ae_dist.storage.repair import reopen
+from l3ae_dist.storage.stages import TILE_STAGES, Stage
 from l3ae_dist.storage.workspace import Workspace
 
 _PROBES = 4
@@ -158,7 +159,7 @@ class Solver:
         """The Gram matrix of a system (``X' X``), lower tiles; returns its path."""
         identifier, dtype = self.gram_name(system)
         path = f"grams/{identifier}"
-        if self.workspace.stage_done("gram", identifier) is None:
+        if self.workspace.stage_done(Stage.GRAM, identifier) is None:
             array = self.tiles(path, dtype)
             reused = reuse_tiles(
                 self.dataset, system, array, self.plan.dtype, epoch=self.epoch, on_event=self.on_event
@@ -170,10 +171,10 @@ class Solver:
             if system.features is not None:
                 paths["features"] = feature_path(system.features)
             context = self.context(paths, dtype=dtype, **params)
-            stats = self.run(GramGraph(self.plan.grid), context, {"gram"}, "gram")
+            stats = self.run(GramGraph(self.plan.grid), context, {"gram"}, Stage.GRAM)
             params |= {"features": system.features, "tile": self.plan.grid.tile, "dtype": dtype}
             params["parent_tiles"] = reused
-            self.workspace.mark_stage("gram", identifier, params, vars(stats))
+            self.workspace.mark_stage(Stage.GRAM, identifier, params, vars(stats))
         return path
 
     def base(self, ridge: float, system: System = INTERACTIONS) -> str:
@@ -189,14 +190,16 @@ class Solver:
         """``P = (G + ridge I)^-1``, certified; L and Linv are deleted unless kept. G is ``X' X``."""
         factor = self.factor(ridge, system)
         gram = self.gram_name(system)[0]
-        record = self.workspace.stage_done("invert", factor.id)
-        stages = [("gram", gram), *((stage, factor.id) for stage in ("factor", "linv", "lauum"))]
+        record = self.workspace.stage_done(Stage.CERTIFIED, factor.id)
+        stages = [(Stage.GRAM, gram), *((stage, factor.id) for stage in TILE_STAGES)]
         if not all(self.workspace.stage_done(*stage) for stage in stages):
             self._solve(factor)
         if record is None:
             certificate = self._certify(factor)
             params = {"gram": gram, "ridge": ridge, "dtype": self.plan.dtype, "base": factor.base}
-            record = self.workspace.mark_stage("invert", factor.id, params, {"certificate": certificate})
+            record = self.workspace.mark_stage(
+                Stage.CERTIFIED, factor.id, params, {"certificate": certificate}
+            )
         self._drop(factor.base, "L", "Linv")
         return replace(factor, certificate=record["stats"]["certificate"])
 
@@ -213,16 +216,16 @@ class Solver:
     def _require_inputs(self, base: str, identifier: str) -> None:
         """A stage to run whose input was deleted needs the stage before it again."""
         earliest = None
-        for stage, source, maker in (("lauum", "Linv", "linv"), ("linv", "L", "factor")):
+        for stage, source, maker in ((Stage.INVERT, "Linv", Stage.LINV), (Stage.LINV, "L", Stage.FACTOR)):
             undone = self.workspace.stage_done(stage, identifier) is None
             if undone and not self.workspace.has(f"{base}/{source}"):
                 if self.workspace.stage_done(maker, identifier) is not None:
                     earliest = (maker, source)
-                self.workspace.delete_doc(f"stages/{maker}/{identifier}")
+                self.workspace.reopen_stage(maker, identifier)
         if earliest is not None:
             self._say_redone(*earliest)
 
-    def _say_redone(self, stage: str, source: str) -> None:
+    def _say_redone(self, stage: Stage, source: str) -> None:
         flops = next(planned.flops for planned in self.plan.stages if planned.name == stage)
         text = (
             f"the earliest stage to redo is {stage} ({flops:.1e} flops): {source} is needed again and was "
@@ -239,10 +242,10 @@ class Solver:
         paths |= {name: f"{base}/partials/{name}" for name in factor.partials}
         context = self.context(paths, ridge=ridge)
         sums = tuple(f"partials/{name}" for name in factor.partials)
-        stages: list[tuple[str, tuple[str, ...], Graph, tuple[str, ...]]] = [
-            ("factor", ("L", *factor.partials), factor, sums),
-            ("linv", ("Linv",), TriangularInverseGraph(grid), ("L",)),
-            ("lauum", ("P",), InverseGraph(grid), ()),
+        stages: list[tuple[Stage, tuple[str, ...], Graph, tuple[str, ...]]] = [
+            (Stage.FACTOR, ("L", *factor.partials), factor, sums),
+            (Stage.LINV, ("Linv",), TriangularInverseGraph(grid), ("L",)),
+            (Stage.INVERT, ("P",), InverseGraph(grid), ()),
         ]
         for stage, targets, graph, obsolete in stages:
             if self.workspace.stage_done(stage, identifier) is None:
@@ -268,8 +271,8 @@ class Solver:
         self.workspace.delete(f"{base}/image")
         image = self.rows(f"{base}/image", _PROBES)
         paths = {"P": f"{base}/P", "operand": f"{base}/probe", "image": f"{base}/image"}
-        graph = RowGraph("certify", self.plan.grid, "image", "product_rows")
-        self.run(graph, self.context(paths, dtype="float64"), {"image"}, "certify")
+        graph = RowGraph(Stage.CERTIFY, self.plan.grid, "image", "product_rows")
+        self.run(graph, self.context(paths, dtype="float64"), {"image"}, Stage.CERTIFY)
         y = np.concatenate([image.read(i, 0) for i in range(image.grid[0])])
         residual = factor.system.times(self.dataset, y) + ridge * y - z
         relative = float((np.linalg.norm(residual, axis=0) / np.linalg.norm(z, axis=0)).max())
@@ -296,8 +299,8 @@ class Solver:
 
     def discard_inverse(self, factor: Factor, *, keep_products: bool = False) -> None:
         """Delete P, so that only chosen ridges keep n^2 bytes; also what hangs on it, unless kept."""
-        for stage in ("invert", "lauum", "linv", "factor"):
-            self.workspace.delete_doc(f"stages/{stage}/{factor.id}")
+        for stage in (Stage.CERTIFIED, *reversed(TILE_STAGES)):
+            self.workspace.reopen_stage(stage, factor.id)
         if keep_products:
             self.workspace.delete(factor.path)
             return
@@ -317,7 +320,7 @@ class Solver:
     def semantic(self, reg_f: float) -> str:
         """``M``, ``a`` and ``V`` for one ``reg_f`` (woodbury route); returns their folder."""
         base = f"semantic/{self.embedding}/{self.plan.grid.tile}/{reg_f!r}"
-        if self.workspace.stage_done("semantic", fingerprint(base)) is not None:
+        if self.workspace.stage_done(Stage.SEMANTIC, fingerprint(base)) is not None:
             return base
         source, d = self.features()
         ChunkArray.create(self.workspace, f"{base}/M", shape=(d, d), chunks=(d, d), dtype="float64")
@@ -325,12 +328,12 @@ class Solver:
         self.rows(f"{base}/V", d)
         paths = {"embeddings": source, **{name: f"{base}/{name}" for name in ("M", "a", "V")}}
         context = self.context(paths, reg_f=reg_f)
-        inverse = RowGraph("assemble", self.plan.grid, "M", "semantic_inverse", count=1)
+        inverse = RowGraph(Stage.ASSEMBLE, self.plan.grid, "M", "semantic_inverse", count=1)
         self.run(inverse, context, {"M"}, "semantic_inverse")
-        rows = RowGraph("assemble", self.plan.grid, "V", "semantic_rows")
+        rows = RowGraph(Stage.ASSEMBLE, self.plan.grid, "V", "semantic_rows")
         stats = self.run(rows, context, {"V"}, "semantic_rows")
         params = {"embedding": self.embedding, "reg_f": reg_f, "base": base}
-        self.workspace.mark_stage("semantic", fingerprint(base), params, vars(stats))
+        self.workspace.mark_stage(Stage.SEMANTIC, fingerprint(base), params, vars(stats))
         return base
 
     def cross(self, factor: Factor) -> str:
@@ -355,11 +358,11 @@ class Solver:
     def row_stage(self, path: str, columns: int, operation: str, paths: dict[str, str], dtype: str) -> str:
         """Make an n x columns array by item tile with an operation of the assemble stage; its path."""
         identifier = fingerprint(path)
-        if self.workspace.stage_done("assemble", identifier) is None or not self.workspace.has(path):
+        if self.workspace.stage_done(Stage.ASSEMBLE, identifier) is None or not self.workspace.has(path):
             self.rows(path, columns, dtype)
-            graph = RowGraph("assemble", self.plan.grid, "target", operation)
+            graph = RowGraph(Stage.ASSEMBLE, self.plan.grid, "target", operation)
             stats = self.run(graph, self.context({**paths, "target": path}), {"target"}, operation)
-            self.workspace.mark_stage("assemble", identifier, {"path": path}, vars(stats))
+            self.workspace.mark_stage(Stage.ASSEMBLE, identifier, {"path": path}, vars(stats))
         return path
 
     def vector(self, path: str) -> Array:

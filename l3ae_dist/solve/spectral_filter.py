@@ -17,6 +17,7 @@ from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.linalg.closed_form import inverse_root
 from l3ae_dist.solve.solver import Solver
 from l3ae_dist.storage.fingerprint import fingerprint
+from l3ae_dist.storage.stages import Stage
 from l3ae_dist.storage.vectors import Vector, write_vector
 from l3ae_dist.storage.workspace import Workspace
 
@@ -26,7 +27,6 @@ _BLOCK_BYTES = 32 * 2**20
 _ITERATIONS = 6
 # What the residual of the singular vectors may be: the filter is a choice of rank, not a solution.
 _TOLERANCE = 0.05
-_STAGE = "spectral"
 
 
 def spectral_head(solver: Solver, spec: ModelSpec) -> Head:
@@ -39,7 +39,7 @@ def spectral_head(solver: Solver, spec: ModelSpec) -> Head:
 
 def spectral_certificate(solver: Solver, spec: ModelSpec) -> dict[str, Any]:
     """``||N'N V - V S^2|| / ||V S^2||`` of the singular vectors, measured when they were made."""
-    stage = solver.workspace.require_stage(_STAGE, _base(solver, spec.rank).rpartition("/")[2])
+    stage = solver.workspace.require_stage(Stage.SPECTRAL, _base(solver, spec.rank).rpartition("/")[2])
     return dict(stage["stats"])
 
 
@@ -52,7 +52,7 @@ def gram_path(solver: Solver) -> str:
 def _roots(solver: Solver) -> str:
     """``D_u^-1/2`` and ``D^-1/2`` as vectors; returns their folder. O(nnz)."""
     dataset, base = solver.dataset, f"roots/{solver.dataset.id}"
-    if solver.workspace.stage_done("roots", dataset.id) is None:
+    if solver.workspace.stage_done(Stage.ROOTS, dataset.id) is None:
         users, items = np.zeros(dataset.n_users), np.zeros(dataset.n_items)
         for start in range(0, dataset.n_users, _USERS):
             rows = dataset.user_rows("train", start, min(start + _USERS, dataset.n_users)).astype(np.float64)
@@ -60,7 +60,7 @@ def _roots(solver: Solver) -> str:
             items += np.asarray(rows.sum(axis=0)).ravel()
         write_vector(solver.workspace, f"{base}/users", inverse_root(users))
         write_vector(solver.workspace, f"{base}/items", inverse_root(items))
-        solver.workspace.mark_stage("roots", dataset.id, {}, {})
+        solver.workspace.mark_stage(Stage.ROOTS, dataset.id, {}, {})
     return base
 
 
@@ -68,23 +68,23 @@ def _gram(solver: Solver, roots: str) -> str:
     """``N'N``, lower tiles; returns its path."""
     path = gram_path(solver)
     identifier = path.rpartition("/")[2]
-    if solver.workspace.stage_done("gram", identifier) is None:
+    if solver.workspace.stage_done(Stage.GRAM, identifier) is None:
         solver.tiles(path, solver.plan.dtype)
         context = solver.context({"gram": path}, dataset=solver.dataset.id, roots=roots)
         stats = solver.run(GramGraph(solver.plan.grid), context, {"gram"}, "gram")
-        solver.workspace.mark_stage("gram", identifier, {"dataset": solver.dataset.id}, vars(stats))
+        solver.workspace.mark_stage(Stage.GRAM, identifier, {"dataset": solver.dataset.id}, vars(stats))
     return path
 
 
 def _base(solver: Solver, rank: int) -> str:
-    return f"{_STAGE}/{fingerprint([solver.dataset.id, solver.plan.grid.tile, rank, _ITERATIONS])}"
+    return f"{Stage.SPECTRAL}/{fingerprint([solver.dataset.id, solver.plan.grid.tile, rank, _ITERATIONS])}"
 
 
 def _vectors(solver: Solver, rank: int, roots: str) -> str:
     """``D^-1/2 V`` and ``D^1/2 V``, n x rank by item tile; returns their folder."""
     base = _base(solver, rank)
     identifier = base.rpartition("/")[2]
-    if solver.workspace.stage_done(_STAGE, identifier) is not None:
+    if solver.workspace.stage_done(Stage.SPECTRAL, identifier) is not None:
         return base
     v, values = _truncated_svd(solver, rank, roots)
     root = Vector(solver.workspace, f"{roots}/items")[:]
@@ -100,7 +100,7 @@ def _vectors(solver: Solver, rank: int, roots: str) -> str:
         "dtype": "float64",
         "ridge": 0.0,
     }
-    solver.workspace.mark_stage(_STAGE, identifier, {"rank": rank, "base": base}, stats)
+    solver.workspace.mark_stage(Stage.SPECTRAL, identifier, {"rank": rank, "base": base}, stats)
     return base
 
 

@@ -9,10 +9,11 @@ from l3ae_dist.errors import DamagedTileError, StageMissingError
 from l3ae_dist.storage.chunks import BAD, ChunkArray, bad_key
 from l3ae_dist.storage.fingerprint import fingerprint
 from l3ae_dist.storage.makers import made_by
+from l3ae_dist.storage.stages import Stage
 from l3ae_dist.storage.workspace import Workspace
 
-_STAGES = {"grams": "gram", "embeddings": "embed", "transforms": "embed"}
-_FACTOR_STAGES = {"L": ("factor",), "Linv": ("linv",), "P": ("lauum", "invert")}
+_STAGES = {"grams": Stage.GRAM, "embeddings": Stage.EMBED, "transforms": Stage.EMBED}
+_FACTOR_STAGES = {"L": (Stage.FACTOR,), "Linv": (Stage.LINV,), "P": (Stage.INVERT, Stage.CERTIFIED)}
 
 
 def noted_damage(workspace: Workspace) -> list[tuple[str, int, int]]:
@@ -68,23 +69,23 @@ def reopen(workspace: Workspace, path: str, i: int = -1, j: int = -1) -> None:
     kind = path.partition("/")[0]
     made = made_by(path)
     if made is not None:
-        workspace.delete_doc(f"stages/{made[0]}/{made[1]}")
+        workspace.reopen_stage(*made)
     elif kind == "added":  # items added to a fitted model have no source: they are gone
         document, generation = "/".join(path.split("/")[:2]), path.split("/")[2]
         if str((workspace.read_doc(document) or {}).get("generation")) == generation:
             workspace.delete_doc(document)
     elif kind in _STAGES:
-        workspace.delete_doc(f"stages/{_STAGES[kind]}/{name}")
+        workspace.reopen_stage(_STAGES[kind], name)
     elif kind == "factors" and name in _FACTOR_STAGES:
         for stage in _FACTOR_STAGES[name]:
-            workspace.delete_doc(f"stages/{stage}/{fingerprint(base)}")
+            workspace.reopen_stage(stage, fingerprint(base))
     elif kind == "semantic":
-        workspace.delete_doc(f"stages/semantic/{fingerprint(base)}")
+        workspace.reopen_stage(Stage.SEMANTIC, fingerprint(base))
         if name == "a" and workspace.has(f"{base}/V"):  # written by the task of V
             ChunkArray.open(workspace, f"{base}/V").discard(i, j)
     elif kind == "spectral":
-        workspace.delete_doc(f"stages/spectral/{base.rpartition('/')[2]}")
+        workspace.reopen_stage(Stage.SPECTRAL, base.rpartition("/")[2])
     elif kind in ("factors", "crosses"):
-        workspace.delete_doc(f"stages/assemble/{fingerprint(path)}")
+        workspace.reopen_stage(Stage.ASSEMBLE, fingerprint(path))
     elif kind == "scores":
-        workspace.delete_doc(f"stages/score/{base.rpartition('/')[2]}")
+        workspace.reopen_stage(Stage.SCORE, base.rpartition("/")[2])

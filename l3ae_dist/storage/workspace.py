@@ -16,11 +16,12 @@ from zarr.errors import ContainsArrayError, GroupNotFoundError
 
 from l3ae_dist.errors import StageMissingError, WorkspaceError, WorkspaceVersionError
 from l3ae_dist.storage.blobs import Blobs, open_blobs
+from l3ae_dist.storage.stages import Stage
 
 if TYPE_CHECKING:
     from l3ae_dist.storage.chunks import ChunkArray
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 _FORMAT_KEY = "l3ae_dist_format"
 LAST_RUN_DOC = "last_run"
 
@@ -159,12 +160,12 @@ class Workspace:
 
     # ---- completed stages
 
-    def stage_done(self, stage: str, identifier: str) -> dict[str, Any] | None:
+    def stage_done(self, stage: Stage, identifier: str) -> dict[str, Any] | None:
         """The completion record of an artifact, or None while it is incomplete."""
         return self.read_doc(f"stages/{stage}/{identifier}")
 
     def mark_stage(
-        self, stage: str, identifier: str, params: dict[str, Any], stats: dict[str, Any]
+        self, stage: Stage, identifier: str, params: dict[str, Any], stats: dict[str, Any]
     ) -> dict[str, Any]:
         """Record that an artifact is complete; returns the record."""
         record = {
@@ -177,7 +178,7 @@ class Workspace:
         self.write_doc(f"stages/{stage}/{identifier}", record)
         return record
 
-    def require_stage(self, stage: str, identifier: str) -> dict[str, Any]:
+    def require_stage(self, stage: Stage, identifier: str) -> dict[str, Any]:
         """Return :meth:`stage_done`, or raise :class:`StageMissingError`."""
         record = self.stage_done(stage, identifier)
         if record is None:
@@ -185,6 +186,10 @@ class Workspace:
                 f"{self.url} has no finished {stage} {identifier!r}; run `l3ae-dist run` to make it."
             )
         return record
+
+    def reopen_stage(self, stage: Stage, identifier: str) -> None:
+        """Delete the completion record of an artifact, so that the next run makes what is missing of it."""
+        self.delete_doc(f"stages/{stage}/{identifier}")
 
     # ---- the current run's matrices
 

@@ -116,17 +116,17 @@ def test_a_damaged_tile_met_by_a_recommendation_is_named_and_repaired_by_the_nex
 
 
 @pytest.mark.parametrize("kind", ["missing", "flipped bit"])
-@pytest.mark.parametrize(("name", "stage"), [("gram", "factor"), ("L", "linv"), ("Linv", "lauum")])
+@pytest.mark.parametrize(("name", "stage"), [("gram", "factor"), ("L", "linv"), ("Linv", "invert")])
 def test_damage_met_in_the_middle_of_a_run_is_repaired_within_it(
     copy, inputs, undisturbed, on_cluster, record, name, stage, kind
 ):
     """The run was interrupted before ``stage``; since then a tile that this stage reads was damaged."""
     path, i, j, file = chunk_of(copy, name)
-    later = {"factor": ["L", "Linv", "P"], "linv": ["Linv", "P"], "lauum": ["P"]}[stage]
+    later = {"factor": ["L", "Linv", "P"], "linv": ["Linv", "P"], "invert": ["P"]}[stage]
     base = chunk_of(copy, "P")[0].removesuffix("/P")
     for array in later:
         Workspace.open(copy).delete(f"{base}/{array}")
-    for document in ("results", *(f"stages/{s}" for s in ("lauum", "invert"))):
+    for document in ("results", *(f"stages/{s}" for s in ("invert", "certified"))):
         shutil.rmtree(copy / "meta" / document)
     for array, owner in (("L", "factor"), ("Linv", "linv")):
         if array in later:

@@ -1,0 +1,50 @@
+"""The one vocabulary of stages: in plans, task graphs, events and the completion records of a workspace."""
+
+from enum import StrEnum
+
+
+class Stage(StrEnum):
+    """One step of a run; its value is what events and completion records hold."""
+
+    INGEST = "ingest"
+    """Interactions and items are read, counted, split and stored."""
+    WORDS = "words"
+    """Multi-hot features are made from the words of the items' texts."""
+    EMBED = "embed"
+    """Texts are embedded, or embeddings imported, transformed or extended."""
+    ROOTS = "roots"
+    """Scales of users and items for the normalised interactions of GFCF."""
+    GRAM = "gram"
+    """Tiles of ``X' X``."""
+    FACTOR = "factor"
+    """Tiles of the Cholesky factor ``L``."""
+    LINV = "linv"
+    """Tiles of ``L^-1``."""
+    INVERT = "invert"
+    """Tiles of ``P = L^-T L^-1``."""
+    CERTIFY = "certify"
+    """The residual of ``P`` is measured."""
+    CERTIFIED = "certified"
+    """The record that ``P`` is complete and its residual within the tolerance."""
+    SPECTRAL = "spectral"
+    """Leading eigenvectors of the normalised Gram matrix."""
+    SEMANTIC = "semantic"
+    """The semantic phase of one ``reg_f`` (woodbury route)."""
+    ASSEMBLE = "assemble"
+    """Vectors and n x d factors of the models, by item tile."""
+    PRODUCT = "product"
+    """Tiles of ``P C`` (direct route)."""
+    SCORE = "score"
+    """Top lists of users."""
+    RANK = "rank"
+    """Ranks of held-out items."""
+    EXPORT = "export"
+    """Top-k weights of the items."""
+    REPAIR = "repair"
+    """Damaged chunks are taken out before a run."""
+    VERIFY = "verify"
+    """Every finished chunk is read and compared with its done-mark."""
+
+
+TILE_STAGES = (Stage.FACTOR, Stage.LINV, Stage.INVERT)
+"""From the Gram matrix to the inverse, in this order."""
