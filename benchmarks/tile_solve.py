@@ -14,6 +14,7 @@ import numpy as np
 
 from l3ae_dist.graphs.tasks import Graph
 from l3ae_dist.planning.plan import Plan, make_plan
+from l3ae_dist.planning.plan_inputs import DataSize, Machine, ModelNeeds
 from l3ae_dist.planning.trial_solve import RANK, system_rows, write_system
 from l3ae_dist.runtime.backends.local import DaskSession, local_cluster
 from l3ae_dist.runtime.executors import DaskExecutor
@@ -70,10 +71,8 @@ def tile_solve(
     workspace is made in ``folder``, and the workers compute on ``device``.
     Sampling the memory of a worker walks its page tables, which takes a core some milliseconds.
     """
-    plan = make_plan(
-        n=n, n_users=1, nnz=1, widest_block_nnz=1, d=0, dtype="float32",
-        memory_budget=memory_budget, workers=workers, tile=tile, gpu=device == "cuda",
-    )  # fmt: skip
+    machine = Machine(memory_budget, workers, gpu=device == "cuda", tile=tile)
+    plan = make_plan(DataSize(items=n, users=1, interactions=1), ModelNeeds(), machine)
     url = tempfile.mkdtemp(prefix="l3ae-engine-", dir=folder)
     try:
         context, planned = write_system(

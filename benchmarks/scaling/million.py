@@ -14,9 +14,11 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from report import publish, results_folder, row
 
-from l3ae_dist.planning.forecast import GIB, Machines
+from l3ae_dist.planning.forecast import GIB
 from l3ae_dist.planning.plan import make_plan
+from l3ae_dist.planning.plan_inputs import DataSize, Machine, ModelNeeds
 from l3ae_dist.planning.rates import ASSUMED_CPU, ASSUMED_GPU, REMOTE_STORAGE, Rates
+from l3ae_dist.planning.resources import Resources
 from l3ae_dist.planning.simulated_solve import SimulatedSolve, simulate_plan
 from l3ae_dist.planning.simulator import Trouble
 
@@ -44,13 +46,11 @@ def cpu_rates() -> Rates:
 def solve(case: dict[str, Any]) -> dict[str, Any]:
     """One simulation; runs in a process of its own."""
     workers, gpu = case["workers"], case["device"] == "cuda"
-    plan = make_plan(
-        n=case.get("items", N), n_users=1, nnz=1, widest_block_nnz=1, d=0, dtype="float32",
-        memory_budget=BUDGET, workers=workers, tile=case.get("tile", TILE), gpu=gpu,
-    )  # fmt: skip
+    machine = Machine(BUDGET, workers, gpu=gpu, tile=case.get("tile", TILE))
+    plan = make_plan(DataSize(case.get("items", N), users=1, interactions=1), ModelNeeds(), machine)
     trouble = Trouble(**case.get("trouble", {}))
     rates = ASSUMED_GPU if gpu else cpu_rates()
-    found: SimulatedSolve = simulate_plan(plan, Machines(rates), trouble)
+    found: SimulatedSolve = simulate_plan(plan, Resources(rates), trouble)
     print(f"  simulated {case}: {found.seconds / HOUR:.2f} h", flush=True)
     return {"case": case, **found.summary()}
 

@@ -19,9 +19,10 @@ from report import publish, row
 
 from l3ae_dist.config.load import make_config
 from l3ae_dist.planning.calibrate import measure_cluster
-from l3ae_dist.planning.forecast import Machines
 from l3ae_dist.planning.plan import Plan, make_plan
+from l3ae_dist.planning.plan_inputs import DataSize, Machine, ModelNeeds
 from l3ae_dist.planning.rates import Rates
+from l3ae_dist.planning.resources import Resources
 from l3ae_dist.planning.simulated_solve import simulate_plan
 from l3ae_dist.planning.simulator import VALIDATED_ITEMS, VALIDATED_TILES, Trouble
 from l3ae_dist.planning.trial_solve import trial
@@ -40,10 +41,8 @@ STAGES = ("factor", "linv", "invert")
 
 
 def planned(n: int, tile: int, workers: int) -> Plan:
-    return make_plan(
-        n=n, n_users=1, nnz=1, widest_block_nnz=1, d=0, dtype="float32", memory_budget=BUDGET,
-        workers=workers, tile=tile,
-    )  # fmt: skip
+    size, machine = DataSize(items=n, users=1, interactions=1), Machine(BUDGET, workers, tile=tile)
+    return make_plan(size, ModelNeeds(), machine)
 
 
 def measured(session: DaskSession, workspace: Workspace, plan: Plan) -> dict[str, float]:
@@ -100,7 +99,7 @@ def validate(workers: int, threads: int, pairs: tuple[tuple[int, int], ...], rep
 
 def compare(plan: Plan, rates: Rates, took: list[dict[str, float]]) -> dict[str, Any]:
     """One case: predicted beside measured, in all and by stage."""
-    simulated = simulate_plan(plan, Machines(rates), Trouble())
+    simulated = simulate_plan(plan, Resources(rates), Trouble())
     real = median(sum(one.values()) for one in took)
     return {
         "items": plan.grid.n,

@@ -16,8 +16,8 @@ from l3ae_dist.cli.common import (
 
 if TYPE_CHECKING:
     from l3ae_dist.config.run_config import RunConfig
-    from l3ae_dist.planning.data_size import DataSize
-    from l3ae_dist.planning.forecast import Machines
+    from l3ae_dist.planning.plan_inputs import DataSize
+    from l3ae_dist.planning.resources import Resources
 
 Config = Annotated[
     str | None, typer.Argument(metavar="[CONFIG]", help="YAML file, or a workspace; not needed with --items.")
@@ -75,7 +75,7 @@ def plan(
     from l3ae_dist.planning.forecast import forecast
 
     size = _size(chosen, items, users, interactions, dim)
-    found = forecast(chosen, size, _machines(chosen, rates, actors, network, disk))
+    found = forecast(chosen, size, _resources(chosen, rates, actors, network, disk))
     lines = explanation(found) if explain else []
     if as_json:
         print_json({**found.summary(), **({"explanation": lines} if explain else {})})
@@ -128,7 +128,7 @@ def simulate(
         straggler_factor=slowness,
         seed=seed,
     )
-    found = simulate_solve(chosen, size, _machines(chosen, rates, 1, network, None), trouble)
+    found = simulate_solve(chosen, size, _resources(chosen, rates, 1, network, None), trouble)
     if as_json:
         print_json(found.summary())
         return
@@ -206,12 +206,13 @@ def _size(
         return given_size(config, *counts) or ingested_size(config, counts[3])
 
 
-def _machines(
+def _resources(
     config: "RunConfig", rates: Path | None, actors: int, network: str | None, disk: str | None
-) -> "Machines":
+) -> "Resources":
     """Rates of the file, of the workspace's calibration, or assumed ones."""
-    from l3ae_dist.planning.forecast import Machines, uses_gpu
+    from l3ae_dist.planning.forecast import uses_gpu
     from l3ae_dist.planning.rates import assumed_rates, read_rates, stored_rates
+    from l3ae_dist.planning.resources import Resources
     from l3ae_dist.units import parse_bytes
 
     threads = config.compute.threads
@@ -220,7 +221,7 @@ def _machines(
         found = assumed_rates(threads or _THREADS, "cuda" if uses_gpu(config) else "cpu")
     elif threads is not None:
         found = found.scaled(threads)
-    return Machines(
+    return Resources(
         rates=found,
         actors=actors,
         network_bytes_s=_bandwidth(network),

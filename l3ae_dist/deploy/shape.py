@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from l3ae_dist.config.run_config import RunConfig
 from l3ae_dist.errors import ConfigError
-from l3ae_dist.planning.data_size import DataSize
 from l3ae_dist.planning.plan import Plan
+from l3ae_dist.planning.plan_inputs import DataSize
 from l3ae_dist.planning.plan_run import cluster_plan, workspace_bytes
 
 GIB = 2**30

@@ -23,7 +23,7 @@ from l3ae_dist.graphs.export import ExportGraph, block_bytes, largest_weights
 from l3ae_dist.graphs.head import Parts
 from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.linalg.tiles import TileGrid
-from l3ae_dist.planning.plan import INTERPRETER_BYTES
+from l3ae_dist.planning.worker_memory import INTERPRETER_BYTES
 from l3ae_dist.runtime.events import OnEvent
 from l3ae_dist.serving import FORMAT, FORMAT_VERSION, HEADER, ITEMS, WEIGHTS
 from l3ae_dist.storage.blobs import storage_errors

@@ -176,7 +176,8 @@ class Job:
     def _plan(self, dataset: Dataset, embedding: str | None, specs: Specs) -> tuple[Plan, str]:
         with self.timed("condition estimate"):
             self.config = self.config.model_copy(update={"compute": fill_in(self.config.compute)})
-            plan, kappa, route = plan_run(self.config, self.workspace, dataset, embedding, specs)
+            found = plan_run(self.config, self.workspace, dataset, embedding, specs)
+        plan, kappa, route = found.plan, found.kappa, found.route
         plan.validate()
         peaks = {stage.name: stage.peak_bytes for stage in plan.stages}
         self.events(

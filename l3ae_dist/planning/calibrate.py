@@ -14,9 +14,9 @@ from l3ae_dist.config.run_config import RunConfig
 from l3ae_dist.graphs.gram import GramTask
 from l3ae_dist.graphs.tasks import TileRef
 from l3ae_dist.planning.embedding_rate import measure_texts
-from l3ae_dist.planning.plan import INTERPRETER_BYTES, MAX_TILE
 from l3ae_dist.planning.plan_run import fill_in
 from l3ae_dist.planning.rates import CALIBRATION_DOC, Rates
+from l3ae_dist.planning.tile_size import MAX_TILE
 from l3ae_dist.planning.trial_solve import SCRATCH, trial_overlap
 from l3ae_dist.planning.worker_benchmarks import (
     measure_copies,
@@ -26,6 +26,7 @@ from l3ae_dist.planning.worker_benchmarks import (
     measure_upload,
     nothing,
 )
+from l3ae_dist.planning.worker_memory import INTERPRETER_BYTES
 from l3ae_dist.runtime.backends.local import DaskSession
 from l3ae_dist.runtime.backends.ray_session import ray_session
 from l3ae_dist.runtime.backends.session import InProcess, open_cluster

@@ -1,7 +1,5 @@
-"""The size of the data that a plan is made for: of an ingested dataset, or of given numbers."""
+"""Where the size of the data comes from: an ingested dataset, or given numbers."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -12,6 +10,7 @@ from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.ingest import dataset_id
 from l3ae_dist.errors import ConfigError, StageMissingError, WorkspaceError
 from l3ae_dist.linalg.sparse_gram import exact_dtype
+from l3ae_dist.planning.plan_inputs import DataSize
 from l3ae_dist.storage.workspace import LAST_RUN_DOC, Workspace
 
 # Beyond this many score operations a seeded sample of users is evaluated.
@@ -19,45 +18,12 @@ _ALL_USERS_LIMIT = 1e12
 
 _SAMPLE = 100_000
 
-# Without the data, the most popular tile is taken to hold so many times an average tile's interactions.
-POPULAR_TILE = 8
-
-# Likewise, the mean square of a user's interactions over the square of the mean.
-UNEVEN_USERS = 4
-
+# Columns that the presets' encoders give.
 DIMENSIONS = {"minilm": 384, "nv-embed-v2": 4096, "llama-3.2-3b": 3072, "qwen3-embedding-8b": 4096}
 
 
-@dataclass(frozen=True)
-class DataSize:
-    """What a plan needs to know of the data.
-
-    Parameters
-    ----------
-    items, users, interactions
-        Of the training matrix.
-    dim
-        Columns of the item features, 0 without.
-    widest_block
-        Interactions of the most popular tile, given the tile size.
-    gram_itemsize
-        Bytes of an entry of the exact Gram matrix.
-    pairs
-        Products of two interactions of one user: the squared interactions of a user, summed.
-    """
-
-    items: int
-    users: int
-    interactions: int
-    dim: int
-    widest_block: Callable[[int], int]
-    gram_itemsize: int
-    pairs: Callable[[], float]
-
-
 def dataset_size(dataset: Dataset, dim: int) -> DataSize:
-    """The numbers of an ingested dataset with features of ``dim`` columns."""
-
+    """Return the size of an ingested dataset with features of ``dim`` columns."""
     popularity = cache(dataset.popularity)  # several tiles may be tried
 
     def widest(tile: int) -> int:
@@ -67,44 +33,46 @@ def dataset_size(dataset: Dataset, dim: int) -> DataSize:
         activity = dataset.activity()
         return float(np.dot(activity, activity))
 
-    itemsize = np.dtype(exact_dtype(dataset.max_count(), dataset.weighted)).itemsize
-    return DataSize(dataset.n_items, dataset.n_users, dataset.nnz("train"), dim, widest, itemsize, pairs)
+    itemsize = int(np.dtype(exact_dtype(dataset.max_count(), dataset.weighted)).itemsize)
+    return DataSize(dataset.n_items, dataset.n_users, dataset.nnz("train"), dim, itemsize, widest, pairs)
 
 
 def given_size(
     config: RunConfig, items: int | None, users: int | None, interactions: int | None, dim: int | None
 ) -> DataSize | None:
-    """The size of data that is not there yet; None when no number of it is given.
+    """Return the size of data that is not there yet; None when no number of it is given.
+
+    Parameters
+    ----------
+    config
+        Tells whether interactions are weighted, and the columns of the features where ``dim`` is None.
+    items, users, interactions
+        Of the training matrix; all three or none.
+    dim
+        Columns of the item features.
 
     Raises
     ------
     ConfigError
-        When a number is missing.
+        When a number is missing, or there are more interactions than pairs.
     """
     if items is None and users is None and interactions is None:
         return None
     if items is None or users is None or interactions is None:
         raise ConfigError("--items, --users and --interactions go together; give all three or none.")
-
     if interactions > items * users:
         raise ConfigError(
             f"--interactions is {interactions:,}, but {users:,} users and {items:,} items make only "
             f"{items * users:,} pairs; correct one of the three."
         )
 
-    def widest(tile: int) -> int:
-        return min(interactions, POPULAR_TILE * interactions * tile // items)
-
-    itemsize = np.dtype(exact_dtype(users, config.data.options.weight_column is not None)).itemsize
-
-    def pairs() -> float:
-        return UNEVEN_USERS * float(interactions) ** 2 / users
-
-    return DataSize(items, users, interactions, feature_dim(config, dim), widest, itemsize, pairs)
+    weighted = config.data.options.weight_column is not None
+    itemsize = int(np.dtype(exact_dtype(users, weighted)).itemsize)
+    return DataSize(items, users, interactions, feature_dim(config, dim), itemsize)
 
 
 def ingested_size(config: RunConfig, dim: int | None) -> DataSize:
-    """The size of the dataset in the workspace: that of the configured sources, else the last run's.
+    """Return the size of the dataset in the workspace: that of the configured sources, else the last run's.
 
     Raises
     ------
@@ -130,7 +98,7 @@ def ingested_size(config: RunConfig, dim: int | None) -> DataSize:
 
 
 def feature_dim(config: RunConfig, dim: int | None) -> int:
-    """Columns of the item features after the configured transformation, 0 for a model without.
+    """Return the columns of the item features after the configured transformation, 0 for a model without.
 
     Raises
     ------
@@ -151,7 +119,14 @@ def feature_dim(config: RunConfig, dim: int | None) -> int:
 
 
 def evaluated_count(interactions: int, items: int, users: int, max_users: int | None) -> int:
-    """How many users are evaluated: all, or a sample where all would cost too much.
+    """Count the users that are evaluated: all, or a sample where all would cost too much.
+
+    Parameters
+    ----------
+    interactions, items, users
+        Of the training matrix.
+    max_users
+        Size of the sample where the configuration gives one.
 
     >>> evaluated_count(10**6, 10**4, 5000, None), evaluated_count(10**8, 10**5, 10**6, None)
     (5000, 100000)

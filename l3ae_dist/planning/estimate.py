@@ -9,9 +9,11 @@ from math import ceil
 import numpy as np
 
 from l3ae_dist.graphs.cholesky import GROUP
-from l3ae_dist.planning.data_size import DataSize
-from l3ae_dist.planning.plan import Plan, StagePlan
+from l3ae_dist.planning.plan import Plan
+from l3ae_dist.planning.plan_inputs import DataSize
 from l3ae_dist.planning.rates import ASSUMED_CPU, ASSUMED_GPU, Rates
+from l3ae_dist.planning.resources import Resources
+from l3ae_dist.planning.stage_plans import StagePlan
 from l3ae_dist.storage.stages import TILE_STAGES, Stage
 
 # Rows of an interaction table that the client reads, sorts and stores in a second: an allowance.
@@ -77,28 +79,25 @@ def text_rate(rates: Rates) -> float:
 
 
 def estimate(
-    plan: Plan, size: DataSize, rates: Rates, *, heads: int = 1, embeds: bool = False, actors: int = 1,
-    network_bytes_s: float = float("inf"),
-) -> tuple[StageForecast, ...]:  # fmt: skip
-    """Every stage of a run with its estimated time, the longest of its parts.
+    plan: Plan, size: DataSize, resources: Resources, *, heads: int = 1, embeds: bool = False
+) -> tuple[StageForecast, ...]:
+    """Estimate the time of every stage of a run: the longest of its parts.
 
     Parameters
     ----------
     plan, size
         What is done, with which data.
-    rates
-        Of the cluster's workers.
+    resources
+        Rates of the cluster's workers, its embedding actors, and what the network of a worker carries.
     heads
         Models scored together.
-    embeds, actors
-        Whether item text is embedded, and by how many actors.
-    network_bytes_s
-        What a worker's network carries at most.
+    embeds
+        Whether item text is embedded.
     """
-    model = _Model(plan, size, rates, heads, network_bytes_s)
+    model = _Model(plan, size, resources, heads)
     found = [model.ingest()]
     if embeds:
-        found.append(model.embed(actors))
+        found.append(model.embed())
     for stage in plan.stages:
         found.append(model.stage(stage))
         if stage.name == Stage.INVERT:
@@ -110,9 +109,12 @@ def estimate(
 class _Model:
     plan: Plan
     size: DataSize
-    rates: Rates
+    resources: Resources
     heads: int
-    network_bytes_s: float
+
+    @property
+    def rates(self) -> Rates:
+        return self.resources.rates
 
     def ingest(self) -> StageForecast:
         rows = float(self.size.interactions)
@@ -120,10 +122,13 @@ class _Model:
         parts = {"client": rows / INGEST_ROWS_S, "storage": written / self.rates.write_bytes_s}
         return _forecast("ingest", "client", 1, 0.0, written, written, 0, parts)
 
-    def embed(self, actors: int) -> StageForecast:
+    def embed(self) -> StageForecast:
         items, rate = self.size.items, text_rate(self.rates)
         written = 4.0 * items * self.size.dim
-        parts = {"compute": items / (rate * actors), "storage": written / self.rates.write_bytes_s}
+        parts = {
+            "compute": items / (rate * self.resources.actors),
+            "storage": written / self.rates.write_bytes_s,
+        }
         return _forecast("embed", "Ray", ceil(items / 512), 0.0, TEXT_BYTES * items, written, 0, parts)
 
     def stage(self, stage: StagePlan) -> StageForecast:
@@ -201,8 +206,9 @@ class _Model:
 
     def _storage(self, stage: StagePlan) -> float:
         rates, workers = self.rates, self._busy(stage.tasks)
-        read = min(rates.shared_read_bytes_s, workers * min(rates.read_bytes_s, self.network_bytes_s))
-        write = min(rates.shared_write_bytes_s, workers * min(rates.write_bytes_s, self.network_bytes_s))
+        network = self.resources.network_bytes_s
+        read = min(rates.shared_read_bytes_s, workers * min(rates.read_bytes_s, network))
+        write = min(rates.shared_write_bytes_s, workers * min(rates.write_bytes_s, network))
         requests = (stage.bytes_read * rates.read_seconds + stage.bytes_written * rates.write_seconds) / (
             self._tile_bytes * workers
         )

@@ -4,14 +4,14 @@ import numpy as np
 
 from l3ae_dist.planning.estimate import ENTRIES_S, INGEST_ROWS_S, StageForecast, text_rate
 from l3ae_dist.planning.forecast import Forecast
-from l3ae_dist.planning.plan import INTERPRETER_BYTES, MIB, TILES_HELD
+from l3ae_dist.planning.worker_memory import INTERPRETER_BYTES, MIB, TILES_HELD
 
 _TB = 1e12
 
 
 def explanation(found: Forecast) -> list[str]:
     """Lines of text: tiles, memory, then every stage with the parts of its time."""
-    plan, rates = found.plan, found.machines.rates
+    plan, rates = found.plan, found.resources.rates
     grid, itemsize = plan.grid, int(np.dtype(plan.dtype).itemsize)
     tile_mib = grid.tile**2 * itemsize / MIB
     fullest = max(plan.stages, key=lambda stage: stage.peak_bytes)
@@ -39,7 +39,7 @@ def _stage(stage: StageForecast, found: Forecast) -> str:
 
 
 def _formula(stage: StageForecast, found: Forecast) -> str:
-    plan, size, rates = found.plan, found.size, found.machines.rates
+    plan, size, rates = found.plan, found.size, found.resources.rates
     n, workers = plan.grid.n, plan.workers
     moved = f"read {stage.bytes_read / _TB:,.3f} TB, written {stage.bytes_written / _TB:,.3f} TB"
     match stage.name:
@@ -47,7 +47,7 @@ def _formula(stage: StageForecast, found: Forecast) -> str:
             return f"{size.interactions:,} interactions / {INGEST_ROWS_S:,.0f} a second (allowance)"
         case "embed":
             rate = text_rate(rates)
-            return f"{n:,} texts / ({found.machines.actors} actors x {rate:,.0f} a second)"
+            return f"{n:,} texts / ({found.resources.actors} actors x {rate:,.0f} a second)"
         case "gram":
             return (
                 f"(squared interactions of all users {size.pairs():,.2e} / 2 / {rates.pair_rate:,.1e} + "

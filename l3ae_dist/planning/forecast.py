@@ -9,12 +9,15 @@ from l3ae_dist.config.candidates import candidates
 from l3ae_dist.config.prices import PriceConfig
 from l3ae_dist.config.run_config import RunConfig
 from l3ae_dist.errors import BudgetError, ConfigError
-from l3ae_dist.planning.data_size import DataSize, evaluated_count
+from l3ae_dist.planning.data_size import evaluated_count
 from l3ae_dist.planning.estimate import StageForecast, estimate
-from l3ae_dist.planning.plan import MIB, Plan, choose_tile, tile_limits
+from l3ae_dist.planning.plan import Plan
+from l3ae_dist.planning.plan_inputs import DataSize
 from l3ae_dist.planning.plan_run import cluster_plan
-from l3ae_dist.planning.rates import Rates
-from l3ae_dist.planning.stage_counts import Repeats, fullest_bytes
+from l3ae_dist.planning.resources import Resources
+from l3ae_dist.planning.stage_counts import StageCounts, fullest_bytes
+from l3ae_dist.planning.tile_size import choose_tile, tile_limits
+from l3ae_dist.planning.worker_memory import MIB
 from l3ae_dist.storage.stages import TILE_STAGES
 from l3ae_dist.units import human_bytes
 
@@ -38,34 +41,12 @@ _REASONS = {
 
 
 @dataclass(frozen=True)
-class Machines:
-    """What the estimate takes for given beside the configuration.
-
-    Parameters
-    ----------
-    rates
-        Of a worker; assumed ones are told of.
-    actors
-        Embedding actors.
-    network_bytes_s
-        What the network of a worker carries.
-    disk_bytes
-        What the workspace may take; None when it is not known.
-    """
-
-    rates: Rates
-    actors: int = 1
-    network_bytes_s: float = float("inf")
-    disk_bytes: int | None = None
-
-
-@dataclass(frozen=True)
 class Forecast:
     """What a run will take; ``limits`` and ``advice`` are sentences."""
 
     plan: Plan
     size: DataSize
-    machines: Machines
+    resources: Resources
     stages: tuple[StageForecast, ...]
     tile_reason: str
     storage_bytes: int
@@ -110,11 +91,11 @@ class Forecast:
             "cost": self.cost,
             "limits": list(self.limits),
             "advice": list(self.advice),
-            "rates": self.machines.rates.model_dump(mode="json"),
+            "rates": self.resources.rates.model_dump(mode="json"),
         }
 
 
-def forecast(config: RunConfig, size: DataSize, machines: Machines) -> Forecast:
+def forecast(config: RunConfig, size: DataSize, resources: Resources) -> Forecast:
     """Plan a run on data of this size and estimate what it takes.
 
     Raises
@@ -123,20 +104,17 @@ def forecast(config: RunConfig, size: DataSize, machines: Machines) -> Forecast:
         When it cannot run: with the numbers, and the smallest change with which it would.
     """
     plan = _plan_or_smallest_change(config, size)
-    machines.rates.check(plan.dtype, "cuda" if uses_gpu(config) else "cpu")
-    counts = Repeats.of(candidates(config))
+    resources.rates.check(plan.dtype, "cuda" if uses_gpu(config) else "cpu")
+    counts = StageCounts.of(candidates(config))
     embeds = config.model.uses == "embeddings" and config.data.embeddings is None
-    once = estimate(
-        plan, size, machines.rates, heads=counts.heads, embeds=embeds, actors=machines.actors,
-        network_bytes_s=machines.network_bytes_s,
-    )  # fmt: skip
+    once = estimate(plan, size, resources, heads=counts.heads, embeds=embeds)
     stages = tuple(stage.times(counts.stage(stage.name)) for stage in once)
     storage = fullest_bytes(plan, size, config.compute.keep, counts.ridges)
-    _check_disk(storage, machines.disk_bytes, config)
+    _check_disk(storage, resources.disk_bytes, config)
     found = Forecast(
         plan=plan,
         size=size,
-        machines=machines,
+        resources=resources,
         stages=stages,
         tile_reason=_tile_reason(config, plan),
         storage_bytes=storage,
@@ -207,11 +185,11 @@ def _tile_reason(config: RunConfig, plan: Plan) -> str:
     if config.compute.tile_size is not None:
         return _REASONS["given"]
     itemsize = int(np.dtype(plan.dtype).itemsize)
-    bounds = tile_limits(plan.grid.n, itemsize, plan.memory_budget, plan.workers, gpu=uses_gpu(config))
+    limits = tile_limits(plan.grid.n, itemsize, plan.memory_budget, plan.workers, gpu=uses_gpu(config))
     wanted = choose_tile(plan.grid.n, itemsize, plan.memory_budget, plan.workers, gpu=uses_gpu(config))
     if plan.grid.tile < wanted:
         return _REASONS["popular"]
-    return _REASONS[min(bounds, key=lambda name: bounds[name])]
+    return _REASONS[limits.binding]
 
 
 def _check_disk(storage: int, free: int | None, config: RunConfig) -> None:
@@ -235,7 +213,7 @@ def _cost(found: Forecast, prices: PriceConfig) -> float:
         found.storage_bytes / GIB * prices.storage_gib_month * hours / _MONTH_HOURS
         + (reads * prices.per_1000_reads + 2 * writes * prices.per_1000_writes) / 1000
         + hours * found.plan.workers * prices.worker_hour
-        + embedding * found.machines.actors * prices.actor_hour
+        + embedding * found.resources.actors * prices.actor_hour
     )
 
 
@@ -267,7 +245,7 @@ def _limits(found: Forecast, config: RunConfig) -> tuple[str, ...]:
 
 def _doubts(found: Forecast, config: RunConfig) -> list[str]:
     """Where rates are taken for something that they were not measured on."""
-    rates, plan = found.machines.rates, found.plan
+    rates, plan = found.resources.rates, found.plan
     lines = []
     low, high = rates.measured_tiles(plan.dtype)
     if not rates.assumed and not low <= plan.grid.tile <= high:
@@ -320,9 +298,7 @@ def _fastest_tile(found: Forecast, config: RunConfig) -> tuple[int, float] | Non
             continue
         compute = config.compute.model_copy(update={"tile_size": tile})
         plan = cluster_plan(config.model_copy(update={"compute": compute}), found.size, gpu=uses_gpu(config))
-        stages = estimate(
-            plan, found.size, found.machines.rates, network_bytes_s=found.machines.network_bytes_s
-        )
+        stages = estimate(plan, found.size, found.resources)
         seconds[tile] = sum(stage.seconds for stage in stages if stage.name in TILE_STAGES)
     mine = sum(stage.seconds / stage.repeats for stage in found.stages if stage.name in TILE_STAGES)
     best = min(seconds, key=lambda tile: seconds[tile], default=None)

@@ -4,7 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from l3ae_dist.planning.plan import GPU_HOST_BYTES, INTERPRETER_BYTES, TILES_HELD, Plan, StagePlan
+from l3ae_dist.planning.plan import Plan
+from l3ae_dist.planning.stage_plans import StagePlan
+from l3ae_dist.planning.worker_memory import TILES_HELD, process_bytes, users_that_fit
+from l3ae_dist.storage.stages import Stage
 
 # Scores that all threads of a worker make together: enough for fast products, and some stay in cache.
 _SCORES = 1 << 22
@@ -35,18 +38,17 @@ def plan_ranks(plan: Plan, n_users: int, nnz: int, d: int, matrices: int, *, gpu
     gpu
         Whether workers hold torch too.
     """
-    grid, itemsize = plan.grid, np.dtype(plan.dtype).itemsize
+    grid, itemsize = plan.grid, int(np.dtype(plan.dtype).itemsize)
     tile_bytes = grid.tile**2 * itemsize
-    held = INTERPRETER_BYTES + (GPU_HOST_BYTES if gpu else 0) + TILES_HELD * tile_bytes
-    held += grid.tile * d * (8 + itemsize)
+    held = process_bytes(gpu=gpu) + TILES_HELD * tile_bytes + grid.tile * d * (8 + itemsize)
     free = max(plan.memory_budget - held, 0)
     # each x A, one that is being added, x L likewise
     per_user = itemsize * ((matrices + 1) * grid.tile + 2 * d)
-    users = int(max(64, min(n_users, 16384, 0.6 * free / per_user)))
+    users = users_that_fit(n_users, per_user, free)
     scores = int(max(grid.tile, min(_SCORES, users * grid.tile, 0.2 * free / (_COPIES * itemsize))))
     blocks = -(-n_users // users)
     stage = StagePlan(
-        "rank",
+        Stage.RANK,
         blocks * (1 + grid.count),
         2.0 * nnz * grid.n + 2.0 * n_users * grid.n * d,
         2.0 * blocks * grid.count**2 * tile_bytes,

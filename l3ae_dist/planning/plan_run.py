@@ -1,4 +1,7 @@
-"""The plan of a configured run: what :mod:`l3ae_dist.planning.plan` needs to know, taken from the data."""
+"""The plan of a configured run: what :mod:`l3ae_dist.planning.plan` is given, from configuration and data."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,12 +15,34 @@ from l3ae_dist.data.systems import spectrum, systems_of
 from l3ae_dist.errors import BudgetError
 from l3ae_dist.linalg.spectral import choose_dtype, condition_number
 from l3ae_dist.linalg.torch_kernels import gpu_visible
-from l3ae_dist.planning.data_size import DataSize, dataset_size, evaluated_count
-from l3ae_dist.planning.plan import INTERPRETER_BYTES, STEP, Plan, choose_tile, make_plan
+from l3ae_dist.planning.data_size import dataset_size, evaluated_count
+from l3ae_dist.planning.plan import Plan, make_plan
+from l3ae_dist.planning.plan_inputs import DataSize, Machine, ModelNeeds
+from l3ae_dist.planning.tile_size import STEP
+from l3ae_dist.planning.worker_memory import INTERPRETER_BYTES
 from l3ae_dist.storage.workspace import Workspace
 
 # No smaller tile is chosen for a plan that does not fit.
 _SMALLEST = 512
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """The plan of a run, not yet validated, with what was found out for it.
+
+    Parameters
+    ----------
+    plan
+        Tiles, memory and stages.
+    kappa
+        The largest condition estimate of the systems to be solved.
+    route
+        Of the semantic phase: ``woodbury`` or ``direct``.
+    """
+
+    plan: Plan
+    kappa: float
+    route: str
 
 
 def plan_run(
@@ -26,10 +51,19 @@ def plan_run(
     dataset: Dataset,
     embedding: str | None,
     specs: tuple[ModelSpec, ...],
-) -> tuple[Plan, float, str]:
-    """The plan for these models on this data, not yet validated, the condition estimate and the route.
+) -> RunPlan:
+    """Plan a run for these models on this data; the plan is not validated yet.
 
     Cost: a few Lanczos steps on the interactions, O(nnz), the first time.
+
+    Parameters
+    ----------
+    config
+        Precision, budget, workers and evaluation.
+    workspace, dataset, embedding
+        Where the data is, and the id of the item features, None without.
+    specs
+        The models.
 
     Raises
     ------
@@ -44,69 +78,77 @@ def plan_run(
     systems = {system for spec in specs for system in systems_of(spec, embedding, route)}
     kappas = [condition_number(spectrum(workspace, dataset, system), ridge) for ridge, system in systems]
     kappa = max(kappas, default=1.0)
-    dtype = choose_dtype(kappa, compute.dtype)
+    machine = configured_machine(compute, choose_dtype(kappa, compute.dtype), gpu=may_use_gpu(compute))
     size = dataset_size(dataset, 0 if features is None else features.shape[1])
-    plan = plan_sizes(
-        config, specs, size, dtype, route, gpu=may_use_gpu(compute), sparse=isinstance(features, SparseRows)
+    models = model_needs(config, specs, size, route, sparse=isinstance(features, SparseRows))
+    return RunPlan(fitting_plan(size, models, machine), kappa, route)
+
+
+def model_needs(
+    config: RunConfig, specs: Sequence[ModelSpec], size: DataSize, route: str, *, sparse: bool
+) -> ModelNeeds:
+    """Collect what these models need beside one factorisation and inverse.
+
+    Parameters
+    ----------
+    config
+        What is evaluated.
+    specs
+        The models.
+    size
+        Of the data, which decides how many users are evaluated.
+    route
+        Of the semantic phase.
+    sparse
+        Whether the item features are sparse (words).
+    """
+    direct = route == "direct" and any(spec.with_semantics for spec in specs)
+    evaluated = evaluated_count(size.interactions, size.items, size.users, config.evaluate.max_users)
+    return ModelNeeds(
+        heads=max(sum(spec.group == other.group for other in specs) for spec in specs),
+        k=max(config.evaluate.cutoffs),
+        scored_users=evaluated,
+        semantic_tiles=direct,
+        product=direct and any(spec.name == "L3AE" and spec.with_semantics for spec in specs),
+        low_rank=max(spec.rank for spec in specs),
+        # sparse features are multiplied as they are, unless the woodbury route makes them dense
+        dense_features=not (sparse and route == "direct"),
     )
-    return plan, kappa, route
 
 
-def plan_sizes(
-    config: RunConfig,
-    specs: tuple[ModelSpec, ...],
-    size: DataSize,
-    dtype: str,
-    route: str,
-    *,
-    gpu: bool,
-    sparse: bool,
-) -> Plan:
-    """The plan for these models on data of this size, not yet validated; ``sparse`` features are words.
+def configured_machine(compute: ComputeConfig, dtype: str, *, gpu: bool) -> Machine:
+    """Return the configured workers with this dtype."""
+    return Machine(compute.memory_budget, compute.workers, dtype, gpu, compute.tile_size)
+
+
+def fitting_plan(size: DataSize, models: ModelNeeds, machine: Machine) -> Plan:
+    """Plan with the given tile size, or with the largest chosen one of which every stage fits.
+
+    Parameters
+    ----------
+    size, models, machine
+        As for :func:`~l3ae_dist.planning.plan.make_plan`.
+
+    Returns
+    -------
+    A plan that is not validated: that of the first choice where no tile size fits.
 
     Raises
     ------
     BudgetError
         When not even the smallest tile fits the budget.
     """
-    compute = config.compute
-    direct = route == "direct" and any(spec.with_semantics for spec in specs)
-    evaluated = evaluated_count(size.interactions, size.items, size.users, config.evaluate.max_users)
-
-    def with_tile(tile: int) -> Plan:
-        return make_plan(
-            n=size.items,
-            n_users=size.users,
-            nnz=size.interactions,
-            widest_block_nnz=size.widest_block(tile),
-            # sparse features are multiplied as they are, unless the woodbury route makes them dense
-            d=0 if sparse and route == "direct" else size.dim,
-            dtype=dtype,
-            memory_budget=compute.memory_budget,
-            workers=compute.workers,
-            heads=max(sum(spec.group == other.group for other in specs) for spec in specs),
-            k=max(config.evaluate.cutoffs),
-            tile=tile,
-            gpu=gpu,
-            gram_itemsize=size.gram_itemsize,
-            semantic_tiles=direct,
-            product=direct and any(spec.name == "L3AE" and spec.with_semantics for spec in specs),
-            low_rank=max(spec.rank for spec in specs),
-            scored_users=evaluated,
-        )
-
-    if compute.tile_size is not None:
-        return with_tile(compute.tile_size)
-    tile = choose_tile(size.items, np.dtype(dtype).itemsize, compute.memory_budget, compute.workers, gpu=gpu)
-    first = with_tile(tile)
+    first = make_plan(size, models, machine)
+    if machine.tile is not None or first.peak_bytes <= machine.memory_budget:
+        return first
     # popular items may take more than the tiles leave: the largest smaller tile that fits
-    smaller = (with_tile(side) for side in range(tile // STEP * STEP, _SMALLEST - 1, -STEP))
-    fitting = (plan for plan in smaller if plan.peak_bytes <= compute.memory_budget)
-    return first if first.peak_bytes <= compute.memory_budget else next(fitting, first)
+    sides = range(first.grid.tile // STEP * STEP, _SMALLEST - 1, -STEP)
+    smaller = (make_plan(size, models, replace(machine, tile=side)) for side in sides)
+    return next((plan for plan in smaller if plan.peak_bytes <= machine.memory_budget), first)
 
 
 def semantic_route(config: RunConfig, features: tuple[int, ...] | None) -> str:
-    """The cheaper route of the semantic phase, in flops, of those that fit the memory budget.
+    """Choose the cheaper route of the semantic phase, in flops, of those that fit the memory budget.
 
     Woodbury costs ``2 n d^2 + d^3`` and 24 d^2 bytes in one process, L3AE another ``2 n^2 d`` for P F';
     direct costs ``n^3``, L3AE another ``2 n^3`` for P C.
@@ -124,14 +166,14 @@ def semantic_route(config: RunConfig, features: tuple[int, ...] | None) -> str:
 
 
 def may_use_gpu(compute: ComputeConfig) -> bool:
-    """Whether workers may compute on a GPU; those of an existing cluster are not known here."""
+    """Tell whether workers may compute on a GPU; those of an existing cluster are not known here."""
     if compute.device == "auto":
         return compute.cluster in ("address", "ray") or gpu_visible()
     return compute.device == "cuda"
 
 
 def fill_in(compute: ComputeConfig) -> ComputeConfig:
-    """Workers, threads and memory from the nodes of the initialised Ray, where they are not set."""
+    """Take workers, threads and memory from the nodes of the initialised Ray where they are not set."""
     if compute.cluster != "ray":
         return compute
     from l3ae_dist.runtime.backends.ray_nodes import Shape, fit_to_nodes, ray_nodes
@@ -155,7 +197,16 @@ def check_limit(limit: int | None, plan: Plan) -> None:
 
 
 def cluster_plan(config: RunConfig, size: DataSize, *, gpu: bool) -> Plan:
-    """The validated plan of a run on a cluster; dtype ``auto`` counts as float64, the larger of the two.
+    """Plan a run on a cluster and validate it; dtype ``auto`` counts as float64, the larger of the two.
+
+    Parameters
+    ----------
+    config
+        The run.
+    size
+        Of its data, which need not be there.
+    gpu
+        Whether workers compute on a GPU.
 
     Raises
     ------
@@ -164,14 +215,18 @@ def cluster_plan(config: RunConfig, size: DataSize, *, gpu: bool) -> Plan:
     """
     dtype = "float64" if config.compute.dtype == "auto" else config.compute.dtype
     route = semantic_route(config, (size.items, size.dim) if size.dim else None)
-    sparse = config.model.uses == "words"
-    plan = plan_sizes(config, candidates(config), size, dtype, route, gpu=gpu, sparse=sparse)
+    models = model_needs(config, candidates(config), size, route, sparse=config.model.uses == "words")
+    plan = fitting_plan(size, models, configured_machine(config.compute, dtype, gpu=gpu))
     plan.validate()
     return plan
 
 
 def workspace_bytes(plan: Plan, size: DataSize) -> int:
-    """Three triangles of each system at once, a full product, the interactions, and the item rows F, V, Q."""
+    """Return the bytes of a workspace at its fullest.
+
+    There are three triangles of each system at once, a full product, the interactions, and the item rows F,
+    V and Q.
+    """
     written = {stage.name: stage.bytes_written for stage in plan.stages}
     tiles = 3 * written["gram"] + 3 * written.get("semantic gram", 0.0) + written.get("product", 0.0)
     rows = size.items * size.dim * (4 + 2 * np.dtype(plan.dtype).itemsize)

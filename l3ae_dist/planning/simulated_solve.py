@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 
 from l3ae_dist.config.run_config import RunConfig
-from l3ae_dist.planning.data_size import DataSize
-from l3ae_dist.planning.forecast import Machines, uses_gpu
+from l3ae_dist.planning.forecast import uses_gpu
 from l3ae_dist.planning.plan import Plan
+from l3ae_dist.planning.plan_inputs import DataSize
 from l3ae_dist.planning.plan_run import cluster_plan
 from l3ae_dist.planning.rates import Rates
+from l3ae_dist.planning.resources import Resources
 from l3ae_dist.planning.simulator import (
     ModelCluster,
     SimulatedStage,
@@ -65,7 +66,9 @@ class SimulatedSolve:
         }
 
 
-def simulate_solve(config: RunConfig, size: DataSize, machines: Machines, trouble: Trouble) -> SimulatedSolve:
+def simulate_solve(
+    config: RunConfig, size: DataSize, resources: Resources, trouble: Trouble
+) -> SimulatedSolve:
     """Simulate the three stages of one inverse as they would be run for this plan.
 
     Raises
@@ -74,19 +77,19 @@ def simulate_solve(config: RunConfig, size: DataSize, machines: Machines, troubl
         When the plan does not fit.
     """
     plan = cluster_plan(config, size, gpu=uses_gpu(config))
-    machines.rates.check(plan.dtype, "cuda" if uses_gpu(config) else "cpu")
-    return simulate_plan(plan, machines, trouble)
+    resources.rates.check(plan.dtype, "cuda" if uses_gpu(config) else "cpu")
+    return simulate_plan(plan, resources, trouble)
 
 
-def simulate_plan(plan: Plan, machines: Machines, trouble: Trouble) -> SimulatedSolve:
+def simulate_plan(plan: Plan, resources: Resources, trouble: Trouble) -> SimulatedSolve:
     """The same for a plan that is there."""
     cluster = ModelCluster(
         workers=plan.workers,
-        rates=machines.rates,
+        rates=resources.rates,
         cache_bytes=plan.cache_bytes,
-        network_bytes_s=machines.network_bytes_s,
+        network_bytes_s=resources.network_bytes_s,
         trouble=trouble,
     )
     simulation = Simulation(cluster, plan.dtype, np.dtype(plan.dtype).itemsize)
     stages = simulation.run_all(solve_graphs(plan.grid, plan.workers))
-    return SimulatedSolve(plan, machines.rates, trouble, tuple(stages))
+    return SimulatedSolve(plan, resources.rates, trouble, tuple(stages))

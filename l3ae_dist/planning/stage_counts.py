@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from l3ae_dist.config.members import ModelSpec
-from l3ae_dist.planning.data_size import DataSize
 from l3ae_dist.planning.plan import Plan
+from l3ae_dist.planning.plan_inputs import DataSize
 from l3ae_dist.planning.plan_run import workspace_bytes
 from l3ae_dist.storage.stages import TILE_STAGES, Stage
 
@@ -15,7 +15,7 @@ _BEST = 2
 
 
 @dataclass(frozen=True)
-class Repeats:
+class StageCounts:
     """How often stages are run for all models of a configuration.
 
     Parameters
@@ -34,7 +34,7 @@ class Repeats:
     heads: int
 
     @classmethod
-    def of(cls, specs: Sequence[ModelSpec]) -> "Repeats":
+    def of(cls, specs: Sequence[ModelSpec]) -> "StageCounts":
         """Of these models."""
         groups = Counter(spec.group for spec in specs)
         return cls(

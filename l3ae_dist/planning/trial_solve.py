@@ -13,6 +13,7 @@ from l3ae_dist.graphs.tasks import Graph, TileRef, TileTask
 from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.planning.plan import make_plan
+from l3ae_dist.planning.plan_inputs import DataSize, Machine, ModelNeeds
 from l3ae_dist.planning.rates import Rates
 from l3ae_dist.planning.task_model import TaskModel
 from l3ae_dist.runtime.backends.local import DaskSession
@@ -46,10 +47,8 @@ def trial_overlap(
     As in a run whose budget is not tight, what is read again is kept where ``memory_budget`` allows it.
     """
     grid = TileGrid(_SIDES.get(tile, _SIDES[0]) * tile, tile)
-    plan = make_plan(
-        n=grid.n, n_users=1, nnz=1, widest_block_nnz=1, d=0, dtype=dtype, memory_budget=memory_budget,
-        workers=rates.workers, tile=tile,
-    )  # fmt: skip
+    machine = Machine(memory_budget, rates.workers, dtype, tile=tile)
+    plan = make_plan(DataSize(items=grid.n, users=1, interactions=1), ModelNeeds(), machine)
     # workers keep what they know of an array, and its tiles, by its name
     path = f"{SCRATCH}/trial-{uuid4().hex}"
     found = list(trial(session, workspace, path, grid, dtype, rates.workers, plan.cache_bytes))

@@ -171,7 +171,7 @@ def test_the_size_of_ingested_data_is_the_runs_own(tmp_path, small_tables):
     assert size.widest_block(len(items)) == found["nnz"]["train"]
     bare = make_config(values | {"model": {"name": "ease"}})
     workspace = Workspace.open(config.workspace)
-    planned, _, _ = plan_run(bare, workspace, Dataset(workspace, found["id"]), None, candidates(bare))
+    planned = plan_run(bare, workspace, Dataset(workspace, found["id"]), None, candidates(bare)).plan
     assert cluster_shape(bare, ingested_size(bare, None)).plan == planned
     path = tmp_path / "run.yaml"
     path.write_text(yaml.safe_dump(values))

@@ -27,6 +27,7 @@ from l3ae_dist.operations.status import workspace_status
 from l3ae_dist.pipeline.run import run
 from l3ae_dist.pipeline.sweep import sweep_models
 from l3ae_dist.planning.plan import make_plan
+from l3ae_dist.planning.plan_inputs import DataSize, Machine, ModelNeeds
 from l3ae_dist.planning.plan_ranks import plan_ranks
 from l3ae_dist.report.sweep_page import sweep
 from l3ae_dist.storage.workspace import Workspace
@@ -343,15 +344,15 @@ def test_a_sweep_without_a_grid_or_a_validation_split_is_refused(tmp_path, small
 
 
 def test_the_ranking_stage_is_planned_within_the_budget():
-    numbers = {"n": 50_000, "n_users": 10**6, "nnz": 10**7, "widest_block_nnz": 10**6, "d": 384}
+    size = DataSize(50_000, 10**6, 10**7, dim=384, block_interactions=lambda tile: 10**6)
     for budget in (2**29, 2**30, 2**32):
-        plan = make_plan(**numbers, dtype="float32", workers=1, memory_budget=budget)
+        plan = make_plan(size, ModelNeeds(), Machine(budget))
         ranks = plan_ranks(plan, 10**6, 10**7, 384, 1)
         assert ranks.stage.peak_bytes <= budget
         assert ranks.users >= 64
         assert ranks.scores >= plan.grid.tile
     with pytest.raises(BudgetError):
-        make_plan(**numbers, dtype="float32", workers=1, memory_budget=2**28)
+        make_plan(size, ModelNeeds(), Machine(2**28))
 
 
 @pytest.mark.dask

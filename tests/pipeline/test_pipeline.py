@@ -32,7 +32,9 @@ from l3ae_dist.metrics import evaluate_top
 from l3ae_dist.model.fitted import load_model
 from l3ae_dist.operations.status import workspace_status
 from l3ae_dist.pipeline.run import evaluate_workspace, run
-from l3ae_dist.planning.plan import GPU_HOST_BYTES, PINNED_TILES, make_plan
+from l3ae_dist.planning.plan import make_plan
+from l3ae_dist.planning.plan_inputs import DataSize, Machine, ModelNeeds
+from l3ae_dist.planning.worker_memory import GPU_HOST_BYTES, PINNED_TILES
 from l3ae_dist.solve.heads import diagonal_error
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.workspace import Workspace
@@ -283,14 +285,13 @@ def test_workers_decide_for_themselves_whether_they_have_a_gpu(tmp_path, small_t
 
 
 def test_a_plan_for_gpus_allows_for_what_they_take_on_the_host():
-    numbers = {"n": 10_000, "n_users": 100, "nnz": 1000, "widest_block_nnz": 100, "d": 0}
-    numbers |= {"dtype": "float32", "workers": 1, "memory_budget": 2**31}
-    cpu, gpu = (make_plan(**numbers, gpu=flag, tile=1000) for flag in (False, True))
+    size = DataSize(10_000, 100, 1000, block_interactions=lambda tile: 100)
+    cpu, gpu = (make_plan(size, ModelNeeds(), Machine(2**31, gpu=flag, tile=1000)) for flag in (False, True))
     cpu_solve, gpu_solve = (plan.stages[1].peak_bytes - plan.cache_bytes for plan in (cpu, gpu))
     assert gpu_solve - cpu_solve == GPU_HOST_BYTES + PINNED_TILES * 4_000_000
-    make_plan(**numbers, gpu=True).validate()
+    make_plan(size, ModelNeeds(), Machine(2**31, gpu=True)).validate()
     with pytest.raises(BudgetError, match="at least"):
-        make_plan(**{**numbers, "memory_budget": 2**30}, gpu=True)
+        make_plan(size, ModelNeeds(), Machine(2**30, gpu=True))
 
 
 def test_locations_that_cannot_hold_a_workspace_are_refused(tmp_path):

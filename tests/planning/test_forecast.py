@@ -18,11 +18,14 @@ from l3ae_dist.pipeline.run import run
 from l3ae_dist.planning.calibrate import measure_cluster
 from l3ae_dist.planning.data_size import given_size, ingested_size
 from l3ae_dist.planning.estimate import estimate
-from l3ae_dist.planning.forecast import GIB, Machines, forecast, parse_count
-from l3ae_dist.planning.plan import make_plan, tiles_read
+from l3ae_dist.planning.forecast import GIB, forecast, parse_count
+from l3ae_dist.planning.plan import make_plan
+from l3ae_dist.planning.plan_inputs import DataSize, Machine, ModelNeeds
 from l3ae_dist.planning.rates import KERNELS, Rates, assumed_rates, read_rates
+from l3ae_dist.planning.resources import Resources
 from l3ae_dist.planning.simulated_solve import simulate_plan
 from l3ae_dist.planning.simulator import ModelCluster, Simulation, Trouble, outside_validation
+from l3ae_dist.planning.stage_plans import tiles_read
 from l3ae_dist.planning.task_model import TaskModel
 from l3ae_dist.planning.trial_solve import solve_graphs, trial
 from l3ae_dist.planning.worker_benchmarks import measure_kernels
@@ -272,11 +275,11 @@ def test_rates_of_a_real_cluster_are_those_of_its_workers(dask_session, tmp_path
 # ---- the plan
 
 
-def planned(machines=None, size=None, **compute):
+def planned(resources=None, size=None, **compute):
     base = {"workers": 64, "memory_budget": "64GiB", "threads": 32, "dtype": "float32"}
     config = make_config({"workspace": "ws", "compute": base | compute})
     found = given_size(config, **(size or MILLION))
-    return forecast(config, found, machines or Machines(assumed_rates(32, "cpu")))
+    return forecast(config, found, resources or Resources(assumed_rates(32, "cpu")))
 
 
 def test_a_million_items_are_planned():
@@ -291,7 +294,7 @@ def test_a_million_items_are_planned():
     assert found.cost is None
 
 
-def test_prices_give_a_cost_of_machines_storage_and_requests():
+def test_prices_give_a_cost_of_resources_storage_and_requests():
     config = make_config(
         {
             "workspace": "ws",
@@ -300,7 +303,7 @@ def test_prices_give_a_cost_of_machines_storage_and_requests():
         }
     )
     size = given_size(config, 50_000, 100_000, 10**6, 384)
-    found = forecast(config, size, Machines(assumed_rates(2, "cpu"), actors=3))
+    found = forecast(config, size, Resources(assumed_rates(2, "cpu"), actors=3))
     embed = next(stage.seconds for stage in found.stages if stage.name == "embed")
     assert found.cost == pytest.approx((found.seconds * 2 * 10 + embed * 3 * 100) / 3600)
 
@@ -325,10 +328,10 @@ def test_a_refused_plan_names_the_smallest_change_and_that_change_is_enough(comp
 
 def test_a_disk_that_is_too_small_is_refused_with_what_is_needed():
     needed = planned().storage_bytes
-    machines = Machines(assumed_rates(32, "cpu"), disk_bytes=needed)
-    assert planned(machines).storage_bytes == needed
+    resources = Resources(assumed_rates(32, "cpu"), disk_bytes=needed)
+    assert planned(resources).storage_bytes == needed
     with pytest.raises(BudgetError, match=r"a disk or bucket of [\d,.]+ GiB"):
-        planned(replace(machines, disk_bytes=needed - 1))
+        planned(replace(resources, disk_bytes=needed - 1))
 
 
 def test_the_tile_and_why_it_was_chosen():
@@ -356,21 +359,19 @@ def test_slow_storage_a_slow_client_and_long_chains_are_advised_about():
     )  # fmt: skip
     assert any("wait for storage" in line for line in planned().advice)
     assert any(
-        "tiles wait for each other" in line for line in planned(Machines(fast), tile_size=16_384).advice
+        "tiles wait for each other" in line for line in planned(Resources(fast), tile_size=16_384).advice
     )
     slow = fast.model_copy(update={"task_seconds": 1.0})
-    assert any("hands out tasks too slowly" in line for line in planned(Machines(slow)).advice)
+    assert any("hands out tasks too slowly" in line for line in planned(Resources(slow)).advice)
 
 
 def test_estimate_and_simulation_of_the_same_plan_agree():
-    plan = make_plan(
-        n=40_000, n_users=1, nnz=1, widest_block_nnz=1, d=0, dtype="float32", memory_budget=4 * GIB, workers=4,
-        tile=1024,
-    )  # fmt: skip
+    machine = Machine(4 * GIB, workers=4, tile=1024)
+    plan = make_plan(DataSize(items=40_000, users=1, interactions=1), ModelNeeds(), machine)
     size = given_size(make_config({"workspace": "w"}), 40_000, 1, 1, 1)
-    found = assumed_rates(8, "cpu")
+    found = Resources(assumed_rates(8, "cpu"))
     guess = {stage.name: stage.seconds for stage in estimate(plan, size, found)}
-    for stage in simulate_plan(plan, Machines(found), Trouble()).stages:
+    for stage in simulate_plan(plan, found, Trouble()).stages:
         assert stage.seconds == pytest.approx(guess[stage.stage], rel=0.5), stage.stage
 
 
@@ -381,7 +382,7 @@ def test_an_ingested_dataset_is_planned_from_its_own_numbers(tmp_path, small_tab
     size = ingested_size(config, None)
     assert size.items == result["dataset"]["n_items"]
     assert size.pairs() >= size.interactions**2 / size.users
-    assert forecast(config, size, Machines(assumed_rates(1, "cpu"))).plan.grid.n == size.items
+    assert forecast(config, size, Resources(assumed_rates(1, "cpu"))).plan.grid.n == size.items
 
 
 def test_each_ridge_of_a_grid_is_factored_and_what_is_kept_is_counted():
@@ -395,7 +396,7 @@ def test_each_ridge_of_a_grid_is_factored_and_what_is_kept_is_counted():
             }
         )
         size = given_size(config, 50_000, 100_000, 10**6, 384)
-        return forecast(config, size, Machines(assumed_rates(2, "cpu")))
+        return forecast(config, size, Resources(assumed_rates(2, "cpu")))
 
     one, five = of([100]), of([100, 200, 300, 400, 500])
     seconds = [{stage.name: stage.seconds for stage in found.stages} for found in (one, five)]
@@ -413,17 +414,17 @@ def test_rates_are_taken_for_what_they_were_measured_on_or_the_difference_is_tol
     measured = assumed_rates(32, "cpu").model_copy(
         update={"assumed": False, "derived": False, "workers": 2, "texts_per_second": None}
     )
-    lines = planned(Machines(measured)).limits
+    lines = planned(Resources(measured)).limits
     assert any("bandwidth was measured with 2 worker(s), taken for 64" in line for line in lines)
     assert any("embedding: not measured" in line for line in lines)
     assert (measured.kind, measured.scaled(2).kind, assumed_rates(2, "cpu").kind) == (
         "measured", "derived", "assumed",
     )  # fmt: skip
     with pytest.raises(ConfigError, match=r"the plan is for float32 on cuda, but the rates are of .* on cpu"):
-        planned(Machines(measured), device="cuda")
+        planned(Resources(measured), device="cuda")
     single = measured.model_copy(update={"gflops": {"float64": measured.gflops["float64"]}})
     with pytest.raises(ConfigError, match="the rates are of float64 on cpu"):
-        planned(Machines(single))
+        planned(Resources(single))
 
 
 def test_workers_that_fail_all_the_time_end_the_simulation():

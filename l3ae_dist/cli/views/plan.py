@@ -81,7 +81,7 @@ def print_forecast(console: Console, found: Forecast, explanation: Sequence[str]
         console,
         f"{size.items:,} items, {size.users:,} users, {size.interactions:,} interactions, "
         f"{size.dim:,} columns of features",
-        f"{plan.workers} worker(s) of {human_bytes(plan.memory_budget)} and {_cores(found.machines.rates)}, "
+        f"{plan.workers} worker(s) of {human_bytes(plan.memory_budget)} and {_cores(found.resources.rates)}, "
         f"{plan.dtype}",
         f"tiles of {grid.tile:,}, {grid.count:,} a side: {found.tile_reason}",
     )
@@ -115,7 +115,7 @@ def print_forecast(console: Console, found: Forecast, explanation: Sequence[str]
     for title, lines in (("Limits", found.limits), ("Advice", found.advice), ("Formulas", explanation)):
         if lines:
             _say(console, f"{title}:", *(f"  {line}" for line in lines))
-    _say(console, rates_sentence(found.machines.rates))
+    _say(console, rates_sentence(found.resources.rates))
 
 
 def print_simulation(console: Console, found: SimulatedSolve) -> None:

@@ -1,0 +1,192 @@
+"""The projection of every stage, one function each: tasks, flops, bytes moved, bytes held by a worker."""
+
+from dataclasses import dataclass, replace
+
+from l3ae_dist.graphs.cholesky import CholeskyGraph
+from l3ae_dist.graphs.execute import STAGED
+from l3ae_dist.linalg.tiles import TileGrid
+from l3ae_dist.planning.plan_inputs import DataSize, Machine, ModelNeeds
+from l3ae_dist.planning.worker_memory import (
+    INTERPRETER_BYTES,
+    WorkerMemory,
+    score_block_bytes,
+    users_that_fit,
+)
+from l3ae_dist.storage.stages import Stage
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """Projection of one stage.
+
+    Parameters
+    ----------
+    name
+        Of the stage; those of the semantic phase begin with ``semantic``.
+    tasks, flops
+        Tile tasks, and their floating-point operations in all.
+    bytes_read, bytes_written
+        Moved between workers and storage in all.
+    peak_bytes
+        Held at most by one worker process, interpreter included.
+    """
+
+    name: str
+    tasks: int
+    flops: float
+    bytes_read: float
+    bytes_written: float
+    peak_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class StageInputs:
+    """What the stages are planned from: the three inputs of a plan, and the tiles chosen for them."""
+
+    size: DataSize
+    models: ModelNeeds
+    machine: Machine
+    grid: TileGrid
+    memory: WorkerMemory
+
+    @property
+    def dim(self) -> int:
+        """Columns of dense item features, 0 without."""
+        return self.size.dim if self.models.dense_features else 0
+
+    @property
+    def matrices(self) -> int:
+        """Matrices of n x n entries that one model's scores are computed from."""
+        return 2 if self.models.semantic_tiles else 1
+
+    @property
+    def scored_users(self) -> int:
+        """Users that are evaluated."""
+        users, wanted = self.size.users, self.models.scored_users
+        return users if wanted is None else min(wanted, users)
+
+    @property
+    def user_block(self) -> int:
+        """Users that are scored together."""
+        models, itemsize = self.models, self.machine.itemsize
+        per_user = score_block_bytes(1, self.grid.tile, itemsize, models.heads, models.k, self.matrices)
+        return users_that_fit(self.scored_users, per_user, self.machine.memory_budget - self.memory.streaming)
+
+
+def plan_stages(given: StageInputs) -> tuple[StagePlan, ...]:
+    """Plan every stage of a fit and its evaluation, in the order in which they run."""
+    stages = [gram_stage(given), factor_stage(given), linv_stage(given), invert_stage(given)]
+    if given.models.semantic_tiles:
+        stages += [replace(stage, name=f"semantic {stage.name}") for stage in stages]
+    if given.models.product:
+        stages.append(product_stage(given))
+    if given.dim:
+        stages.append(assemble_stage(given))
+    return (*stages, score_stage(given))
+
+
+def gram_stage(given: StageInputs) -> StagePlan:
+    """Plan ``X'X``, or the Gram matrix of the features: a sparse product for each lower tile."""
+    size, grid, tile_bytes = given.size, given.grid, given.memory.tile_bytes
+    # each staged task: a tile, its copy, its blocks by column and by row, and what converting them takes
+    held = INTERPRETER_BYTES + STAGED * (2 * tile_bytes + 32 * size.widest_block(grid.tile) + 8 * size.users)
+    # the products of features are summed in float64 before they join the tile
+    if given.dim or given.models.semantic_tiles:
+        held += STAGED * 8 * grid.tile * (grid.tile + 2 * given.dim)
+    read = 16.0 * size.interactions * grid.count
+    return StagePlan(Stage.GRAM, grid.lower_count, 0.0, read, grid.lower_count * tile_bytes, held)
+
+
+def factor_stage(given: StageInputs) -> StagePlan:
+    """Plan ``L L' = G + ridge I``: n^3 / 3 flops, with the partial sums that several workers make."""
+    partials = len(CholeskyGraph(given.grid, given.machine.workers)) - given.grid.lower_count
+    return _triangular_stage(Stage.FACTOR, given, partials)
+
+
+def linv_stage(given: StageInputs) -> StagePlan:
+    """Plan ``L^-1``: n^3 / 3 flops."""
+    return _triangular_stage(Stage.LINV, given)
+
+
+def invert_stage(given: StageInputs) -> StagePlan:
+    """Plan ``P = L^-T L^-1``: n^3 / 3 flops."""
+    return _triangular_stage(Stage.INVERT, given)
+
+
+def _triangular_stage(name: Stage, given: StageInputs, partials: int = 0) -> StagePlan:
+    """Plan a stage of n^3 / 3 flops that writes a lower triangle of tiles, and ``partials`` more."""
+    grid, memory, tile_bytes = given.grid, given.memory, given.memory.tile_bytes
+    read = tiles_read(grid.count, given.machine.workers, memory.cache // tile_bytes) * tile_bytes
+    return StagePlan(
+        name,
+        grid.lower_count + partials,
+        float(grid.n) ** 3 / 3,
+        read + partials * tile_bytes,
+        (grid.lower_count + partials) * tile_bytes,
+        max(memory.streaming, memory.beside_cache + memory.cache),
+    )
+
+
+def product_stage(given: StageInputs) -> StagePlan:
+    """Plan ``P C`` in tiles: 2 n^3 flops."""
+    count, tile_bytes = given.grid.count, given.memory.tile_bytes
+    flops, read = 2.0 * float(given.grid.n) ** 3, 2.0 * count**3 * tile_bytes
+    return StagePlan(Stage.PRODUCT, count**2, flops, read, count**2 * tile_bytes, given.memory.streaming)
+
+
+def assemble_stage(given: StageInputs) -> StagePlan:
+    """Plan the item rows of the Woodbury route, F and M and V and Q: 2 n^2 d + 4 n d^2 flops."""
+    grid, d, itemsize = given.grid, given.dim, given.machine.itemsize
+    n, count = grid.n, grid.count
+    return StagePlan(
+        Stage.ASSEMBLE,
+        4 * count + 1,
+        2.0 * n * n * d + 4.0 * n * d * d,
+        # P for Q = P F' and each of its tile rows all of F; F twice for M and V
+        count**2 * given.memory.tile_bytes + (count + 2.0) * n * d * itemsize,
+        n * d * (8.0 + itemsize),
+        given.memory.streaming + 24 * d * d + 4 * grid.tile * d * 8,
+    )
+
+
+def score_stage(given: StageInputs) -> StagePlan:
+    """Plan the scores of the evaluated users: every block of users on every tile of items."""
+    grid, models, itemsize, block = given.grid, given.models, given.machine.itemsize, given.user_block
+    size, scored = given.size, given.scored_users
+    blocks = -(-scored // block)
+    held = given.memory.streaming
+    held += score_block_bytes(block, grid.tile, itemsize, models.heads, models.k, given.matrices)
+    held += block * max(given.dim, models.low_rank) * itemsize
+    return StagePlan(
+        Stage.SCORE,
+        blocks * grid.count,
+        2.0 * size.interactions * grid.n * scored / size.users,
+        2.0 * blocks * grid.lower_count * given.memory.tile_bytes,
+        0.0,
+        held,
+    )
+
+
+def tiles_read(count: int, workers: int, cached: int) -> float:
+    """Count the tiles that a stage reads: start tiles, operands, and panels once a worker.
+
+    The tasks of a column (or row) k read k tiles that are their own (but the one on the diagonal), and the k
+    of the panel, of which a worker keeps as many as its cache holds. What a cache holds beyond the panel is
+    found there again, the whole triangle by a cache that holds it.
+
+    Parameters
+    ----------
+    count
+        Tiles a side.
+    workers
+        Worker processes.
+    cached
+        Tiles that the cache of each holds.
+    """
+    total, whole = 0.0, count * (count + 1) / 2
+    for k in range(count):
+        tasks = count - k
+        held = min(k, cached)
+        found = min(1.0, (cached - held) / whole)
+        total += tasks * (1 + k - held) + (tasks - 1) * k * (1 - found) + held * min(workers, tasks)
+    return total
