@@ -1,110 +1,270 @@
-"""Events of a run and the processes that belong to it."""
+"""Events of a run: one small frozen dataclass for each kind, and the one reader of what is stored of them.
 
-import os
+An event is also a read-only mapping of the record that is kept of it, ``{"kind": "tile", "time": ...}``, so that
+a callback may ask ``event["kind"]`` and ``event.get("message")``. What is None is left out of the record.
+"""
+
 import time
-from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
-
-Event = dict[str, Any]
-OnEvent = Callable[[Event], None]
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, NamedTuple, Self
 
 
-@dataclass
-class _Follower:
-    """Somebody who is told of events in batches, not more often than every ``seconds``."""
+class WorkerKey(NamedTuple):
+    """Identifies a process of a run: processes of several hosts may have the same id."""
 
-    tell: Callable[[list[Event]], None]
-    seconds: float
-    told: int = 0
-    when: float = 0.0
+    host: str
+    pid: int
 
 
-class EventLog:
-    """Passes events on and keeps them, to be written into the workspace."""
+class Record(Mapping[str, Any]):
+    """Dataclass that is also a mapping from the names to the values of those of its fields that are not None."""
 
-    def __init__(self, on_event: OnEvent | None) -> None:
-        self._on_event = on_event
-        self.kept: list[Event] = []
-        self.name = ""
-        """What the files of this run are called."""
-        self.check: Callable[[], None] = lambda: None
-        self._stage = ""
-        self._later: deque[Event] = deque()
-        self._followers: list[_Follower] = []
+    __slots__ = ()
 
-    def __call__(self, event: Event) -> None:
-        """Take one event; raises what ``check`` raises, so that a run that lost its lock stops."""
-        self.check()
-        if event["kind"] == "stage_start":
-            self._stage = str(event["stage"])
-        self.flush()
-        self._take({"time": round(time.time(), 3), **event})
-        self._tell(now=event["kind"] in ("stage_start", "stage_end"))
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> Self:
+        """Return the object of a stored record; names that it does not know are ignored."""
+        known = (one.name for one in fields(cls))  # type: ignore[arg-type]  # subclasses are dataclasses
+        return cls(**{name: record[name] for name in known if record.get(name) is not None})
 
-    def later(self, event: Event) -> None:
-        """Take an event from another thread; it is passed on before the next one of the run's own."""
-        self._later.append({"time": round(time.time(), 3), "stage": self._stage, **event})
-
-    def flush(self) -> None:
-        """Pass on what other threads have reported."""
-        while self._later:
-            self._take(self._later.popleft())
-
-    def follow(self, tell: Callable[[list[Event]], None], seconds: float) -> Callable[[], None]:
-        """Tell of all events, in batches at least ``seconds`` apart, and when a stage starts or ends.
-
-        Returns a function that ends it, after the last batch.
-        """
-        follower = _Follower(tell, seconds)
-        self._followers.append(follower)
-
-        def end() -> None:
-            try:
-                self.flush()
-            finally:
-                self.kept.extend(self._later)  # nothing, unless who is told of them raised
-                self._later.clear()
-                self._followers.remove(follower)
-                self._batch(follower)
-
-        return end
-
-    def _tell(self, *, now: bool) -> None:
-        for follower in self._followers:
-            if now or time.monotonic() - follower.when >= follower.seconds:
-                self._batch(follower)
-
-    def _batch(self, follower: _Follower) -> None:
-        new = self.kept[follower.told :]
-        if new:
-            follower.tell(new)
-        follower.told += len(new)
-        follower.when = time.monotonic()
-
-    def _take(self, event: Event) -> None:
-        self.kept.append(event)
-        if self._on_event is not None:
-            self._on_event({key: value for key, value in event.items() if key != "time"})
-
-
-class ProcessGroups:
-    """Process ids of the engines that are up right now."""
-
-    def __init__(self) -> None:
-        self.workers: Callable[[], list[int]] = list
-        self.scheduler: Callable[[], list[int]] = list
-        self.ray: Callable[[], list[int]] = list
-        self.elsewhere: Callable[[], list[int]] = list
-        """Bytes of each worker on another machine."""
-
-    def groups(self) -> dict[str, Callable[[], list[int]]]:
-        """Functions that give the current process ids of each group."""
+    def plain(self) -> dict[str, Any]:
+        """Return the record as a dictionary that JSON can hold."""
+        values = ((name, getattr(self, name)) for name in self._names())
         return {
-            "workers": lambda: self.workers(),
-            "scheduler": lambda: self.scheduler(),
-            "client": lambda: [os.getpid()],
-            # Dask's actors are processes of Ray too
-            "ray": lambda: sorted({*self.ray()} - {*self.workers(), *self.scheduler()}),
+            name: value.plain() if isinstance(value, Record) else value
+            for name, value in values
+            if value is not None
         }
+
+    def __getitem__(self, key: str) -> Any:
+        value = getattr(self, key, None) if key in self._names() else None
+        if value is None:
+            raise KeyError(key)
+        return value
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name in self._names() if getattr(self, name) is not None)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def _names(self) -> Iterable[str]:
+        return self.__dataclass_fields__  # type: ignore[attr-defined, no-any-return]  # as above
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Event(Record):
+    """Something that happened in a run at a Unix ``time`` in seconds; ``kind`` names its class in files."""
+
+    kind: ClassVar[str] = ""
+    time: float = field(default_factory=lambda: round(time.time(), 3))
+
+    def _names(self) -> Iterable[str]:
+        return ("kind", *self.__dataclass_fields__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RunStart(Event):
+    """A run begins, with this configuration (without secrets), versions of packages, and machine."""
+
+    kind = "run_start"
+    run: str = ""
+    workspace: str = ""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    machine: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RunEnd(Event):
+    """A run ended: ``outcome`` is ``finished``, or ``failed:`` and the class of the error."""
+
+    kind = "run_end"
+    run: str = ""
+    outcome: str = ""
+    stage: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PlanMade(Event):
+    """The plan of a run: bytes that a worker may use, bytes of its peak, and those of each stage by name."""
+
+    kind = "plan"
+    memory_budget: int = 0
+    projected_peak_bytes: int = 0
+    stages: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Message(Event):
+    """A sentence for people."""
+
+    kind = "log"
+    message: str = ""
+    stage: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TileMap(Record):
+    """Grid of the tiles that a stage makes: its array, its shape in tiles, and the tiles that are there."""
+
+    array: str = ""
+    rows: int = 0
+    columns: int = 0
+    lower: bool = False
+    """Whether the tiles above the diagonal are absent."""
+    done: Iterable[tuple[int, int]] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StageStart(Event):
+    """A stage begins, of whose ``total`` units (tasks, row chunks) ``done`` are there already."""
+
+    kind = "stage_start"
+    stage: str = ""
+    done: int = 0
+    total: int = 0
+    map: TileMap | None = None
+    paths: Iterable[str] | None = None
+    """Arrays that the stage writes, by their paths in the workspace."""
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> Self:
+        """Return the event of a stored record."""
+        tiles = record.get("map")
+        return super(StageStart, cls).of({**record, "map": None if tiles is None else TileMap.of(tiles)})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TileDone(Event):
+    """A task of a stage wrote its tile, or found it written (``skipped``).
+
+    ``flops`` and ``bytes`` (read and written) are those of the task. It ran for ``seconds`` from ``started``,
+    read its first tile for ``loaded`` seconds from ``staged``, and computed for ``computed`` seconds from
+    ``began``, of which the arithmetic waited ``stalled`` for further tiles; times are Unix times.
+    """
+
+    kind = "tile"
+    stage: str = ""
+    array: str = ""
+    i: int = 0
+    j: int = 0
+    done: int = 0
+    total: int = 0
+    skipped: bool = False
+    flops: float = 0.0
+    bytes: int = 0
+    started: float = 0.0
+    seconds: float = 0.0
+    began: float = 0.0
+    computed: float = 0.0
+    staged: float = 0.0
+    loaded: float = 0.0
+    stalled: float = 0.0
+    pid: int = 0
+    host: str = ""
+
+    @property
+    def worker(self) -> WorkerKey:
+        """Process that ran the task."""
+        return WorkerKey(self.host, self.pid)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ChunkDone(Event):
+    """A chunk of rows was embedded or read, or found complete (``skipped``), in ``seconds``."""
+
+    kind = "chunk"
+    stage: str = ""
+    done: int = 0
+    total: int = 0
+    chunk: int = 0
+    rows: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+    skipped: bool = False
+    device: str = ""
+    gpus: Iterable[str] = ()
+    pid: int = 0
+    host: str = ""
+
+    @property
+    def worker(self) -> WorkerKey:
+        """Process that made the chunk."""
+        return WorkerKey(self.host, self.pid)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StageEnd(Event):
+    """A stage ended; a stage of tiles tells its totals, embedding its rows, the intake figures of the data."""
+
+    kind = "stage_end"
+    stage: str = ""
+    seconds: float | None = None
+    tasks: int | None = None
+    written: int | None = None
+    reused: int | None = None
+    flops: float | None = None
+    bytes_read: int | None = None
+    bytes_written: int | None = None
+    rows: int | None = None
+    data: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class MemorySample(Event):
+    """Bytes of the processes of a run, by group, measured from ``host``."""
+
+    kind = "memory"
+    worker_max: int = 0
+    workers_sum: int = 0
+    scheduler: int = 0
+    client: int = 0
+    ray: int = 0
+    host: str = ""
+    stage: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class WorkerLost(Event):
+    """The scheduler lost a worker, which was to make the chunks ``tasks``: array, row and column of each."""
+
+    kind = "worker_lost"
+    worker: str = ""
+    tasks: Iterable[tuple[str, int, int]] = ()
+    stage: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class BadTile(Event):
+    """A stored tile was found damaged; it is made again."""
+
+    kind = "bad_tile"
+    stage: str = ""
+    array: str = ""
+    i: int = 0
+    j: int = 0
+
+
+OnEvent = Callable[[Event], None]
+_CLASSES: dict[str, type[Event]] = {cls.kind: cls for cls in Event.__subclasses__()}
+
+
+def event_of(record: Mapping[str, Any]) -> Event | None:
+    """Return the event of a stored record; None for a kind that this version does not know.
+
+    >>> event_of({"kind": "log", "time": 1.0, "message": "hello", "colour": "red"})
+    Message(time=1.0, message='hello', stage=None)
+    """
+    cls = _CLASSES.get(str(record.get("kind")))
+    return None if cls is None else cls.of(record)
+
+
+def events_of(records: Iterable[Mapping[str, Any]]) -> Iterator[Event]:
+    """Yield the events of stored records, without those of unknown kinds."""
+    return (event for record in records if (event := event_of(record)) is not None)
+
+
+def ignore(event: Event) -> None:
+    """Drop an event that nobody asked for."""
