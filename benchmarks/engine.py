@@ -314,7 +314,7 @@ def gram_stage(dataset: Dataset, tile: int, rows: tuple[int, ...] | None = None)
     ):
         stats = run_graph(graph, context, DaskExecutor(session.client), targets={"gram"})
         memory.sample()
-    return {"seconds": stats.seconds, "tiles": len(graph), "peak": memory.result["worker_max"], "tile": tile}
+    return {"seconds": stats.seconds, "tiles": len(graph), "peak": memory.peak.worker_max, "tile": tile}
 
 
 def sampled_difference(workspace: Workspace, x: sparse.csr_matrix, n: int, tiles: int = 3) -> float:

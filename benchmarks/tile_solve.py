@@ -7,7 +7,7 @@ import contextlib
 import shutil
 import tempfile
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from l3ae_dist.planning.plan import Plan, make_plan
 from l3ae_dist.planning.plan_inputs import DataSize, Machine, ModelNeeds
 from l3ae_dist.planning.trial_solve import RANK, system_rows, write_system
 from l3ae_dist.runtime.backends.local import DaskSession, local_cluster
+from l3ae_dist.runtime.events import Event
 from l3ae_dist.runtime.executors import DaskExecutor
 from l3ae_dist.runtime.memory import MemorySampler
 from l3ae_dist.runtime.run_graph import StageStats, run_graph
@@ -45,7 +46,7 @@ class Solved:
     residual: float | None
     start_seconds: float
     graphs: dict[str, Graph]
-    events: list[dict[str, Any]] = field(repr=False, default_factory=list)
+    events: list[Event] = field(repr=False, default_factory=list)
 
     @property
     def seconds(self) -> float:
@@ -80,7 +81,7 @@ def tile_solve(
             cache_bytes=plan.cache_bytes,
         )  # fmt: skip
         context = replace(context, device=device)
-        events: list[dict[str, Any]] = []
+        events: list[Event] = []
         stages: dict[str, StageStats] = {}
         graphs: dict[str, Graph] = {}
         started = time.perf_counter()
@@ -101,7 +102,9 @@ def tile_solve(
                         break
                 memory.sample()
         residual = None if stop else probe_residual(context.array("P"), system_rows(n, "float32"))
-        return Solved(plan, stages, memory.result, idle.result, residual, start_seconds, graphs, events)
+        return Solved(
+            plan, stages, asdict(memory.peak), asdict(idle.peak), residual, start_seconds, graphs, events
+        )
     finally:
         shutil.rmtree(url)
 
@@ -131,7 +134,7 @@ def dask_solve(n: int, chunk: int, session: DaskSession) -> dict[str, Any]:
     y = system_rows(n, "float32")
     with MemorySampler({"workers": session.pids}, interval=0.1) as memory:
         memory.sample()
-        idle = memory.result["workers_sum"]
+        idle = memory.peak.workers_sum
         rows = da.from_array(y, chunks=(chunk, RANK))
         system = rows @ rows.T / np.float32(RANK) + da.eye(n, chunks=chunk, dtype="float32")
         system = system.persist()
@@ -149,7 +152,7 @@ def dask_solve(n: int, chunk: int, session: DaskSession) -> dict[str, Any]:
     error = y64 @ (y64.T @ image) / RANK + image - z
     return {
         "seconds": seconds,
-        "peak_above_idle": memory.result["workers_sum"] - idle,
+        "peak_above_idle": memory.peak.workers_sum - idle,
         "residual": float(np.linalg.norm(error) / np.linalg.norm(z)),
         "chunk": chunk,
     }

@@ -139,6 +139,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "backends.ray_session",
             "backends.ray_workers",
             "backends.session",
+            "event_log",
             "event_store",
             "events",
             "executors",

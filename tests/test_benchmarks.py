@@ -2,6 +2,7 @@
 
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from l3ae_dist.graphs.cholesky import CholeskyGraph
 from l3ae_dist.graphs.inverse import InverseGraph
 from l3ae_dist.linalg.tiles import TileGrid
+from l3ae_dist.runtime.events import Message, event_of
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 
@@ -43,7 +45,7 @@ def test_a_row_compares_rates_and_seconds_each_in_its_direction():
 def event(tile, pid, **times):
     array, i, j = tile
     base = {"kind": "tile", "stage": "factor", "array": array, "i": i, "j": j, "skipped": False, "flops": 1e9}
-    return {**base, "pid": pid, **times}
+    return event_of({**base, "pid": pid, **times})
 
 
 def test_shares_of_time_are_exclusive_and_add_up_to_one():
@@ -57,8 +59,8 @@ def test_shares_of_time_are_exclusive_and_add_up_to_one():
                    seconds=7.0)  # fmt: skip
     third = event(("L", 2, 0), 2, started=1.0, staged=1.0, loaded=2.0, began=5.0, computed=5.0, stalled=0.0,
                   seconds=9.0)  # fmt: skip
-    skipped = {**first, "skipped": True}
-    tiles = tile_events([first, second, third, skipped, {"kind": "log"}], "factor")
+    skipped = replace(first, skipped=True)
+    tiles = tile_events([first, second, third, skipped, Message()], "factor")
     assert len(tiles) == 3
     got = shares(tiles)
     assert got == {"computing": 13 / 20, "reading": 2 / 20, "writing": 1 / 20, "waiting": 4 / 20}

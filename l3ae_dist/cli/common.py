@@ -17,6 +17,7 @@ from l3ae_dist.errors import ConfigError, L3AEError, UnknownIdError
 
 if TYPE_CHECKING:
     from l3ae_dist.config.run_config import RunConfig
+    from l3ae_dist.runtime.events import OnEvent
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -116,7 +117,7 @@ def output_to_stderr() -> Iterator[None]:
         os.close(saved)
 
 
-def run_with_progress(job: Callable[[Callable[[dict[str, Any]], None]], R]) -> R:
+def run_with_progress(job: Callable[["OnEvent"], R]) -> R:
     """Call ``job(on_event)`` with progress on standard error and nothing on standard output."""
     from l3ae_dist.runtime.watch.progress import progress_printer
 

@@ -4,6 +4,7 @@ import hashlib
 import os
 import time
 from functools import cached_property
+from socket import gethostname
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,7 @@ class EmbeddingActor:
             "rows": rows.stop - rows.start,
             "bytes": 0,
             "pid": os.getpid(),
+            "host": gethostname(),
             "gpus": _gpu_ids(),
             "device": self.device,
             "skipped": array.find_mark(chunk, 0) is not None,

@@ -2,7 +2,6 @@
 
 import time
 from collections import deque
-from collections.abc import Callable
 from typing import Any
 
 from l3ae_dist.config.embedding import EncoderOptions
@@ -10,6 +9,7 @@ from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.embed.imports import import_embeddings, import_id
 from l3ae_dist.errors import ClusterError, L3AEError
 from l3ae_dist.runtime.backends.ray_session import ray_session
+from l3ae_dist.runtime.events import ChunkDone, Message, OnEvent, StageEnd, StageStart, ignore
 from l3ae_dist.runtime.memory import MemorySampler
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.fingerprint import fingerprint
@@ -18,7 +18,6 @@ from l3ae_dist.storage.workspace import Workspace
 
 __all__ = ["embed_items", "embedding_id", "import_embeddings", "import_id"]
 
-OnEvent = Callable[[dict[str, Any]], None]
 # the second chunk waits at the actor while the first is computed, so that it never idles
 _IN_FLIGHT = 2
 _PATIENCE_SECONDS = 60.0
@@ -82,19 +81,15 @@ def embed_items(
         actors = start_actors(
             workspace, dataset.id, options, chunks=chunks, num_actors=num_actors, gpus=num_gpus_per_actor
         )
-        pool = _Pool(actors, dataset, options, f"embeddings/{identifier}", epoch, on_event or _ignore)
+        pool = _Pool(actors, dataset, options, f"embeddings/{identifier}", epoch, on_event or ignore)
         try:
             pool.run()
         finally:
             pool.stop()
         stats = pool.stats(time.perf_counter() - started)
-        stats["ray_memory_bytes"] = memory.result["ray"]
+        stats["ray_memory_bytes"] = memory.peak.ray
     workspace.mark_stage(Stage.EMBED, identifier, options.resolved().model_dump(), stats)
     return identifier
-
-
-def _ignore(event: dict[str, Any]) -> None:
-    """Drop an event nobody asked for."""
 
 
 class _Pool:
@@ -135,8 +130,8 @@ class _Pool:
                     self._finish(self._running.pop(reference), _get(reference))
             if not ready and not self._members:
                 message = "waiting for Ray to place an embedding actor: its CPUs or GPUs are taken"
-                self._on_event({"kind": "log", "stage": Stage.EMBED, "message": message})
-        self._on_event({"kind": "stage_end", "stage": Stage.EMBED, "rows": self._embedded})
+                self._on_event(Message(stage=Stage.EMBED, message=message))
+        self._on_event(StageEnd(stage=Stage.EMBED, rows=self._embedded))
 
     def stop(self) -> None:
         """End the actors."""
@@ -178,9 +173,7 @@ class _Pool:
         self._total = array.grid[0]
         self._done = len(finished)
         self._waiting.extend(chunk for chunk in range(self._total) if (chunk, 0) not in finished)
-        self._on_event(
-            {"kind": "stage_start", "stage": Stage.EMBED, "done": self._done, "total": self._total}
-        )
+        self._on_event(StageStart(stage=Stage.EMBED, done=self._done, total=self._total))
 
     def _feed(self, actor: Any) -> None:
         if self._waiting:
@@ -190,9 +183,7 @@ class _Pool:
     def _finish(self, actor: Any, record: dict[str, Any]) -> None:
         self._done += 1
         self._embedded += 0 if record["skipped"] else record["rows"]
-        self._on_event(
-            {"kind": "chunk", "stage": Stage.EMBED, "done": self._done, "total": self._total, **record}
-        )
+        self._on_event(ChunkDone(stage=Stage.EMBED, done=self._done, total=self._total, **record))
         self._feed(actor)
 
 

@@ -9,6 +9,7 @@ import threading
 import time
 from dataclasses import dataclass
 from functools import lru_cache, singledispatch
+from socket import gethostname
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,7 @@ class TaskRecord:
     started: float
     seconds: float
     pid: int
+    host: str
     began: float = 0.0
     computed: float = 0.0
     staged: float = 0.0
@@ -133,7 +135,9 @@ def existing_record(ref: TileRef, context: StageContext, started: float) -> Task
     mark = context.array(ref.array).find_mark(ref.i, ref.j)
     if mark is None:
         return None
-    return TaskRecord(ref, True, mark.crc, 0.0, 0, 0, started, time.time() - started, os.getpid())
+    return TaskRecord(
+        ref, True, mark.crc, 0.0, 0, 0, started, time.time() - started, os.getpid(), gethostname()
+    )
 
 
 def written_record(
@@ -157,6 +161,7 @@ def written_record(
         started=started,
         seconds=time.time() - started,
         pid=os.getpid(),
+        host=gethostname(),
         **times,
     )
 

@@ -24,7 +24,7 @@ from l3ae_dist.graphs.head import Parts
 from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.planning.worker_memory import INTERPRETER_BYTES
-from l3ae_dist.runtime.events import OnEvent
+from l3ae_dist.runtime.events import Event, OnEvent, StageEnd, StageStart, TileDone, ignore
 from l3ae_dist.serving import FORMAT, FORMAT_VERSION, HEADER, ITEMS, WEIGHTS
 from l3ae_dist.storage.blobs import storage_errors
 from l3ae_dist.storage.chunks import ChunkArray
@@ -52,7 +52,7 @@ def export_weights(
     dtype: Literal["float32", "float64"] = "float32",
     memory_budget: int | str = MEMORY_BUDGET,
     client: Any = None,
-    on_event: OnEvent = lambda event: None,
+    on_event: OnEvent = ignore,
 ) -> dict[str, Any]:
     """Keep the ``k`` largest ``|B_ij|`` of every column j (what predicts item j) and write them to a folder.
 
@@ -168,15 +168,15 @@ def _checked_target(path: str | Path) -> Path:
 
 def _in_process(model: "FittedModel", k: int, on_event: OnEvent) -> Generator[Column]:
     grid, total = model.grid, model.grid.lower_count
-    on_event({"kind": "stage_start", "stage": Stage.EXPORT, "done": 0, "total": total})
+    on_event(StageStart(stage=Stage.EXPORT, total=total))
 
     def progress(done: int, total: int) -> None:
-        on_event({"kind": "tile", "stage": Stage.EXPORT, "done": done, "total": total})
+        on_event(TileDone(stage=Stage.EXPORT, done=done, total=total))
 
     found = largest_weights(
         model.head, Parts(model.workspace), grid, k, model.dtype, TileReader(), ReadCount(), progress=progress
     )
-    on_event({"kind": "stage_end", "stage": Stage.EXPORT})
+    on_event(StageEnd(stage=Stage.EXPORT))
     for j in range(grid.count):
         column = found.pop(j)
         yield column.rows, column.values
@@ -201,7 +201,7 @@ def _on_cluster(model: "FittedModel", k: int, client: Any, on_event: OnEvent) ->
     base = f"weights/{identifier}"
     with WorkspaceLock(workspace, f"export-{identifier}") as lock:
 
-        def checked(event: dict[str, Any]) -> None:
+        def checked(event: Event) -> None:
             lock.check()
             on_event(event)
 

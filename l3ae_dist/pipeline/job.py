@@ -31,7 +31,9 @@ from l3ae_dist.pipeline.model_document import write_model
 from l3ae_dist.planning.plan import Plan
 from l3ae_dist.planning.plan_run import check_limit, fill_in, plan_run
 from l3ae_dist.planning.storage_need import check_disk, need_message, need_summary, storage_need
-from l3ae_dist.runtime.events import EventLog, ProcessGroups
+from l3ae_dist.runtime.event_log import EventLog
+from l3ae_dist.runtime.events import Message, PlanMade, StageEnd, StageStart
+from l3ae_dist.runtime.memory import ProcessGroups
 from l3ae_dist.runtime.watch.observers import dask_report, shown_tiles
 from l3ae_dist.solve.heads import certificate, make_head, model_arrays
 from l3ae_dist.solve.solver import Solver
@@ -78,7 +80,7 @@ class Job:
         with ray_session(dashboard=self.config.compute.ray_dashboard) as session:
             outer, self.processes.ray = self.processes.ray, session.pids
             if session.dashboard_url and outer is list:
-                self.events({"kind": "log", "message": f"Ray dashboard: {session.dashboard_url}"})
+                self.events(Message(message=f"Ray dashboard: {session.dashboard_url}"))
             try:
                 yield
             finally:
@@ -96,12 +98,12 @@ class Job:
 
         identifier, interactions, items = data
         embedding, embeddings = text
-        self.events({"kind": "stage_start", "stage": Stage.INGEST, "done": 0, "total": 1})
+        self.events(StageStart(stage=Stage.INGEST, total=1))
         with self.timed("ingest"):
             if interactions is not None:
                 ingest(interactions, items, self.config.data.options, self.workspace)
             dataset = Dataset(self.workspace, identifier)
-        self.events({"kind": "stage_end", "stage": Stage.INGEST, **dataset.stats})
+        self.events(StageEnd(stage=Stage.INGEST, data=dataset.stats))
         result: dict[str, Any] = {"dataset": {"id": dataset.id, **dataset.stats}}
         if until == "ingest":
             return {**result, "stage_seconds": self.stage_seconds}
@@ -181,20 +183,14 @@ class Job:
         plan.validate()
         peaks = {stage.name: stage.peak_bytes for stage in plan.stages}
         self.events(
-            {
-                "kind": "plan",
-                "memory_budget": plan.memory_budget,
-                "projected_peak_bytes": plan.peak_bytes,
-                "stages": peaks,
-            }
+            PlanMade(memory_budget=plan.memory_budget, projected_peak_bytes=plan.peak_bytes, stages=peaks)
         )
         self.events(
-            {
-                "kind": "log",
-                "message": f"{plan.grid.n:,} items in {plan.grid.count} x {plan.grid.count} tiles of "
+            Message(
+                message=f"{plan.grid.n:,} items in {plan.grid.count} x {plan.grid.count} tiles of "
                 f"{plan.grid.tile}, {plan.dtype}, condition estimate {kappa:.1e}, projected peak "
-                f"{plan.peak_bytes / 2**20:,.0f} MiB per worker",
-            }
+                f"{plan.peak_bytes / 2**20:,.0f} MiB per worker"
+            )
         )
         return plan, route
 
@@ -213,7 +209,7 @@ class Job:
         )
         check_disk(need, self.workspace)
         message = need_message(need, self.workspace, self.config.prices)
-        self.events({"kind": "log", "message": message})
+        self.events(Message(message=message))
         return need_summary(need, self.config.prices)
 
     @contextlib.contextmanager
@@ -227,7 +223,7 @@ class Job:
             self.processes.workers, self.processes.elsewhere = session.pids, session.bytes_elsewhere
             self.processes.scheduler = lambda: session.scheduler_pids
             if session.dashboard_url:
-                self.events({"kind": "log", "message": f"Dask dashboard: {session.dashboard_url}"})
+                self.events(Message(message=f"Dask dashboard: {session.dashboard_url}"))
             if self.config.compute.cluster in ("address", "ray"):
                 self._check_processes(session)
             try:
@@ -246,7 +242,7 @@ class Job:
         from l3ae_dist.runtime.versions import check_processes
 
         for message in check_processes(session.environments()):
-            self.events({"kind": "log", "message": message})
+            self.events(Message(message=message))
 
     def _fit_only(self, solver: Solver, specs: Specs) -> dict[str, Any]:
         spec = specs[0]

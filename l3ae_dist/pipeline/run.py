@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
+from socket import gethostname
 from typing import Any
 
 from l3ae_dist.config.run_config import RunConfig
@@ -22,9 +23,10 @@ from l3ae_dist.pipeline.model_document import (
     read_model,
     write_model,
 )
+from l3ae_dist.runtime.event_log import EventLog
 from l3ae_dist.runtime.event_store import EventStore
-from l3ae_dist.runtime.events import Event, EventLog, OnEvent, ProcessGroups
-from l3ae_dist.runtime.memory import MemorySampler
+from l3ae_dist.runtime.events import BadTile, Event, MemorySample, OnEvent, RunEnd, RunStart, TileDone
+from l3ae_dist.runtime.memory import MemorySampler, ProcessGroups
 from l3ae_dist.runtime.versions import machine, versions
 from l3ae_dist.storage.blobs import open_blobs, storage_errors, without_secrets
 from l3ae_dist.storage.fingerprint import fingerprint
@@ -109,12 +111,12 @@ def run_job(
         MemorySampler(
             processes.groups(),
             elsewhere=lambda: processes.elsewhere(),
-            tell=lambda sizes: events.later({"kind": "memory", **sizes}),
+            tell=lambda sizes: events.later(MemorySample(host=gethostname(), **asdict(sizes))),
         ) as memory,
     ):
         events.check = lock.check
         for path, i, j in take_out_damage(workspace):
-            events({"kind": "bad_tile", "stage": Stage.REPAIR, "array": path, "i": i, "j": j})
+            events(BadTile(stage=Stage.REPAIR, array=path, i=i, j=j))
         this = job(config, workspace, events, processes, lock.epoch, run_id)
         # one Ray for both engines; within it the embedding actors end before Dask's workers are placed
         with this.ray() if config.compute.cluster == "ray" else contextlib.nullcontext():
@@ -128,8 +130,8 @@ def run_job(
             "seconds": round(time.perf_counter() - started, 3),
             "reused": False,
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            "peak_memory_bytes": memory.result,
-            "tiles_written": sum(not e.get("skipped", False) for e in events.kept if e["kind"] == "tile"),
+            "peak_memory_bytes": asdict(memory.peak),
+            "tiles_written": sum(isinstance(e, TileDone) and not e.skipped for e in events.kept),
         }
         workspace.write_doc(f"results/{run_id}", result)
     return result
@@ -286,16 +288,16 @@ def _kept(events: EventLog, workspace: Workspace, run_id: str, told: Mapping[str
             store.append(new)
 
     end = events.follow(append, store.seconds)
-    events({"kind": "run_start", "run": run_id, "workspace": workspace.url, **told})
+    events(RunStart(run=run_id, workspace=workspace.url, **told))
     try:
         yield
     except BaseException as error:
-        events.later({"kind": "run_end", "run": run_id, "outcome": f"failed: {type(error).__name__}"})
+        events.later(RunEnd(run=run_id, outcome=f"failed: {type(error).__name__}"))
         with contextlib.suppress(Exception):  # who is told, or the store, may be what failed
             end()
         with contextlib.suppress(OSError):
             store.finish(events.kept)
         raise
-    events.later({"kind": "run_end", "run": run_id, "outcome": "finished"})
+    events.later(RunEnd(run=run_id, outcome="finished"))
     end()
     store.finish(events.kept)

@@ -26,7 +26,7 @@ from l3ae_dist.pipeline.run import run_job
 from l3ae_dist.planning.plan import Plan
 from l3ae_dist.planning.plan_ranks import RankPlan, plan_ranks
 from l3ae_dist.planning.plan_run import may_use_gpu
-from l3ae_dist.runtime.events import OnEvent
+from l3ae_dist.runtime.events import Message, OnEvent
 from l3ae_dist.runtime.run_graph import StageStats
 from l3ae_dist.solve.solver import Solver
 from l3ae_dist.storage.stages import TILE_STAGES
@@ -164,7 +164,7 @@ class SweepJob(Job):
             f"{group.label} ({number} of {total} groups): best {best['model']} with {params}, "
             f"validation {metric} {best[metric]:.4f}"
         )
-        self.events({"kind": "log", "message": text})
+        self.events(Message(message=text))
 
     def _measure_picks(self, solver: Solver, chosen: list[ModelSpec], users: Array) -> dict[str, Any]:
         """All metrics of the picks on both splits, the comparisons, and the best L3AE saved."""

@@ -30,7 +30,7 @@ from l3ae_dist.planning.worker_memory import INTERPRETER_BYTES
 from l3ae_dist.runtime.backends.local import DaskSession
 from l3ae_dist.runtime.backends.ray_session import ray_session
 from l3ae_dist.runtime.backends.session import InProcess, open_cluster
-from l3ae_dist.runtime.events import OnEvent
+from l3ae_dist.runtime.events import Message, OnEvent, ignore
 from l3ae_dist.runtime.executors import Executor
 from l3ae_dist.runtime.versions import blas_builds, blas_threads, machine, versions
 from l3ae_dist.storage.chunks import ChunkArray
@@ -47,7 +47,7 @@ _TASKS, _ROUND_TRIPS = 240, 16
 AnySession = DaskSession | InProcess
 
 
-def calibrate(config: RunConfig, *, texts: bool = True, on_event: OnEvent = lambda event: None) -> Rates:
+def calibrate(config: RunConfig, *, texts: bool = True, on_event: OnEvent = ignore) -> Rates:
     """Measure the configured cluster and keep the rates in the workspace.
 
     Parameters
@@ -243,4 +243,4 @@ def _fitting(tiles: tuple[int, ...], budget: int, itemsize: int) -> tuple[int, .
 
 
 def _say(on_event: OnEvent, message: str) -> None:
-    on_event({"kind": "log", "message": message})
+    on_event(Message(message=message))

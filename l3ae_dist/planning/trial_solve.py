@@ -1,7 +1,6 @@
 """A small factorisation and inversion on the real cluster: what is left of the kernels' rates in a run."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 from uuid import uuid4
 
 import numpy as np
@@ -18,6 +17,7 @@ from l3ae_dist.planning.rates import Rates
 from l3ae_dist.planning.task_model import TaskModel
 from l3ae_dist.runtime.backends.local import DaskSession
 from l3ae_dist.runtime.backends.session import InProcess
+from l3ae_dist.runtime.events import Event, TileDone
 from l3ae_dist.runtime.run_graph import StageStats, run_graph
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.workspace import Workspace
@@ -59,10 +59,10 @@ def trial_overlap(
     expected = measured = 0.0
     for graph, _, events in found:
         for event in events:
-            task = graph.task_for(TileRef(event["array"], event["i"], event["j"]))
+            task = graph.task_for(TileRef(event.array, event.i, event.j))
             assert isinstance(task, TileTask)
             expected += sum(seconds for seconds, _ in times.actions(task))
-            measured += event["computed"] - event["stalled"]
+            measured += event.computed - event.stalled
     return min(1.0, expected / measured)  # more is noise
 
 
@@ -103,7 +103,7 @@ def trial(
     dtype: str,
     workers: int,
     cache_bytes: int = 0,
-) -> Iterator[tuple[Graph, StageStats, list[Mapping[str, Any]]]]:
+) -> Iterator[tuple[Graph, StageStats, list[TileDone]]]:
     """Factor and invert the synthetic system, stage by stage, with the events of its tiles.
 
     Parameters
@@ -115,6 +115,6 @@ def trial(
     """
     context, stages = write_system(workspace, path, grid, dtype, workers=workers, cache_bytes=cache_bytes)
     for graph, written in stages:
-        events: list[Mapping[str, Any]] = []
+        events: list[Event] = []
         stats = run_graph(graph, context, session.executor(), targets=written, on_event=events.append)
-        yield graph, stats, [event for event in events if event["kind"] == "tile" and not event["skipped"]]
+        yield graph, stats, [event for event in events if isinstance(event, TileDone) and not event.skipped]

@@ -8,6 +8,7 @@ from l3ae_dist.errors import ConfigError, L3AEError, StageMissingError
 from l3ae_dist.planning.rates import CALIBRATION_DOC
 from l3ae_dist.report.trace import Trace
 from l3ae_dist.runtime.event_store import Attempt, attempts, stream_events
+from l3ae_dist.runtime.events import RunStart
 from l3ae_dist.storage.lock import lock_holder
 from l3ae_dist.storage.workspace import Workspace
 
@@ -37,7 +38,7 @@ class RunRecord:
     """Of the other executions of this run."""
 
     def _told(self, key: str) -> dict[str, Any]:
-        return dict(self.result.get(key) or self.trace.start.get(key) or {})
+        return dict(self.result.get(key) or getattr(self.trace.start, key, None) or {})
 
     @property
     def config(self) -> dict[str, Any]:
@@ -141,8 +142,8 @@ def _outcome(workspace: Workspace, run: str, latest: Attempt | None, trace: Trac
 
 def _versions(workspace: Workspace, attempt: Attempt) -> dict[str, str]:
     """What an execution began with; its first event alone is read."""
-    first = next(iter(stream_events(workspace, attempt)), {})
-    return dict(first.get("versions") or {})
+    first = next(iter(stream_events(workspace, attempt)), None)
+    return dict(first.versions) if isinstance(first, RunStart) else {}
 
 
 def _calibration(workspace: Workspace) -> dict[str, Any] | None:

@@ -8,7 +8,21 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from l3ae_dist.linalg.arrays import Floats
-from l3ae_dist.runtime.events import Event
+from l3ae_dist.runtime.events import (
+    BadTile,
+    ChunkDone,
+    Event,
+    MemorySample,
+    Message,
+    PlanMade,
+    RunEnd,
+    RunStart,
+    StageEnd,
+    StageStart,
+    TileDone,
+    WorkerKey,
+    WorkerLost,
+)
 from l3ae_dist.runtime.watch.task_times import TaskTimes, worker_seconds
 
 # Bars of a timeline, workers that have a lane of their own, and points of a curve over time.
@@ -45,8 +59,8 @@ class Trace:
     """Takes the events of one execution in order; holds 16 bytes of each task, and one stage's tasks."""
 
     def __init__(self) -> None:
-        self.start: Event = {}
-        self.plan: Event = {}
+        self.start: RunStart | None = None
+        self.plan: PlanMade | None = None
         self.outcome = ""
         self.first = self.last = 0.0
         self.stages: dict[str, StageTotals] = {}
@@ -55,7 +69,7 @@ class Trace:
         """Unix time, bytes of the largest worker and of all Ray processes."""
         self.lost: list[str] = []
         self.bad: dict[str, int] = defaultdict(int)
-        self.bars: dict[tuple[str, str], array[float]] = defaultdict(lambda: array("d"))
+        self.bars: dict[tuple[WorkerKey, str], array[float]] = defaultdict(lambda: array("d"))
         """Starts and ends of the tasks of each (worker, stage), one after the other."""
         self._open: dict[str, float] = {}
         self._tasks: list[TaskTimes] = []
@@ -63,40 +77,61 @@ class Trace:
 
     @classmethod
     def of(cls, events: Iterable[Event]) -> "Trace":
-        """Everything that the events tell."""
+        """Add up the events of one execution, given in order."""
         trace = cls()
         for event in events:
             trace.take(event)
         for stage in list(trace._open):
-            trace._close(stage, trace.last, {})
+            trace._close(StageEnd(stage=stage, time=trace.last))
         return trace
 
     @property
-    def workers(self) -> list[str]:
-        """Names of the processes that made something, in the order of their first task."""
+    def workers(self) -> list[WorkerKey]:
+        """Processes that made something, in the order of their first task."""
         found = ((values[0], lane) for (lane, _), values in self.bars.items())
         return list(dict.fromkeys(lane for _, lane in sorted(found)))
 
-    def lane_names(self) -> dict[str, str]:
-        """What to call each process: embedding actors and workers, each numbered by their first task."""
+    def lane_names(self) -> dict[WorkerKey, str]:
+        """Name each process: embedding actors and workers, each numbered by their first task."""
         counts: dict[str, int] = defaultdict(int)
-        found = {}
-        for pid in self.workers:
-            kind = "actor" if (pid, "embed") in self.bars else "worker"
+        names = {}
+        for worker in self.workers:
+            kind = "actor" if (worker, "embed") in self.bars else "worker"
             counts[kind] += 1
-            found[pid] = f"{kind} {counts[kind]}"
-        return found
+            names[worker] = f"{kind} {counts[kind]}"
+        return names
 
     def take(self, event: Event) -> None:
-        """Take one event; kinds that are not known are ignored."""
-        self.last = float(event["time"])
+        """Take one event."""
+        self.last = event.time
         self.first = self.first or self.last
-        handler = getattr(self, f"_on_{event['kind']}", None)
-        if handler is not None:
-            handler(event)
+        match event:
+            case RunStart():
+                self.start = event
+            case RunEnd():
+                self.outcome = event.outcome
+            case PlanMade():
+                self.plan = event
+            case Message():
+                if len(self.messages) < _MOST_MESSAGES:
+                    self.messages.append(event.message)
+            case WorkerLost():
+                self.lost.append(event.worker)
+            case BadTile():
+                self.bad[event.array] += 1
+            case MemorySample():
+                self._sample(event)
+            case StageStart():
+                self._open_stage(event)
+            case StageEnd():
+                self._close(event)
+            case TileDone(skipped=False):
+                self._add_tile(event)
+            case ChunkDone(skipped=False):
+                self._add_chunk(event)
 
-    def merged_bars(self, most: int = MOST_BARS) -> dict[tuple[str, str], Floats]:
-        """(bars, 2) starts and ends of each worker and stage, joined where they are too close to be seen.
+    def merged_bars(self, most: int = MOST_BARS) -> dict[tuple[WorkerKey, str], Floats]:
+        """Return starts and ends, (bars, 2), of each worker and stage; bars that look like one are joined.
 
         At most about ``most`` bars of at most ``MOST_LANES`` workers.
         """
@@ -111,76 +146,47 @@ class Trace:
     def _totals(self, stage: str) -> StageTotals:
         return self.stages.setdefault(stage, StageTotals(stage))
 
-    def _on_run_start(self, event: Event) -> None:
-        self.start = event
-
-    def _on_run_end(self, event: Event) -> None:
-        self.outcome = str(event["outcome"])
-
-    def _on_plan(self, event: Event) -> None:
-        self.plan = event
-
-    def _on_log(self, event: Event) -> None:
-        if len(self.messages) < _MOST_MESSAGES:
-            self.messages.append(str(event["message"]))
-
-    def _on_worker_lost(self, event: Event) -> None:
-        self.lost.append(str(event["worker"]))
-
-    def _on_bad_tile(self, event: Event) -> None:
-        self.bad[str(event["array"])] += 1
-
-    def _on_memory(self, event: Event) -> None:
-        largest = int(event["worker_max"])
-        self.memory.append((float(event["time"]), largest, int(event["ray"])))
+    def _sample(self, event: MemorySample) -> None:
+        self.memory.append((event.time, event.worker_max, event.ray))
         if len(self.memory) > 2 * MOST_POINTS:
             self.memory = _thinned(self.memory)
-        if event["stage"]:
-            totals = self._totals(str(event["stage"]))
-            totals.worker_peak = max(totals.worker_peak, largest)
+        if event.stage:
+            totals = self._totals(event.stage)
+            totals.worker_peak = max(totals.worker_peak, event.worker_max)
 
-    def _on_stage_start(self, event: Event) -> None:
-        stage = str(event["stage"])
-        if stage in self._open:  # it was reopened, or its end was lost
-            self._close(stage, self.last, {})
-        self._open[stage] = self.last
-        self._totals(stage).passes += 1
+    def _open_stage(self, event: StageStart) -> None:
+        if event.stage in self._open:  # it was reopened, or its end was lost
+            self._close(StageEnd(stage=event.stage, time=event.time))
+        self._open[event.stage] = event.time
+        self._totals(event.stage).passes += 1
 
-    def _on_stage_end(self, event: Event) -> None:
-        self._close(str(event["stage"]), self.last, event)
-
-    def _on_tile(self, event: Event) -> None:
-        if event["skipped"]:
-            return
+    def _add_tile(self, event: TileDone) -> None:
         task = TaskTimes.of(event)
-        stage, lane = str(event["stage"]), str(task.pid)
         bar = (task.began, task.began + task.computed) if task.computed else (task.started, task.ended)
-        self.bars[lane, stage].extend(bar)
+        self.bars[event.worker, event.stage].extend(bar)
         if task.computed:
             self._tasks.append(task)
-        self._partial[stage] += 1
+        self._partial[event.stage] += 1
 
-    def _on_chunk(self, event: Event) -> None:
-        stage = str(event["stage"])
-        if event.get("skipped"):
-            return
-        self.bars[f"{event['pid']}", stage].extend((self.last - float(event["seconds"]), self.last))
-        totals = self._totals(stage)
-        totals.rows += int(event["rows"])
-        totals.bytes_written += float(event.get("bytes", 0))
-        self._partial[stage] += 1
+    def _add_chunk(self, event: ChunkDone) -> None:
+        self.bars[event.worker, event.stage].extend((event.time - event.seconds, event.time))
+        totals = self._totals(event.stage)
+        totals.rows += event.rows
+        totals.bytes_written += event.bytes
+        self._partial[event.stage] += 1
 
-    def _close(self, stage: str, ended: float, event: Event) -> None:
-        """Add one pass of a stage; without its event, what the tasks say."""
-        totals, began = self._totals(stage), self._open.pop(stage, ended)
-        totals.spans.append((began, ended))
-        totals.seconds += float(event.get("seconds", ended - began))
-        written = self._partial.pop(stage, 0)
-        totals.written += int(event.get("written", written))
-        totals.tasks += int(event.get("tasks", written))
-        totals.reused += int(event.get("reused", 0))
-        for name in ("flops", "bytes_read", "bytes_written"):
-            setattr(totals, name, getattr(totals, name) + float(event.get(name, 0.0)))
+    def _close(self, event: StageEnd) -> None:
+        """Add one pass of a stage; where its end was lost, what its tasks say."""
+        totals, began = self._totals(event.stage), self._open.pop(event.stage, event.time)
+        totals.spans.append((began, event.time))
+        totals.seconds += event.time - began if event.seconds is None else event.seconds
+        written = self._partial.pop(event.stage, 0)
+        totals.written += written if event.written is None else event.written
+        totals.tasks += written if event.tasks is None else event.tasks
+        totals.reused += event.reused or 0
+        totals.flops += event.flops or 0.0
+        totals.bytes_read += event.bytes_read or 0.0
+        totals.bytes_written += event.bytes_written or 0.0
         if self._tasks:
             for kind, seconds in worker_seconds(self._tasks).items():
                 totals.doing[kind] = totals.doing.get(kind, 0.0) + seconds

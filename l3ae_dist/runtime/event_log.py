@@ -5,7 +5,16 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from l3ae_dist.runtime.events import Event, MemorySample, Message, OnEvent, StageEnd, StageStart, WorkerLost
+from l3ae_dist.runtime.events import (
+    Event,
+    MemorySample,
+    Message,
+    OnEvent,
+    RunEnd,
+    StageEnd,
+    StageStart,
+    WorkerLost,
+)
 
 
 @dataclass
@@ -42,7 +51,7 @@ class EventLog:
 
     def later(self, event: Event) -> None:
         """Take an event from another thread; it is passed on before the next one of the run's own."""
-        if isinstance(event, Message | MemorySample | WorkerLost):
+        if isinstance(event, MemorySample | Message | RunEnd | WorkerLost):
             event = replace(event, stage=self._stage)
         self._later.append(event)
 

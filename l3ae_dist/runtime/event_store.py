@@ -10,9 +10,8 @@ import re
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
-from l3ae_dist.runtime.events import Event
+from l3ae_dist.runtime.events import Event, event_of, events_of
 from l3ae_dist.storage.workspace import Workspace
 
 EVENTS = "meta/events"
@@ -22,7 +21,7 @@ LOCAL_SECONDS, REMOTE_SECONDS = 4.0, 15.0
 # Columns of the Parquet form; what has none of them is in ``more``, as JSON.
 _FLOATS = ("time", "flops", "started", "seconds", "began", "computed", "staged", "loaded", "stalled")
 _INTEGERS = ("i", "j", "done", "total", "bytes", "pid", "rows")
-_STRINGS = ("kind", "stage", "array", "worker", "message", "run", "outcome")
+_STRINGS = ("kind", "stage", "array", "host", "worker", "message", "run", "outcome")
 _BOOLEANS = ("skipped",)
 _BATCH = 4096
 
@@ -58,22 +57,23 @@ class EventStore:
 
 
 def json_lines(events: Iterable[Event]) -> bytes:
-    """One JSON object a line."""
-    return "".join(json.dumps(event, default=str) + "\n" for event in events).encode()
+    """Return the events as JSON Lines: one object a line."""
+    return "".join(json.dumps(event.plain(), default=str) + "\n" for event in events).encode()
 
 
 def parquet(events: list[Event]) -> bytes:
-    """The same as a Parquet table, one row an event."""
+    """Return the events as a Parquet table, one row an event."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     kinds = [(_FLOATS, pa.float64()), (_INTEGERS, pa.int64()), (_STRINGS, pa.string()),
              (_BOOLEANS, pa.bool_())]  # fmt: skip
+    records = [event.plain() for event in events]
     columns: dict[str, pa.Array] = {}
     for names, kind in kinds:
         for name in names:
-            columns[name] = pa.array([event.get(name) for event in events], kind)
-    rest = [{key: value for key, value in event.items() if key not in columns} for event in events]
+            columns[name] = pa.array([record.get(name) for record in records], kind)
+    rest = [{key: value for key, value in record.items() if key not in columns} for record in records]
     columns["more"] = pa.array([json.dumps(more, default=str) if more else None for more in rest])
     sink = io.BytesIO()
     pq.write_table(pa.table(columns), sink, compression="zstd")
@@ -92,7 +92,7 @@ class Attempt:
 
 
 def attempts(workspace: Workspace) -> list[Attempt]:
-    """All executions that have left events, the latest last; from one listing."""
+    """List the executions that have left events, the latest last."""
     files: dict[str, list[str]] = {}
     for key in workspace.blobs.list(EVENTS):
         files.setdefault(key.removeprefix(f"{EVENTS}/").partition("/")[0].partition(".")[0], []).append(key)
@@ -111,8 +111,8 @@ def attempts(workspace: Workspace) -> list[Attempt]:
     return sorted(found, key=lambda attempt: (attempt.started, attempt.name))
 
 
-def read_events(workspace: Workspace, attempt: Attempt) -> list[dict[str, Any]]:
-    """All events of an execution, of its one file or of its segments."""
+def read_events(workspace: Workspace, attempt: Attempt) -> list[Event]:
+    """Read all events of an execution, of its one file or of its segments."""
     whole = f"{EVENTS}/{attempt.name}.jsonl"
     keys = (
         [whole]
@@ -123,7 +123,7 @@ def read_events(workspace: Workspace, attempt: Attempt) -> list[dict[str, Any]]:
 
 
 def stream_events(workspace: Workspace, attempt: Attempt) -> Iterator[Event]:
-    """The same one after the other, of the Parquet file in batches: never all of them as objects."""
+    """Yield the events of an execution, read from its Parquet file in batches, so that few are in memory."""
     import pyarrow.parquet as pq
 
     data = workspace.blobs.get(f"{EVENTS}/{attempt.name}.parquet") if attempt.finished else None
@@ -135,12 +135,14 @@ def stream_events(workspace: Workspace, attempt: Attempt) -> Iterator[Event]:
     for batch in pq.ParquetFile(io.BytesIO(data)).iter_batches(_BATCH):
         for row in batch.to_pylist():
             more = row.pop("more")
-            known = {key: value for key, value in row.items() if value is not None}
-            yield known if more is None else {**known, **json.loads(more)}
+            event = event_of(row if more is None else {**row, **json.loads(more)})
+            if event is not None:
+                yield event
 
 
-def _lines(workspace: Workspace, key: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (workspace.blobs.get(key) or b"").splitlines()]
+def _lines(workspace: Workspace, key: str) -> list[Event]:
+    lines = (workspace.blobs.get(key) or b"").splitlines()
+    return list(events_of(json.loads(line) for line in lines))
 
 
 class EventReader:
@@ -153,7 +155,10 @@ class EventReader:
         self._segments = 0
 
     def poll(self) -> tuple[bool, list[Event]]:
-        """Whether to begin anew, for another run or for the whole of one that is over, and what is new."""
+        """Return whether to begin anew, and the events that are new.
+
+        A view begins anew for another run, and for the whole of one that is over.
+        """
         found = attempts(self._workspace)
         if not found:
             return False, []

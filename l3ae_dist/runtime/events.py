@@ -1,11 +1,11 @@
 """Events of a run: one small frozen dataclass for each kind, and the one reader of what is stored of them.
 
-An event is also a read-only mapping of the record that is kept of it, ``{"kind": "tile", "time": ...}``, so that
-a callback may ask ``event["kind"]`` and ``event.get("message")``. What is None is left out of the record.
+An event is also a read-only mapping, of the record ``{"kind": "tile", "time": ...}`` that is kept of it: a
+callback may ask for ``event["kind"]`` or ``event.get("message")``. What is None is left out of the record.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -18,7 +18,7 @@ class WorkerKey(NamedTuple):
 
 
 class Record(Mapping[str, Any]):
-    """Dataclass that is also a mapping from the names to the values of those of its fields that are not None."""
+    """Dataclass that is also a mapping of the names of its fields to their values, None left out."""
 
     __slots__ = ()
 
@@ -50,6 +50,7 @@ class Record(Mapping[str, Any]):
         return sum(1 for _ in self)
 
     def _names(self) -> Iterable[str]:
+        # with those of the class: the kind of an event
         return self.__dataclass_fields__  # type: ignore[attr-defined, no-any-return]  # as above
 
 
@@ -59,9 +60,6 @@ class Event(Record):
 
     kind: ClassVar[str] = ""
     time: float = field(default_factory=lambda: round(time.time(), 3))
-
-    def _names(self) -> Iterable[str]:
-        return ("kind", *self.__dataclass_fields__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -114,7 +112,7 @@ class TileMap(Record):
     columns: int = 0
     lower: bool = False
     """Whether the tiles above the diagonal are absent."""
-    done: Iterable[tuple[int, int]] = ()
+    done: Sequence[tuple[int, int]] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -126,7 +124,7 @@ class StageStart(Event):
     done: int = 0
     total: int = 0
     map: TileMap | None = None
-    paths: Iterable[str] | None = None
+    paths: Sequence[str] | None = None
     """Arrays that the stage writes, by their paths in the workspace."""
 
     @classmethod
@@ -185,7 +183,7 @@ class ChunkDone(Event):
     seconds: float = 0.0
     skipped: bool = False
     device: str = ""
-    gpus: Iterable[str] = ()
+    gpus: Sequence[str] = ()
     pid: int = 0
     host: str = ""
 
@@ -197,7 +195,7 @@ class ChunkDone(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class StageEnd(Event):
-    """A stage ended; a stage of tiles tells its totals, embedding its rows, the intake figures of the data."""
+    """A stage ended: with the totals of its tiles, the rows that were embedded, or figures of the data."""
 
     kind = "stage_end"
     stage: str = ""
@@ -232,7 +230,7 @@ class WorkerLost(Event):
 
     kind = "worker_lost"
     worker: str = ""
-    tasks: Iterable[tuple[str, int, int]] = ()
+    tasks: Sequence[tuple[str, int, int]] = ()
     stage: str | None = None
 
 
@@ -248,7 +246,13 @@ class BadTile(Event):
 
 
 OnEvent = Callable[[Event], None]
-_CLASSES: dict[str, type[Event]] = {cls.kind: cls for cls in Event.__subclasses__()}
+KINDS: dict[str, type[Event]] = {
+    cls.kind: cls
+    for cls in (
+        *(RunStart, RunEnd, PlanMade, StageStart, StageEnd, TileDone, ChunkDone),
+        *(BadTile, WorkerLost, MemorySample, Message),
+    )
+}
 
 
 def event_of(record: Mapping[str, Any]) -> Event | None:
@@ -257,7 +261,7 @@ def event_of(record: Mapping[str, Any]) -> Event | None:
     >>> event_of({"kind": "log", "time": 1.0, "message": "hello", "colour": "red"})
     Message(time=1.0, message='hello', stage=None)
     """
-    cls = _CLASSES.get(str(record.get("kind")))
+    cls = KINDS.get(str(record.get("kind")))
     return None if cls is None else cls.of(record)
 
 

@@ -5,10 +5,12 @@ that the sum over processes is what the machine really holds.
 """
 
 import logging
+import os
 import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -37,6 +39,46 @@ def process_bytes(pid: int) -> int:
         return 0
 
 
+@dataclass(frozen=True, slots=True)
+class MemorySizes:
+    """Bytes of the processes of a run; a group that is not measured is 0.
+
+    ``worker_max`` is the largest single worker; the others are sums over the workers, the scheduler, the
+    client and the processes of Ray.
+    """
+
+    worker_max: int = 0
+    workers_sum: int = 0
+    scheduler: int = 0
+    client: int = 0
+    ray: int = 0
+
+    def maximum(self, other: "MemorySizes") -> "MemorySizes":
+        """Return the larger of each size."""
+        return MemorySizes(*map(max, astuple(self), astuple(other)))
+
+
+@dataclass
+class ProcessGroups:
+    """Functions that give the process ids of the engines that are up right now, by group."""
+
+    workers: Callable[[], list[int]] = list
+    scheduler: Callable[[], list[int]] = list
+    ray: Callable[[], list[int]] = list
+    elsewhere: Callable[[], list[int]] = list
+    """Bytes, not ids, of each worker on another machine."""
+
+    def groups(self) -> dict[str, Callable[[], list[int]]]:
+        """Return functions that give the current process ids of each group."""
+        return {
+            "workers": lambda: self.workers(),
+            "scheduler": lambda: self.scheduler(),
+            "client": lambda: [os.getpid()],
+            # Dask's actors are processes of Ray too
+            "ray": lambda: sorted({*self.ray()} - {*self.workers(), *self.scheduler()}),
+        }
+
+
 class MemorySampler:
     """Samples groups of processes in a thread while the ``with`` block runs.
 
@@ -51,8 +93,7 @@ class MemorySampler:
     elsewhere
         Bytes of each worker that is no process of this machine.
     tell
-        Called from the sampling thread with the sizes of now, in the form of :attr:`result`, at most every
-        ``TELL_SECONDS``.
+        Called from the sampling thread with the sizes of now, at most every ``TELL_SECONDS``.
     """
 
     def __init__(
@@ -61,7 +102,7 @@ class MemorySampler:
         *,
         interval: float = 0.2,
         elsewhere: Callable[[], list[int]] = list,
-        tell: Callable[[dict[str, int]], None] | None = None,
+        tell: Callable[[MemorySizes], None] | None = None,
     ) -> None:
         unknown = sorted(set(pids) - set(GROUPS))
         if unknown:
@@ -73,18 +114,10 @@ class MemorySampler:
         self._thread: threading.Thread | None = None
         self._tell = tell
         self._told = 0.0
-        self._now: dict[str, int] = {}
-        self._peak = {"worker_max": 0, "workers_sum": 0, "scheduler": 0, "client": 0, "ray": 0}
+        self._now = MemorySizes()
+        self.peak = MemorySizes()
+        """Peaks so far: of ``worker_max`` over time and single workers, of the others over time."""
         self._warned: set[str] = set()
-
-    @property
-    def result(self) -> dict[str, int]:
-        """Peaks in bytes so far.
-
-        ``worker_max``: over time and single workers; ``workers_sum``, ``scheduler``, ``client`` and
-        ``ray``: over time, of the sum of the group. A group that was not given is 0.
-        """
-        return dict(self._peak)
 
     def __enter__(self) -> Self:
         self._stop.clear()
@@ -117,12 +150,11 @@ class MemorySampler:
                 found |= {"worker_max": max(sizes, default=0), "workers_sum": sum(sizes)}
             else:
                 found[group] = sum(sizes)
-        for name, value in found.items():
-            self._peak[name] = max(self._peak[name], value)
-        self._now |= found
+        self._now = replace(self._now, **found)
+        self.peak = self.peak.maximum(self._now)
         if self._tell is not None and time.monotonic() - self._told >= TELL_SECONDS:
             self._told = time.monotonic()
-            self._tell(dict(self._now))
+            self._tell(self._now)
 
     def _run(self) -> None:
         often = [group for group in self._pids if group != "ray"]

@@ -2,13 +2,12 @@
 
 import time
 from dataclasses import dataclass
-from typing import Any
 
 from l3ae_dist.errors import ClusterError, DamagedTileError, L3AEError
 from l3ae_dist.graphs.context import StageContext
 from l3ae_dist.graphs.execute import TaskRecord, run_task
 from l3ae_dist.graphs.tasks import Graph, Task, TileRef
-from l3ae_dist.runtime.events import OnEvent
+from l3ae_dist.runtime.events import BadTile, OnEvent, StageEnd, StageStart, TileDone, TileMap, ignore
 from l3ae_dist.runtime.executors import Executor
 from l3ae_dist.runtime.window import SubmissionWindow
 from l3ae_dist.storage.chunks import is_lower
@@ -46,7 +45,7 @@ def run_graph(
     executor: Executor,
     *,
     targets: set[str],
-    on_event: OnEvent = lambda event: None,
+    on_event: OnEvent = ignore,
 ) -> StageStats:
     """Run every task of ``graph`` that is not done.
 
@@ -72,14 +71,13 @@ def run_graph(
     stats = StageStats(tasks=len(graph), reused=reused)
     window = SubmissionWindow(graph.tasks(), done)
     on_event(
-        {
-            "kind": "stage_start",
-            "stage": graph.stage,
-            "done": reused,
-            "total": len(graph),
-            "map": _tile_map(context, targets, done),
-            "paths": sorted(context.paths[name] for name in targets),
-        }
+        StageStart(
+            stage=graph.stage,
+            done=reused,
+            total=len(graph),
+            map=_tile_map(context, targets, done),
+            paths=sorted(context.paths[name] for name in targets),
+        )
     )
     in_flight = 0
     try:
@@ -101,46 +99,46 @@ def run_graph(
         executor.cancel()
         raise
     stats.seconds = time.perf_counter() - started
-    on_event({"kind": "stage_end", "stage": graph.stage, **vars(stats)})
+    on_event(StageEnd(stage=graph.stage, **vars(stats)))
     return stats
 
 
-def _tile_map(context: StageContext, targets: set[str], done: set[TileRef]) -> dict[str, Any]:
-    """Shape of the largest chunk grid that the stage writes, and which of its chunks are there."""
+def _tile_map(context: StageContext, targets: set[str], done: set[TileRef]) -> TileMap:
+    """Return the largest chunk grid that the stage writes, and which of its chunks are there."""
     array, (rows, columns) = max(
         ((name, context.array(name).grid) for name in sorted(targets)),
         key=lambda item: item[1][0] * item[1][1],
     )
-    return {
-        "array": array,
-        "rows": rows,
-        "columns": columns,
-        "lower": is_lower(context.paths[array], (rows, columns)),
-        "done": sorted((ref.i, ref.j) for ref in done if ref.array == array),
-    }
+    return TileMap(
+        array=array,
+        rows=rows,
+        columns=columns,
+        lower=is_lower(context.paths[array], (rows, columns)),
+        done=sorted((ref.i, ref.j) for ref in done if ref.array == array),
+    )
 
 
-def _tile_event(graph: Graph, record: TaskRecord, stats: StageStats) -> dict[str, Any]:
-    return {
-        "kind": "tile",
-        "stage": graph.stage,
-        "array": record.target.array,
-        "i": record.target.i,
-        "j": record.target.j,
-        "done": stats.written + stats.reused,
-        "total": stats.tasks,
-        "skipped": record.skipped,
-        "flops": record.flops,
-        "bytes": record.bytes_read + record.bytes_written,
-        "started": record.started,
-        "seconds": record.seconds,
-        "began": record.began,
-        "computed": record.computed,
-        "staged": record.staged,
-        "loaded": record.loaded,
-        "stalled": record.stalled,
-        "pid": record.pid,
-    }
+def _tile_event(graph: Graph, record: TaskRecord, stats: StageStats) -> TileDone:
+    return TileDone(
+        stage=graph.stage,
+        array=record.target.array,
+        i=record.target.i,
+        j=record.target.j,
+        done=stats.written + stats.reused,
+        total=stats.tasks,
+        skipped=record.skipped,
+        flops=record.flops,
+        bytes=record.bytes_read + record.bytes_written,
+        started=record.started,
+        seconds=record.seconds,
+        began=record.began,
+        computed=record.computed,
+        staged=record.staged,
+        loaded=record.loaded,
+        stalled=record.stalled,
+        pid=record.pid,
+        host=record.host,
+    )
 
 
 def _recover(
@@ -170,7 +168,7 @@ def _recover(
     context.array(ref.array).discard(ref.i, ref.j)
     if repair is None:
         raise error
-    on_event({"kind": "bad_tile", "stage": graph.stage, "array": ref.array, "i": ref.i, "j": ref.j})
+    on_event(BadTile(stage=graph.stage, array=ref.array, i=ref.i, j=ref.j))
     window.retry(task, after=repair)
 
 

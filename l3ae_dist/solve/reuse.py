@@ -13,7 +13,7 @@ from l3ae_dist.data.features import WORDS
 from l3ae_dist.data.systems import System, gram_name
 from l3ae_dist.data.words import words_id
 from l3ae_dist.linalg.tiles import TileGrid
-from l3ae_dist.runtime.events import OnEvent
+from l3ae_dist.runtime.events import Message, OnEvent
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.stages import Stage
 from l3ae_dist.storage.workspace import Workspace
@@ -55,7 +55,7 @@ def reuse_tiles(
         elif not workspace.has(source):
             reason = f"the dataset appended to has none in tiles of {tile}"
     if reason is not None:
-        on_event({"kind": "log", "message": f"all tiles of the Gram matrix are computed: {reason}"})
+        on_event(Message(message=f"all tiles of the Gram matrix are computed: {reason}"))
         return 0
     touched = np.zeros((target.grid[0],) * 2, bool)
     if system.interactions:
@@ -65,7 +65,7 @@ def reuse_tiles(
     count = _adopt(ChunkArray.open(workspace, source), target, touched, epoch)
     total = target.grid[0] * (target.grid[0] + 1) // 2
     message = f"{count} of {total} tiles of the Gram matrix are those of the dataset appended to"
-    on_event({"kind": "log", "message": message})
+    on_event(Message(message=message))
     return count
 
 

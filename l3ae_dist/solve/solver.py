@@ -24,7 +24,7 @@ from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.linalg.closed_form import column_scale
 from l3ae_dist.linalg.spectral import certificate_tolerance, condition_number
 from l3ae_dist.planning.plan import Plan
-from l3ae_dist.runtime.events import OnEvent
+from l3ae_dist.runtime.events import Message, OnEvent, ignore
 from l3ae_dist.runtime.executors import Executor
 from l3ae_dist.runtime.run_graph import StageStats, run_graph
 from l3ae_dist.solve.reuse import reuse_tiles
@@ -92,7 +92,7 @@ class Solver:
         durable: bool = False,
         device: str = "cpu",
         route: str = "woodbury",
-        on_event: OnEvent = lambda event: None,
+        on_event: OnEvent = ignore,
     ) -> None:
         self.workspace = workspace
         self.dataset = dataset
@@ -140,7 +140,7 @@ class Solver:
             if made_by(error.path) is None:  # what is made from the sources waits for the next run
                 reopen(self.workspace, error.path, error.i, error.j)
                 text = f"a tile of {error.path} is damaged and will be made again"
-                self.on_event({"kind": "log", "message": text})
+                self.on_event(Message(message=text))
             raise
         self.stats[label] = stats
         return stats
@@ -231,7 +231,7 @@ class Solver:
             f"the earliest stage to redo is {stage} ({flops:.1e} flops): {source} is needed again and was "
             "deleted; compute.keep = [L, Linv] keeps single tiles repairable"
         )
-        self.on_event({"kind": "log", "message": text})
+        self.on_event(Message(message=text))
 
     def _solve_stages(self, wanted: Factor) -> None:
         base, identifier, ridge = wanted.base, wanted.id, wanted.ridge

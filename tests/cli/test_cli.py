@@ -15,6 +15,7 @@ from l3ae_dist import errors
 from l3ae_dist.cli import app as cli
 from l3ae_dist.cli import common as cli_support
 from l3ae_dist.cli.views.tables import print_result
+from l3ae_dist.runtime.events import event_of
 from l3ae_dist.runtime.watch.progress import progress_printer
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.lock import WorkspaceLock
@@ -165,8 +166,9 @@ def test_every_error_has_its_exit_code(raised, code, capsys):
 def test_everything_but_the_result_goes_to_standard_error():
     code = (
         "import os, subprocess\nfrom l3ae_dist.cli.common import print_json, run_with_progress\n"
+        "from l3ae_dist.runtime.events import Message\n"
         "def job(on_event):\n"
-        "    print('python'); os.system('echo child'); on_event({'kind': 'log', 'message': 'hi [x]'})\n"
+        "    print('python'); os.system('echo child'); on_event(Message(message='hi [x]'))\n"
         "    return {'a': float('nan'), 'b': (1, 2)}\n"
         "print_json(run_with_progress(job))"
     )
@@ -285,21 +287,20 @@ def test_progress_in_a_notebook_goes_to_the_stream(capsys, monkeypatch):
     """And is not an HTML output for each line, which rich makes when it finds itself in one."""
     monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
     with progress_printer(sys.stdout) as on_event:
-        on_event({"kind": "log", "message": "Dask dashboard: http://127.0.0.1:8787"})
+        on_event(event_of({"kind": "log", "message": "Dask dashboard: http://127.0.0.1:8787"}))
     assert capsys.readouterr().out == "Dask dashboard: http://127.0.0.1:8787\n"
 
 
 def test_progress_off_a_terminal_is_a_few_plain_lines(capsys):
     with progress_printer(sys.stderr) as on_event:
-        on_event({"kind": "stage_start", "stage": "factor", "done": 1, "total": 5000})
+        on_event(event_of({"kind": "stage_start", "stage": "factor", "done": 1, "total": 5000}))
         for done in range(2, 5001):
-            on_event({"kind": "tile", "stage": "factor", "done": done, "total": 5000, "flops": 1e6})
-        on_event({"kind": "stage_end", "stage": "factor", "seconds": 2.0})
-        on_event({"kind": "stage_start", "stage": "gram", "done": 3, "total": 3})
-        on_event({"kind": "stage_end", "stage": "gram", "seconds": 0.0})
-        on_event({"kind": "log", "message": "Dask dashboard: http://127.0.0.1:8787"})
-        on_event({"kind": "bad_tile", "stage": "gram", "array": "gram", "i": 1, "j": 0})
-        on_event({"kind": "something_new"})
+            on_event(event_of({"kind": "tile", "stage": "factor", "done": done, "total": 5000, "flops": 1e6}))
+        on_event(event_of({"kind": "stage_end", "stage": "factor", "seconds": 2.0}))
+        on_event(event_of({"kind": "stage_start", "stage": "gram", "done": 3, "total": 3}))
+        on_event(event_of({"kind": "stage_end", "stage": "gram", "seconds": 0.0}))
+        on_event(event_of({"kind": "log", "message": "Dask dashboard: http://127.0.0.1:8787"}))
+        on_event(event_of({"kind": "bad_tile", "stage": "gram", "array": "gram", "i": 1, "j": 0}))
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "factor: started, 5000 to do, 1 done before"
     assert lines[1].startswith("factor: done in 2.0 s, ")

@@ -37,6 +37,7 @@ from l3ae_dist.report.run import find_run, read_run
 from l3ae_dist.report.trace import MOST_BARS, Trace
 from l3ae_dist.report.write import kept_report, report_page
 from l3ae_dist.runtime.event_store import EventStore, attempts, read_events, stream_events
+from l3ae_dist.runtime.events import StageStart, TileDone, WorkerKey, WorkerLost, events_of
 from l3ae_dist.storage.workspace import Workspace
 
 ARTIFACTS = Path(os.environ.get("L3AE_ARTIFACTS") or Path(tempfile.gettempdir()) / "l3ae-artifacts")
@@ -305,9 +306,7 @@ def test_a_killed_run_is_shown_as_far_as_it_came(job, tmp_path):
         i for i, event in enumerate(events) if event.get("stage") == "linv" and event["kind"] == "tile"
     )
     store.append(events[: half // 2])
-    store.append(
-        [*events[half // 2 : half + 1], {**events[half], "kind": "worker_lost", "worker": "w", "tasks": []}]
-    )
+    store.append([*events[half // 2 : half + 1], WorkerLost(time=events[half].time, worker="w")])
     found = write_report(killed.url)
     assert found["outcome"].startswith("ended without a word")
     assert any("1 worker was lost" in warning for warning in found["warnings"])
@@ -427,14 +426,27 @@ def test_a_long_run_has_few_bars_which_cover_its_tasks():
          "computed": 0.2}
         for i, s in enumerate(starts.tolist())
     )  # fmt: skip
-    trace = Trace.of([begin, *tiles])
+    trace = Trace.of(events_of([begin, *tiles]))
     bars = trace.merged_bars()
     assert sum(len(spans) for spans in bars.values()) <= MOST_BARS + 3
     assert trace.stages["factor"].written == tasks
-    spans = bars["0", "factor"] - 1e9
+    spans = bars[WorkerKey("", 0), "factor"] - 1e9
     own = starts[::3]
     assert (np.diff(spans.ravel()) > 0).all()
     assert (spans[np.searchsorted(spans[:, 0], own + 1e-6) - 1, 1] >= own + 0.2 - 1e-6).all()
+
+
+def test_workers_of_two_hosts_with_the_same_process_id_have_a_lane_each():
+    def tile(host, start, computed):
+        times = {"started": start, "staged": start, "began": start, "seconds": computed, "computed": computed}
+        return TileDone(time=start + computed, stage="factor", array="L", pid=7, host=host, **times)
+
+    trace = Trace.of([StageStart(time=1.0, stage="factor"), tile("a", 1.0, 4.0), tile("b", 2.0, 3.0)])
+    first, second = trace.workers
+    assert trace.lane_names() == {first: "worker 1", second: "worker 2"}
+    bars = trace.merged_bars()
+    assert [bars[one, "factor"].tolist() for one in (first, second)] == [[[1.0, 5.0]], [[2.0, 5.0]]]
+    assert trace.stages["factor"].doing == {"computing": 7.0, "reading": 0.0, "writing": 0.0, "waiting": 1.0}
 
 
 def test_json_in_a_script_cannot_end_it():

@@ -78,13 +78,13 @@ def test_workers_of_another_machine_count_with_what_they_tell():
                 assert session.pids() == []
                 with MemorySampler({"workers": session.pids}, elsewhere=session.bytes_elsewhere) as sampler:
                     deadline = time.monotonic() + 60
-                    while sampler.result["worker_max"] < 2**25 and time.monotonic() < deadline:
+                    while sampler.peak.worker_max < 2**25 and time.monotonic() < deadline:
                         time.sleep(0.1)
         finally:
             worker.kill()
             worker.wait()
-    assert 2**25 <= sampler.result["worker_max"] < 2**30
-    assert sampler.result["workers_sum"] == sampler.result["worker_max"]
+    assert 2**25 <= sampler.peak.worker_max < 2**30
+    assert sampler.peak.workers_sum == sampler.peak.worker_max
 
 
 WITHOUT_THE_PACKAGE = """

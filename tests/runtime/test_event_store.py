@@ -16,6 +16,7 @@ import pytest
 from l3ae_dist.config.load import make_config
 from l3ae_dist.errors import L3AEError
 from l3ae_dist.pipeline.run import run
+from l3ae_dist.runtime.event_log import EventLog
 from l3ae_dist.runtime.event_store import (
     EVENTS,
     EventReader,
@@ -24,12 +25,12 @@ from l3ae_dist.runtime.event_store import (
     json_lines,
     read_events,
 )
-from l3ae_dist.runtime.events import EventLog
+from l3ae_dist.runtime.events import MemorySample, Message, RunEnd, StageStart, TileDone, event_of
 from l3ae_dist.storage.workspace import Workspace
 
 
 def event(k, **more):
-    return {"kind": "log", "time": float(k), "message": f"message {k}", **more}
+    return Message(time=float(k), message=f"message {k}", **more)
 
 
 @pytest.fixture
@@ -67,9 +68,9 @@ def test_a_reader_turns_to_the_run_that_began_last(workspace):
 def test_parquet_and_json_lines_hold_the_same(workspace):
     events = [
         event(1),
-        {"kind": "tile", "time": 2.0, "stage": "factor", "array": "L", "i": 3, "j": 1, "skipped": True,
-         "flops": 5, "seconds": 0.25},
-        {"kind": "worker_lost", "time": 3.0, "worker": "tcp://x", "tasks": [["L", 1, 0]]},
+        TileDone(time=2.0, stage="factor", array="L", i=3, j=1, skipped=True, flops=5.0, seconds=0.25, pid=7,
+                 host="a"),
+        event_of({"kind": "worker_lost", "time": 3.0, "worker": "tcp://x", "tasks": [["L", 1, 0]]}),
     ]  # fmt: skip
     store = EventStore(workspace, "run")
     store.finish(events)
@@ -83,15 +84,15 @@ def test_parquet_and_json_lines_hold_the_same(workspace):
 
 def test_followers_are_told_in_batches_of_everything_in_order():
     log, told = EventLog(None), []
-    log({"kind": "log", "message": "before"})
+    log(Message(message="before"))
     end = log.follow(told.append, seconds=1000)
     for k in range(3):
-        log({"kind": "log", "message": str(k)})
-    log.later({"kind": "memory"})
-    log({"kind": "stage_start", "stage": "gram"})
-    log({"kind": "tile", "stage": "gram"})
+        log(Message(message=str(k)))
+    log.later(MemorySample())
+    log(StageStart(stage="gram"))
+    log(TileDone(stage="gram"))
     end()
-    log({"kind": "log", "message": "after"})
+    log(Message(message="after"))
     batches = [[(e["kind"], e.get("message")) for e in batch] for batch in told]
     assert batches == [
         [("log", "before"), ("log", "0")],
@@ -106,10 +107,10 @@ def test_who_is_told_and_raises_loses_no_event():
 
     log, told = EventLog(None), []
     end = log.follow(told.extend, seconds=1000)
-    log({"kind": "stage_start", "stage": "gram"})
+    log(StageStart(stage="gram"))
     log._on_event = cancel
-    log.later({"kind": "memory"})
-    log.later({"kind": "run_end"})
+    log.later(MemorySample())
+    log.later(RunEnd())
     with pytest.raises(KeyboardInterrupt):
         end()
     assert [e["kind"] for e in log.kept] == ["stage_start", "memory", "run_end"]

@@ -47,12 +47,12 @@ def test_worker_max_is_of_one_worker_and_the_sum_of_all(growing):
     pids = [growing(40).pid, growing(80).pid]
     with MemorySampler({"workers": lambda: pids, "client": lambda: [os.getpid()]}) as sampler:
         pass
-    result = sampler.result
+    peak = sampler.peak
     sizes = [process_bytes(pid) for pid in pids]
-    assert result["worker_max"] == pytest.approx(max(sizes), rel=0.1)
-    assert result["workers_sum"] == pytest.approx(sum(sizes), rel=0.1)
-    assert result["client"] > 10 * MIB
-    assert result["scheduler"] == result["ray"] == 0
+    assert peak.worker_max == pytest.approx(max(sizes), rel=0.1)
+    assert peak.workers_sum == pytest.approx(sum(sizes), rel=0.1)
+    assert peak.client > 10 * MIB
+    assert peak.scheduler == peak.ray == 0
 
 
 def test_a_peak_survives_the_end_of_its_process(growing):
@@ -61,11 +61,11 @@ def test_a_peak_survives_the_end_of_its_process(growing):
         process = growing(60)
         pids.append(process.pid)
         deadline = time.monotonic() + 10
-        while sampler.result["ray"] < 60 * MIB and time.monotonic() < deadline:
+        while sampler.peak.ray < 60 * MIB and time.monotonic() < deadline:
             time.sleep(0.01)
         process.kill()
         process.wait()
-    assert sampler.result["ray"] >= 60 * MIB
+    assert sampler.peak.ray >= 60 * MIB
 
 
 def test_a_group_that_fails_leaves_the_others_measured(caplog):
@@ -74,7 +74,7 @@ def test_a_group_that_fails_leaves_the_others_measured(caplog):
 
     with MemorySampler({"workers": broken, "client": lambda: [os.getpid()]}) as sampler:
         sampler.sample()
-    assert sampler.result["client"] > 0
+    assert sampler.peak.client > 0
     assert caplog.text.count("cluster is closing") == 1
 
 

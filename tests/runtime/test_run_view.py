@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from l3ae_dist.runtime.events import event_of, events_of
 from l3ae_dist.runtime.watch.run_view import RunView, TileState
 
 LOWER = {"array": "L", "rows": 4, "columns": 4, "lower": True, "done": [[0, 0], [1, 0]]}
@@ -16,7 +17,7 @@ def tile(i, j, done, array="L", stage="factor", **more):
 
 def view_of(*events):
     view = RunView()
-    view.take_all({"time": 100.0 + k, **event} for k, event in enumerate(events))
+    view.take_all(events_of({"time": 100.0 + k, **event} for k, event in enumerate(events)))
     return view
 
 
@@ -40,7 +41,7 @@ def test_a_tile_runs_while_a_worker_has_it():
     assert states[2, 1] == states[3, 2] == TileState.RUNNING
     assert states[3, 3] == TileState.PENDING
     view.mark("L", 2, 1, on=False)
-    view.take({"time": 200.0, **tile(3, 2, 3, array="partial0")})
+    view.take(event_of({"time": 200.0, **tile(3, 2, 3, array="partial0")}))
     assert view.current.matrix()[2, 1] == view.current.matrix()[3, 2] == TileState.PENDING
     view.mark("L", 1, 0, on=True)
     assert view.current.matrix()[1, 0] == TileState.DONE
@@ -58,10 +59,10 @@ def test_tiles_of_a_lost_worker_are_pending_and_then_recomputed():
     view = view_of(started())
     view.mark("L", 2, 0, on=True)
     lost = {"kind": "worker_lost", "worker": "tcp://x", "tasks": [["L", 2, 0], ["P", 0, 0]]}
-    view.take({"time": 110.0, **lost})
+    view.take(event_of({"time": 110.0, **lost}))
     assert view.current.matrix()[2, 0] == TileState.PENDING
-    view.take({"time": 111.0, **tile(2, 0, 3)})
-    view.take({"time": 112.0, **tile(3, 0, 4)})
+    view.take(event_of({"time": 111.0, **tile(2, 0, 3)}))
+    view.take(event_of({"time": 112.0, **tile(3, 0, 4)}))
     assert view.current.matrix()[2, 0] == TileState.AGAIN
     assert view.current.matrix()[3, 0] == TileState.DONE
     assert view.workers_lost == 1
@@ -84,7 +85,7 @@ def test_maps_of_stages_that_are_long_over_are_given_up_and_their_counts_stay():
     assert [stage.name for stage in view.maps()] == ["s3", "s4", "s5", "s6"]
     assert view.stages[0].states is None
     assert view.stages[0].summary(200.0)["tiles"]["done"] == 2
-    view.take({"time": 300.0, **tile(2, 0, 3, stage="s0")})
+    view.take(event_of({"time": 300.0, **tile(2, 0, 3, stage="s0")}))
     assert view.stages[0].matrix().shape == (0, 0)
 
 
@@ -94,7 +95,7 @@ def test_rates_and_time_left_are_those_of_the_stage():
     assert found["rate"] == "2.0 GFLOP/s"
     assert found["bytes_per_second"] == 500_000
     assert found["left"] == "0:12 left"
-    view.take({"time": 108.0, "kind": "stage_end", "stage": "factor"})
+    view.take(event_of({"time": 108.0, "kind": "stage_end", "stage": "factor"}))
     assert view.current is None
     ended = view.stages[0].summary(500.0)
     assert (ended["seconds"], ended["done"], ended["left"], ended["running"]) == (8.0, 10, "", False)
@@ -103,8 +104,8 @@ def test_rates_and_time_left_are_those_of_the_stage():
 def test_another_run_begins_with_an_empty_view_and_an_end_stays_seen():
     view = view_of(started(), {"kind": "run_start", "run": "b"})
     assert (view.run, view.stages) == ("b", [])
-    view.take({"time": 300.0, **started()})
-    view.take({"time": 301.0, "kind": "run_end", "run": "b", "outcome": "failed: ClusterError"})
+    view.take(event_of({"time": 300.0, **started()}))
+    view.take(event_of({"time": 301.0, "kind": "run_end", "run": "b", "outcome": "failed: ClusterError"}))
     assert view.outcome == "failed: ClusterError"
     assert view.current is None
 
@@ -117,8 +118,8 @@ def test_unknown_events_change_nothing(kind):
 
 def test_the_document_is_json():
     view = view_of({"kind": "run_start", "run": "a"}, started(), tile(1, 1, 3, flops=1.0, bytes=1))
-    view.take({"time": 120.0, "kind": "memory", "stage": "factor", "worker_max": 5})
+    view.take(event_of({"time": 120.0, "kind": "memory", "stage": "factor", "worker_max": 5}))
     found = json.loads(json.dumps(view.document()))
     assert found["stages"][0]["stage"] == "factor"
     assert found["maps"][0]["states"][1] == [TileState.DONE, TileState.DONE, 0, 0]
-    assert found["memory"] == {"worker_max": 5}
+    assert found["memory"] == {"worker_max": 5, "workers_sum": 0, "scheduler": 0, "client": 0, "ray": 0}

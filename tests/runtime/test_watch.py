@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 from l3ae_dist.cli import app as cli
 from l3ae_dist.config.load import make_config
 from l3ae_dist.pipeline.run import run
+from l3ae_dist.runtime.events import event_of
 from l3ae_dist.storage.workspace import Workspace
 
 ARTIFACTS = Path(os.environ.get("L3AE_ARTIFACTS") or Path(tempfile.gettempdir()) / "l3ae-artifacts")
@@ -111,9 +112,9 @@ def test_the_page_is_empty_before_a_run_and_escapes_what_it_shows():
     assert "No run has begun" in head_html(view)
     assert stages_html(view) == ""
     hostile = "<script>alert(1)</script>"
-    view.take({"kind": "run_start", "time": 1.0, "run": hostile})
-    view.take({"kind": "log", "time": 2.0, "message": hostile})
-    view.take({"kind": "stage_start", "time": 2.0, "stage": hostile, "done": 0, "total": 1})
+    view.take(event_of({"kind": "run_start", "time": 1.0, "run": hostile}))
+    view.take(event_of({"kind": "log", "time": 2.0, "message": hostile}))
+    view.take(event_of({"kind": "stage_start", "time": 2.0, "stage": hostile, "done": 0, "total": 1}))
     shown = head_html(view) + stages_html(view)
     assert "<script>" not in shown
     assert shown.count("&lt;script&gt;") >= 3

@@ -44,14 +44,10 @@ def view_panel(view: RunView, most: int) -> Group:
     maps = view.maps()[-1:]
     if maps:
         parts += [Text(f"Tiles of {maps[0].array} ({maps[0].name})"), _tile_text(maps[0], most), _legend()]
-    memory = view.memory.get("worker_max")
-    if memory and view.plan:
-        parts.append(
-            Text(
-                f"Largest worker {human_bytes(memory)} of {human_bytes(view.plan['memory_budget'])} allowed, "
-                f"{human_bytes(view.plan['projected_peak_bytes'])} projected at most"
-            )
-        )
+    if view.memory and view.memory.worker_max and view.plan:
+        largest, allowed = human_bytes(view.memory.worker_max), human_bytes(view.plan.memory_budget)
+        projected = human_bytes(view.plan.projected_peak_bytes)
+        parts.append(Text(f"Largest worker {largest} of {allowed} allowed, {projected} projected at most"))
     if view.workers_lost:
         parts.append(Text(f"{view.workers_lost} workers were lost"))
     return Group(*parts, *(Text(message, style="bright_black") for message in view.messages))

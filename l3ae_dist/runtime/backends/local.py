@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from l3ae_dist.errors import ClusterError, ConfigError
 from l3ae_dist.graphs.execute import STAGED
+from l3ae_dist.runtime.events import Message, OnEvent, WorkerLost
 from l3ae_dist.runtime.executors import DaskExecutor, task_targets
 from l3ae_dist.runtime.versions import environment
 from l3ae_dist.storage.lock import boot_id
@@ -106,7 +107,7 @@ class DaskSession:
         return write
 
     @contextlib.contextmanager
-    def watched(self, report: Callable[[dict[str, Any]], None]) -> Iterator[None]:
+    def watched(self, report: OnEvent) -> Iterator[None]:
         """Report every worker that is lost, with the chunks it was to make, as a ``worker_lost`` event.
 
         ``report`` is called from the client's own thread.
@@ -118,13 +119,13 @@ class DaskSession:
                 self._joined = True
             if message["action"] == "remove-worker" and not message["expected"]:
                 tasks = task_targets(message["processing-tasks"])
-                report({"kind": "worker_lost", "worker": message["worker"], "tasks": tasks})
+                report(WorkerLost(worker=message["worker"], tasks=tasks))
 
         def on_restart(event: tuple[float, dict[str, Any]]) -> None:
             message = event[1]
             size = f"{message['rss'] / 2**20:,.0f} MiB"
             text = f"worker {message['worker']} was ended at {size}, over its memory limit"
-            report({"kind": "log", "message": text})
+            report(Message(message=text))
 
         handlers = {"all": on_scheduler_event, "worker-restart-memory": on_restart}
         for topic, handler in handlers.items():

@@ -2,11 +2,12 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from l3ae_dist.errors import ClusterError
+from l3ae_dist.runtime.events import Message, OnEvent
 
 MIB = 2**20
 # What a worker takes of a node's schedulable memory when nothing is said: the rest is for the driver,
@@ -100,7 +101,7 @@ def ray_nodes() -> list[Node]:
 
 
 @contextlib.contextmanager
-def placed(shape: Shape, *, patience: float, report: Callable[[dict[str, Any]], None]) -> Iterator[Any]:
+def placed(shape: Shape, *, patience: float, report: OnEvent) -> Iterator[Any]:
     """A placement group with one bundle for each worker, removed afterwards.
 
     An autoscaling cluster adds nodes for it.
@@ -125,7 +126,7 @@ def placed(shape: Shape, *, patience: float, report: Callable[[dict[str, Any]], 
                     "nodes, or lower compute.workers, compute.threads or compute.memory_budget, or wait "
                     "longer with compute.start_timeout."
                 )
-            report({"kind": "log", "message": f"waiting for room for {_wish(shape)} on Ray: {_lack(shape)}"})
+            report(Message(message=f"waiting for room for {_wish(shape)} on Ray: {_lack(shape)}"))
             word = _NEXT_WORD_SECONDS
         yield group
     finally:

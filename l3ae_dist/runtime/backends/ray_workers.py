@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from l3ae_dist.errors import ClusterError
@@ -19,6 +19,7 @@ from l3ae_dist.graphs.execute import STAGED
 from l3ae_dist.runtime.backends.local import LOOPBACK, THREADS, WORKER_CONFIG, DaskSession, whereabouts
 from l3ae_dist.runtime.backends.ray_nodes import Shape, placed
 from l3ae_dist.runtime.backends.ray_session import ray_session
+from l3ae_dist.runtime.events import OnEvent, ignore
 from l3ae_dist.storage.lock import boot_id
 
 # Processes start, import Dask and connect; Ray has found room for them before.
@@ -154,7 +155,7 @@ def ray_cluster(
     dashboard: bool = True,
     dashboard_address: str = LOOPBACK,
     patience: float = 600.0,
-    report: Callable[[dict[str, Any]], None] = lambda event: None,
+    report: OnEvent = ignore,
 ) -> Iterator[DaskSession]:
     """Dask scheduler and workers as actors of the surrounding Ray, or of a private one.
 

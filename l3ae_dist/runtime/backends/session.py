@@ -2,13 +2,12 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 from l3ae_dist.runtime.backends.local import DaskSession, existing_cluster, local_cluster
+from l3ae_dist.runtime.events import OnEvent
 from l3ae_dist.runtime.executors import Executor, SynchronousExecutor
-
-Report = Callable[[dict[str, Any]], None]
 
 
 class ClusterOptions(Protocol):
@@ -73,7 +72,7 @@ class Session(Protocol):
     def memory_limit(self) -> int | None:
         """The smallest memory limit of a worker in bytes; None when none of them has one."""
 
-    def watched(self, report: Report) -> contextlib.AbstractContextManager[None]:
+    def watched(self, report: OnEvent) -> contextlib.AbstractContextManager[None]:
         """Report lost workers while the ``with`` block runs."""
 
 
@@ -101,13 +100,13 @@ class InProcess:
         """None."""
         return None
 
-    def watched(self, report: Report) -> contextlib.AbstractContextManager[None]:
+    def watched(self, report: OnEvent) -> contextlib.AbstractContextManager[None]:
         """Nothing to watch."""
         return contextlib.nullcontext()
 
 
 def open_cluster(
-    options: ClusterOptions, report: Report
+    options: ClusterOptions, report: OnEvent
 ) -> contextlib.AbstractContextManager[DaskSession | InProcess]:
     """The back end that ``options.cluster`` names, for a ``with`` block.
 

@@ -9,15 +9,17 @@ from typing import Any
 
 from distributed import SchedulerPlugin
 
+from l3ae_dist.runtime.events import Event, TileDone, events_of
 from l3ae_dist.runtime.executors import task_targets
 from l3ae_dist.runtime.watch.run_view import RunView
 
+Record = dict[str, Any]
 _log = logging.getLogger(__name__)
 TOPIC = "l3ae"
 PAGE = "/l3ae"
 # Seconds between two batches of events.
 SECONDS = 1.0
-# Of a tile's event, what the view reads.
+# Fields of a tile's event that the view reads.
 _TILE = ("kind", "time", "stage", "array", "i", "j", "done", "total", "flops", "bytes")
 
 
@@ -53,7 +55,7 @@ class TilesPlugin(SchedulerPlugin):  # type: ignore[misc]
     def log_event(self, topic: str, msg: Any) -> None:
         """Take a batch of events."""
         if topic == TOPIC:
-            self.view.take_all(msg)
+            self.view.take_all(events_of(msg))
 
     def transition(self, key: Any, start: str, finish: str, *args: Any, **kwargs: Any) -> None:
         """A task begins or ceases to be processed by a worker."""
@@ -68,20 +70,23 @@ def show_tiles(client: Any, dashboard_url: str) -> str:
     return dashboard_url.removesuffix("/status") + PAGE
 
 
+def _slim(event: Event) -> Record:
+    return {key: event[key] for key in _TILE} if isinstance(event, TileDone) else event.plain()
+
+
 class Teller:
     """Sends batches of events to the page in their order, without waiting for the scheduler to take them."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
-        self._waiting: list[dict[str, Any]] = []
+        self._waiting: list[Record] = []
         self._sending = False
 
-    def __call__(self, events: list[dict[str, Any]]) -> None:
+    def __call__(self, events: list[Event]) -> None:
         """Take a batch; called from the run's thread."""
-        slim = [{key: e[key] for key in _TILE} if e["kind"] == "tile" else e for e in events]
-        self._client.loop.add_callback(self._send, slim)
+        self._client.loop.add_callback(self._send, [_slim(event) for event in events])
 
-    async def _send(self, events: list[dict[str, Any]]) -> None:
+    async def _send(self, events: list[Record]) -> None:
         """Send what is waiting, one message at a time; runs in the client's event loop alone."""
         self._waiting += events
         if self._sending:

@@ -119,13 +119,13 @@ def stages_html(view: RunView) -> str:
 
 def memory_html(view: RunView) -> str:
     """The largest worker now, beside the projection and the budget."""
-    budget = view.plan.get("memory_budget")
-    if not budget:
+    if view.plan is None:
         return ""
-    now = view.memory.get("worker_max", 0)
+    budget = view.plan.memory_budget
+    now = 0 if view.memory is None else view.memory.worker_max
     share = min(100.0, 100 * now / budget)
     return (
         f"Memory of the largest worker: <span class='bar'><b style='width:{share:.0f}%'></b></span> "
-        f"{now / 2**20:,.0f} MiB now, {view.plan['projected_peak_bytes'] / 2**20:,.0f} MiB projected at "
+        f"{now / 2**20:,.0f} MiB now, {view.plan.projected_peak_bytes / 2**20:,.0f} MiB projected at "
         f"most, {budget / 2**20:,.0f} MiB allowed"
     )

@@ -5,7 +5,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from l3ae_dist.runtime.events import EventLog
+from l3ae_dist.runtime.event_log import EventLog
+from l3ae_dist.runtime.events import Message
 from l3ae_dist.storage.workspace import Workspace
 
 REPORTS = "meta/reports"
@@ -27,7 +28,7 @@ def shown_tiles(session: Any, events: EventLog) -> Iterator[None]:
         _say(events, "the scheduler shows no tiles", error)
         yield
         return
-    events({"kind": "log", "message": f"Tiles: {page}"})
+    events(Message(message=f"Tiles: {page}"))
     end = events.follow(Teller(session.client), SECONDS)
     try:
         yield
@@ -60,4 +61,4 @@ def dask_report(session: Any, workspace: Workspace, events: EventLog) -> Iterato
 
 
 def _say(events: EventLog, what: str, error: Exception) -> None:
-    events({"kind": "log", "message": f"{what} ({type(error).__name__}: {error})"})
+    events(Message(message=f"{what} ({type(error).__name__}: {error})"))

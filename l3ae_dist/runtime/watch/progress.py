@@ -1,7 +1,6 @@
-"""Progress for people: bars on a terminal, sparse plain lines elsewhere. Fed by ``on_event`` dictionaries."""
+"""Progress for people: bars on a terminal, sparse plain lines elsewhere; used as an ``on_event`` callback."""
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, TextIO
@@ -10,7 +9,16 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from l3ae_dist.runtime.events import Event
+from l3ae_dist.runtime.events import (
+    BadTile,
+    ChunkDone,
+    Event,
+    Message,
+    StageEnd,
+    StageStart,
+    TileDone,
+    WorkerLost,
+)
 from l3ae_dist.runtime.watch.stage_progress import StageProgress
 
 LINE_SECONDS = 5.0
@@ -37,15 +45,6 @@ class ProgressPrinter:
         # in a notebook rich would show every line as HTML of its own instead of writing to the stream
         self._console = Console(file=stream, highlight=False, force_jupyter=False)
         self._stages: dict[str, _Shown] = {}
-        self._handlers: dict[str, Callable[[Event], None]] = {
-            "stage_start": self._start,
-            "tile": self._advance,
-            "chunk": self._advance,
-            "stage_end": self._end,
-            "log": self._log,
-            "bad_tile": self._bad_tile,
-            "worker_lost": self._worker_lost,
-        }
         self._bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -58,10 +57,23 @@ class ProgressPrinter:
         )
 
     def __call__(self, event: Event) -> None:
-        """Show one event; kinds that are not known are ignored."""
-        handler = self._handlers.get(event["kind"])
-        if handler is not None:
-            handler(event)
+        """Show one event."""
+        match event:
+            case StageStart():
+                self._start(event.stage, event.done, event.total)
+            case TileDone() | ChunkDone():
+                self._advance(event)
+            case StageEnd():
+                self._end(event)
+            case Message():
+                self._line(event.message)
+            case BadTile():
+                self._line(
+                    f"{event.stage}: tile ({event.i}, {event.j}) of {event.array} is damaged; made again"
+                )
+            case WorkerLost():
+                lost = f"{event.stage}: worker {event.worker} was lost"
+                self._line(f"{lost}; its {len(event.tasks)} tasks go to the others")
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -75,11 +87,8 @@ class ProgressPrinter:
     ) -> None:
         self._bars.stop()
 
-    def _start(self, event: Event) -> None:
-        stage = _Shown(str(event["stage"]))
-        stage.update(event)
-        stage.already = stage.done
-        self._stages[stage.name] = stage
+    def _start(self, name: str, done: int, total: int) -> _Shown:
+        stage = self._stages[name] = _Shown(name, done=done, total=total, already=done)
         if self._console.is_terminal:
             stage.task = self._bars.add_task(
                 stage.name, total=stage.total or None, completed=stage.done, rate="", left=""
@@ -87,9 +96,10 @@ class ProgressPrinter:
         elif stage.total and stage.done < stage.total:
             kept = f", {stage.done} done before" if stage.done else ""
             self._line(f"{stage.name}: started, {stage.total} to do{kept}")
+        return stage
 
-    def _advance(self, event: Event) -> None:
-        stage = self._stage(event)
+    def _advance(self, event: TileDone | ChunkDone) -> None:
+        stage = self._stages.get(event.stage) or self._start(event.stage, max(0, event.done - 1), event.total)
         stage.update(event)
         now = time.monotonic()
         if stage.task is not None:
@@ -105,8 +115,8 @@ class ProgressPrinter:
             parts = [f"{stage.done}/{stage.total}", stage.rate(now), stage.time_left(now)]
             self._line(f"{stage.name}: {', '.join(part for part in parts if part)}")
 
-    def _end(self, event: Event) -> None:
-        stage = self._stage(event)
+    def _end(self, event: StageEnd) -> None:
+        stage = self._stages.pop(event.stage, None) or self._start(event.stage, 0, 0)
         now = time.monotonic()
         if stage.task is not None:
             done = stage.total or stage.done
@@ -114,28 +124,9 @@ class ProgressPrinter:
         elif stage.done == stage.already and stage.total:
             self._line(f"{stage.name}: complete, reused")
         else:
-            seconds = float(event.get("seconds", now - stage.started))
+            seconds = now - stage.started if event.seconds is None else event.seconds
             parts = [f"done in {seconds:.1f} s", stage.rate(now)]
             self._line(f"{stage.name}: {', '.join(part for part in parts if part)}")
-        del self._stages[stage.name]
-
-    def _log(self, event: Event) -> None:
-        self._line(str(event["message"]))
-
-    def _bad_tile(self, event: Event) -> None:
-        self._line(
-            f"{event['stage']}: tile ({event['i']}, {event['j']}) of {event['array']} is damaged; made again"
-        )
-
-    def _worker_lost(self, event: Event) -> None:
-        held = len(event["tasks"])
-        self._line(f"{event['stage']}: worker {event['worker']} was lost; its {held} tasks go to the others")
-
-    def _stage(self, event: Event) -> _Shown:
-        name = str(event["stage"])
-        if name not in self._stages:
-            self._start({**event, "done": max(0, int(event.get("done", 0)) - 1)})
-        return self._stages[name]
 
     def _line(self, text: str) -> None:
         # Text, so that brackets in paths and titles are not read as markup
@@ -143,11 +134,12 @@ class ProgressPrinter:
 
 
 def progress_printer(stream: TextIO) -> ProgressPrinter:
-    """A printer of progress for ``on_event``.
+    """Make a printer of progress, to be given as ``on_event``.
 
     >>> import sys
+    >>> from l3ae_dist.runtime.events import Message
     >>> with progress_printer(sys.stdout) as on_event:
-    ...     on_event({"kind": "log", "message": "hello"})
+    ...     on_event(Message(message="hello"))
     hello
     """
     return ProgressPrinter(stream)

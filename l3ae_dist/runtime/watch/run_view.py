@@ -15,7 +15,20 @@ from typing import Any
 import numpy as np
 
 from l3ae_dist.linalg.arrays import Array
-from l3ae_dist.runtime.events import Event
+from l3ae_dist.runtime.events import (
+    BadTile,
+    ChunkDone,
+    Event,
+    MemorySample,
+    Message,
+    PlanMade,
+    RunEnd,
+    RunStart,
+    StageEnd,
+    StageStart,
+    TileDone,
+    WorkerLost,
+)
 from l3ae_dist.runtime.watch.stage_progress import StageProgress
 
 MESSAGES = 6
@@ -58,22 +71,16 @@ class StageView(StageProgress):
     ended: float | None = None
 
     @classmethod
-    def of(cls, event: Event) -> "StageView":
-        """The view of a stage that starts."""
-        stage = cls(
-            str(event["stage"]),
-            done=int(event.get("done", 0)),
-            total=int(event.get("total", 0)),
-            already=int(event.get("done", 0)),
-            started=float(event["time"]),
-        )
-        found = event.get("map")
-        if found:
-            stage.array = found["array"]
-            stage.states = np.full((found["rows"], found["columns"]), TileState.PENDING, np.uint8)
-            if found["lower"]:
-                stage.states[np.triu_indices(found["rows"], 1, found["columns"])] = TileState.ABSENT
-            for i, j in found["done"]:
+    def of(cls, event: StageStart) -> "StageView":
+        """Return the view of a stage that starts."""
+        stage = cls(event.stage, done=event.done, total=event.total, already=event.done, started=event.time)
+        tiles = event.map
+        if tiles is not None:
+            stage.array = tiles.array
+            stage.states = np.full((tiles.rows, tiles.columns), TileState.PENDING, np.uint8)
+            if tiles.lower:
+                stage.states[np.triu_indices(tiles.rows, 1, tiles.columns)] = TileState.ABSENT
+            for i, j in tiles.done:
                 stage.states[i, j] = TileState.DONE
         return stage
 
@@ -141,7 +148,14 @@ class StageView(StageProgress):
         }
 
 
+# Names of the document, which ``l3ae-dist watch --json`` prints.
+_PLAN = ("memory_budget", "projected_peak_bytes", "stages")
+_MEMORY = ("worker_max", "workers_sum", "scheduler", "client", "ray")
 _PARTIAL = re.compile(r"partial\d+")
+
+
+def _plain(event: Event | None, names: tuple[str, ...]) -> dict[str, Any]:
+    return {} if event is None else {name: event[name] for name in names}
 
 
 class RunView:
@@ -154,8 +168,8 @@ class RunView:
         """Forget everything: another run begins."""
         self.run = ""
         self.stages: list[StageView] = []
-        self.plan: Event = {}
-        self.memory: Event = {}
+        self.plan: PlanMade | None = None
+        self.memory: MemorySample | None = None
         self.messages: deque[str] = deque(maxlen=MESSAGES)
         self.workers_lost = 0
         self.outcome = ""
@@ -167,11 +181,30 @@ class RunView:
             self.take(event)
 
     def take(self, event: Event) -> None:
-        """Take one event, which has a ``time``; kinds that are not known are ignored."""
-        self.seen = float(event["time"])
-        handler = getattr(self, f"_on_{event['kind']}", None)
-        if handler is not None:
-            handler(event)
+        """Take one event."""
+        self.seen = event.time
+        match event:
+            case RunStart():
+                self.clear()
+                self.run = event.run
+            case RunEnd():
+                self.outcome = event.outcome
+                if self.current is not None:
+                    self.current.ended = event.time
+            case PlanMade():
+                self.plan = event
+            case MemorySample():
+                self.memory = event
+            case Message():
+                self.messages.append(event.message)
+            case WorkerLost():
+                self._lose(event)
+            case StageStart():
+                self.stages.append(StageView.of(event))
+                for old in self.maps()[:-MAPS]:
+                    old.forget()
+            case _:
+                self._take_of_stage(event)
 
     def mark(self, array: str, i: int, j: int, *, on: bool) -> None:
         """A worker takes the task of a tile, or gives it up."""
@@ -210,73 +243,39 @@ class RunView:
                 for stage in self.maps()
             ],
             "states": {int(state): name for state, name in STATE_NAMES.items()},
-            "plan": self.plan,
-            "memory": self.memory,
+            "plan": _plain(self.plan, _PLAN),
+            "memory": _plain(self.memory, _MEMORY),
             "workers_lost": self.workers_lost,
             "messages": list(self.messages),
         }
 
-    def _on_run_start(self, event: Event) -> None:
-        self.clear()
-        self.run = str(event["run"])
-
-    def _on_run_end(self, event: Event) -> None:
-        self.outcome = str(event["outcome"])
-        if self.current is not None:
-            self.current.ended = float(event["time"])
-
-    def _on_plan(self, event: Event) -> None:
-        self.plan = {key: event[key] for key in ("memory_budget", "projected_peak_bytes", "stages")}
-
-    def _on_memory(self, event: Event) -> None:
-        self.memory = {key: value for key, value in event.items() if key not in ("kind", "time", "stage")}
-
-    def _on_stage_start(self, event: Event) -> None:
-        self.stages.append(StageView.of(event))
-        for old in self.maps()[:-MAPS]:
-            old.forget()
-
-    def _on_tile(self, event: Event) -> None:
-        stage = self._stage(event)
+    def _take_of_stage(self, event: Event) -> None:
+        """Take an event of a stage that has begun."""
+        stage = next((one for one in reversed(self.stages) if one.name == event.get("stage")), None)
+        if isinstance(event, BadTile):
+            self.messages.append(f"tile ({event.i}, {event.j}) of {event.array} is damaged; made again")
         if stage is None:
             return
-        stage.update(event)
-        if event["array"] == stage.array:
-            stage.finish(event["i"], event["j"])
-        else:
-            stage.run(event["i"], event["j"], on=False)
+        match event:
+            case TileDone(i=i, j=j):
+                stage.update(event)
+                if event.array == stage.array:
+                    stage.finish(i, j)
+                else:
+                    stage.run(i, j, on=False)
+            case ChunkDone():
+                stage.update(event)
+            case BadTile(array=stage.array, i=i, j=j):
+                stage.spoil(i, j)
+            case StageEnd():
+                stage.ended, stage.done = event.time, stage.total
 
-    def _on_chunk(self, event: Event) -> None:
-        stage = self._stage(event)
-        if stage is not None:
-            stage.update(event)
-
-    def _on_bad_tile(self, event: Event) -> None:
-        self.messages.append(f"tile ({event['i']}, {event['j']}) of {event['array']} is damaged; made again")
-        stage = self._stage(event)
-        if stage is not None and event["array"] == stage.array:
-            stage.spoil(event["i"], event["j"])
-
-    def _on_stage_end(self, event: Event) -> None:
-        stage = self._stage(event)
-        if stage is not None:
-            stage.ended = float(event["time"])
-            stage.done = stage.total
-
-    def _on_worker_lost(self, event: Event) -> None:
+    def _lose(self, event: WorkerLost) -> None:
+        """Count a lost worker; the tiles that it was to make are pending again."""
         self.workers_lost += 1
-        self.messages.append(
-            f"worker {event['worker']} was lost; its {len(event['tasks'])} tasks go to others"
-        )
+        self.messages.append(f"worker {event.worker} was lost; its {len(event.tasks)} tasks go to others")
         stage = self.current
-        for array, i, j in event["tasks"]:
+        for array, i, j in event.tasks:
             if stage is not None and array == stage.array:
                 stage.run(i, j, on=False)
                 stage.lost.add((i, j))
-
-    def _on_log(self, event: Event) -> None:
-        self.messages.append(str(event["message"]))
-
-    def _stage(self, event: Event) -> StageView | None:
-        named = (stage for stage in reversed(self.stages) if stage.name == event["stage"])
-        return next(named, None)

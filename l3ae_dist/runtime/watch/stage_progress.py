@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass, field
 
-from l3ae_dist.runtime.events import Event
+from l3ae_dist.runtime.events import ChunkDone, TileDone
 
 
 @dataclass
@@ -20,16 +20,17 @@ class StageProgress:
     rows: int = 0
     started: float = field(default_factory=time.monotonic)
 
-    def update(self, event: Event) -> None:
-        """Count an event of this stage."""
-        self.done = int(event.get("done", self.done))
-        self.total = int(event.get("total", self.total))
-        self.flops += float(event.get("flops", 0.0))
-        self.bytes += float(event.get("bytes", 0.0))
-        self.rows += int(event.get("rows", 0))
+    def update(self, event: TileDone | ChunkDone) -> None:
+        """Count a unit of this stage."""
+        self.done, self.total = event.done, event.total
+        self.bytes += event.bytes
+        if isinstance(event, TileDone):
+            self.flops += event.flops
+        else:
+            self.rows += event.rows
 
     def rate(self, now: float) -> str:
-        """GFLOP/s, else rows/s, else units/s; empty before the first unit."""
+        """Return the rate as text: in GFLOP/s, else rows/s, else units/s; empty before the first unit."""
         seconds = max(now - self.started, 1e-9)
         if self.flops:
             return f"{self.flops / seconds / 1e9:.1f} GFLOP/s"
@@ -39,7 +40,7 @@ class StageProgress:
         return f"{made / seconds:.1f} /s" if made > 0 else ""
 
     def time_left(self, now: float) -> str:
-        """Time for the rest at the rate so far; empty when unknown or complete."""
+        """Return the time for the rest at the rate so far; empty when it is unknown or all is done."""
         made = self.done - self.already
         if made <= 0 or self.done >= self.total:
             return ""
@@ -47,7 +48,7 @@ class StageProgress:
 
 
 def clock(seconds: float) -> str:
-    """Seconds as ``1:02:03`` or ``2:03``.
+    """Format seconds as ``1:02:03`` or ``2:03``.
 
     >>> clock(3723)
     '1:02:03'

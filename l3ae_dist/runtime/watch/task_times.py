@@ -1,17 +1,19 @@
-"""Where the workers' time of a stage went, from what each of its tasks measured."""
+"""The workers' time of a stage by what it was spent on, from what each of its tasks measured."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from l3ae_dist.runtime.events import TileDone, WorkerKey
 
 Span = tuple[float, float]
 KINDS = ("computing", "reading", "writing", "waiting")
 
 
 class TaskTimes(NamedTuple):
-    """One task of a worker: Unix times and seconds, as in the events ``tile``."""
+    """Times of one task, as in :class:`~l3ae_dist.runtime.events.TileDone`."""
 
-    pid: int
+    worker: WorkerKey
     started: float
     seconds: float
     began: float
@@ -21,18 +23,18 @@ class TaskTimes(NamedTuple):
     stalled: float
 
     @classmethod
-    def of(cls, event: Mapping[str, Any]) -> "TaskTimes":
-        """The times of an event ``tile``."""
-        return cls(int(event["pid"]), *(float(event[name]) for name in cls._fields[1:]))
+    def of(cls, event: TileDone) -> "TaskTimes":
+        """Return the times of a task's event."""
+        return cls(event.worker, *(getattr(event, name) for name in cls._fields[1:]))
 
     @property
     def ended(self) -> float:
-        """When its result was written."""
+        """Unix time at which its result was written."""
         return self.started + self.seconds
 
 
 def covered(spans: Iterable[Span]) -> float:
-    """Seconds in at least one of the spans."""
+    """Return the seconds that lie in at least one of the spans."""
     length, end = 0.0, float("-inf")
     for start, stop in sorted(spans):
         length += max(0.0, stop - max(start, end))
@@ -41,14 +43,14 @@ def covered(spans: Iterable[Span]) -> float:
 
 
 def worker_seconds(tasks: Iterable[TaskTimes]) -> dict[str, float]:
-    """Seconds of all workers together between the first task and the last, by what they did.
+    """Add up the seconds of all workers between the first task and the last, by what they did.
 
     A worker computes while a kernel runs; else it reads while it waits for a tile, else it writes while a
     result is on its way, else it waits for a task.
     """
-    workers: dict[int, list[TaskTimes]] = defaultdict(list)
+    workers: dict[WorkerKey, list[TaskTimes]] = defaultdict(list)
     for task in tasks:
-        workers[task.pid].append(task)
+        workers[task.worker].append(task)
     every = [task for mine in workers.values() for task in mine]
     wall = max(task.ended for task in every) - min(task.started for task in every)
     total = dict.fromkeys(KINDS, 0.0)
