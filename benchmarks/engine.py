@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -28,9 +28,9 @@ from l3ae_dist.config.load import make_config
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.ingest import IngestOptions, ingest
 from l3ae_dist.data.synthetic import zipf_log
+from l3ae_dist.graphs.chunk_tasks import ChunkGraph, ChunkTask
 from l3ae_dist.graphs.context import StageContext
-from l3ae_dist.graphs.gram import GramGraph, GramTask
-from l3ae_dist.graphs.tasks import TileRef
+from l3ae_dist.graphs.gram import GramParams, gram_graph
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.pipeline.run import run
 from l3ae_dist.runtime.backends.local import local_cluster
@@ -284,20 +284,18 @@ def ingested(url: str, users: int, per_user: int, n: int) -> Dataset:
     return dataset
 
 
-class SomeRows(GramGraph):
-    """Only some rows of tiles."""
+class SomeRows:
+    """The Gram stage of some rows of tiles alone."""
 
-    def __init__(self, grid: TileGrid, rows: tuple[int, ...]) -> None:
-        super().__init__(grid)
-        object.__setattr__(self, "rows", rows)
+    def __init__(self, graph: ChunkGraph, rows: tuple[int, ...]) -> None:
+        self.stage, self.grid, self.task_for = graph.stage, graph.grid, graph.task_for
+        self._graph, self._rows = graph, rows
 
     def __len__(self) -> int:
-        return sum(i + 1 for i in self.rows)
+        return sum(i + 1 for i in self._rows)
 
-    def tasks(self):
-        for i in self.rows:
-            for j in range(i + 1):
-                yield GramTask(TileRef("gram", i, j))
+    def tasks(self) -> Iterator[ChunkTask]:
+        return (task for task in self._graph.tasks() if task.target.i in self._rows)
 
 
 def gram_stage(dataset: Dataset, tile: int, rows: tuple[int, ...] | None = None) -> Details:
@@ -305,9 +303,9 @@ def gram_stage(dataset: Dataset, tile: int, rows: tuple[int, ...] | None = None)
     ChunkArray.create(dataset.workspace, "gram", shape=(grid.n, grid.n), chunks=(tile, tile), dtype="float32")
     context = StageContext(
         url=dataset.workspace.url, paths={"gram": "gram"}, grid=grid, dtype="float32",
-        params={"dataset": dataset.id},
+        params=GramParams(dataset.id),
     )  # fmt: skip
-    graph = GramGraph(grid) if rows is None else SomeRows(grid, rows)
+    graph = gram_graph(grid) if rows is None else SomeRows(gram_graph(grid), rows)
     with (
         local_cluster(workers=1, threads=2, memory_budget=GIB, dashboard=False) as session,
         MemorySampler({"workers": session.pids}) as memory,

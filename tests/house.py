@@ -118,6 +118,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "assemble",
             "batch_scoring",
             "cholesky",
+            "chunk_tasks",
             "context",
             "execute",
             "export",

@@ -35,7 +35,7 @@ def read_lower(array):
     return full
 
 
-def setup(tmp_path, matrix, tile, dtype, ridge):
+def setup(tmp_path, matrix, tile, dtype):
     ws = Workspace.create(tmp_path / "w")
     n = len(matrix)
     arrays = {
@@ -50,16 +50,15 @@ def setup(tmp_path, matrix, tile, dtype, ridge):
         paths={name: name for name in NAMES},
         grid=TileGrid(n, tile),
         dtype=dtype,
-        ridge=ridge,
         cache_bytes=3 * tile * tile * 8,
     )
     return arrays, context
 
 
-def run_all(context):
+def run_all(context, ridge=1.0):
     executor = SerialExecutor()
     return [
-        run_graph(CholeskyGraph(context.grid), context, executor, targets={"L"}),
+        run_graph(CholeskyGraph(context.grid, ridge=ridge), context, executor, targets={"L"}),
         run_graph(TriangularInverseGraph(context.grid), context, executor, targets={"Linv"}),
         run_graph(InverseGraph(context.grid), context, executor, targets={"P"}),
     ]

@@ -15,8 +15,9 @@ from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.ingest import IngestOptions, ingest
 from l3ae_dist.data.synthetic import zipf_log
 from l3ae_dist.graphs.cholesky import CholeskyGraph
+from l3ae_dist.graphs.chunk_tasks import ChunkGraph
 from l3ae_dist.graphs.context import StageContext
-from l3ae_dist.graphs.gram import GramGraph
+from l3ae_dist.graphs.gram import GramParams, gram_graph
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.planning.trial_solve import write_system
 from l3ae_dist.runtime.executors import SerialExecutor
@@ -118,13 +119,13 @@ def interactions() -> Dataset:
 shared_interactions = functools.cache(interactions)
 
 
-def gram_stage(dataset: Dataset, path: str, tile: int, dtype: str) -> tuple[GramGraph, StageContext]:
+def gram_stage(dataset: Dataset, path: str, tile: int, dtype: str) -> tuple[ChunkGraph, StageContext]:
     """The stage that writes a new array at ``path``."""
-    graph = GramGraph(TileGrid(dataset.n_items, tile))
+    graph = gram_graph(TileGrid(dataset.n_items, tile))
     ChunkArray.create(dataset.workspace, path, shape=(N, N), chunks=(tile, tile), dtype=dtype)
     context = StageContext(
         url=dataset.workspace.url, paths={"gram": path}, grid=graph.grid, dtype=dtype,
-        params={"dataset": dataset.id},
+        params=GramParams(dataset.id),
     )  # fmt: skip
     return graph, context
 

@@ -10,7 +10,7 @@ from l3ae_dist.config.evaluate import EvaluateConfig
 from l3ae_dist.config.members import ModelSpec
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.evaluation.significance import bootstrap_means, paired_bootstrap
-from l3ae_dist.graphs.score import ScoreGraph, take_rows
+from l3ae_dist.graphs.score import ScoreParams, score_graph, take_rows
 from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.linalg.top_k import merge_top_k
 from l3ae_dist.metrics import (
@@ -77,8 +77,8 @@ def score(solver: Solver, specs: tuple[ModelSpec, ...], k: int, users: Array) ->
     paths = {name: f"{base}/{name}" for name in _SCORE_ARRAYS}
     # arrays of the heads by name, so that a damaged one is known and made again
     paths |= {path: path for head in heads for path in head.paths()}
-    context = solver.context(paths, dataset=solver.dataset.id, heads=heads, k=k)
-    graph = ScoreGraph(solver.plan.grid, user_array.grid[0])
+    context = solver.context(paths, ScoreParams(solver.dataset.id, tuple(heads), k))
+    graph = score_graph(solver.plan.grid, user_array.grid[0])
     stats = solver.run(graph, context, {"top_items"}, f"score {group_label(specs[0])}")
     _merge(solver, base, len(heads), k)
     params = {"group": group_label(specs[0]), "models": len(specs)}

@@ -9,7 +9,7 @@ import numpy as np
 from l3ae_dist.config.members import ModelSpec
 from l3ae_dist.data.systems import semantic_system, systems_of
 from l3ae_dist.graphs.head import Head
-from l3ae_dist.graphs.rank import Line, RankGraph
+from l3ae_dist.graphs.rank import Line, RankGraph, RankParams
 from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.planning.plan_ranks import RankPlan
 from l3ae_dist.solve.heads import make_head, product_path, slope_head
@@ -95,9 +95,8 @@ def _rank(
     # arrays of the heads by name, so that a damaged one is known and made again
     heads = [base, *(line.slope for line in lines if line.slope is not None)]
     paths |= {name: name for head in heads for name in head.paths()}
-    context = solver.context(
-        paths, dataset=solver.dataset.id, split="valid", base=base, lines=lines, scores=plan.scores
-    )
+    params = RankParams(solver.dataset.id, "valid", base, lines, plan.scores)
+    context = solver.context(paths, params)
     graph = RankGraph(solver.plan.grid, blocks)
     stats = solver.run(graph, context, {"held", "counts"}, f"rank {group.label}")
     ranks = np.concatenate(

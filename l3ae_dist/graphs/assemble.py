@@ -4,8 +4,6 @@ Equations of the factored form (docs/mathematics): ``M = (F F' + reg_f I)^-1``, 
 ``Q = P F'`` and ``pc = diag(P C)``, each by item tile.
 """
 
-import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,16 +13,9 @@ from scipy import sparse
 
 from l3ae_dist.data.features import Rows, dense
 from l3ae_dist.errors import NumericalError
-from l3ae_dist.graphs.context import StageContext
-from l3ae_dist.graphs.execute import (
-    ARITHMETIC,
-    TaskRecord,
-    existing_record,
-    process_kernels,
-    process_reader,
-    run_task,
-    written_record,
-)
+from l3ae_dist.graphs.chunk_tasks import Blocks, ChunkGraph, Compute
+from l3ae_dist.graphs.context import StageContext, StageParams
+from l3ae_dist.graphs.execute import process_kernels, process_reader
 from l3ae_dist.graphs.tasks import TileRef
 from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.linalg.kernels import CpuKernels
@@ -32,93 +23,89 @@ from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.storage.stages import Stage
 from l3ae_dist.storage.tile_reader import ReadCount, TileRequest
 
-Operation = Callable[[int, StageContext, ReadCount], Array]
 _ROWS = 1024
 
 
-@dataclass(frozen=True, slots=True)
-class RowTask:
-    """Apply ``operation`` to item tile ``target.i``."""
-
-    target: TileRef
-    operation: str
-    deps: tuple[TileRef, ...] = ()
-    feeds: TileRef | None = None
-
-    def flops(self, grid: TileGrid) -> float:
-        """Small beside the tile stages: not counted."""
-        return 0.0
-
-
 @dataclass(frozen=True)
-class RowGraph:
-    """One independent task per item tile."""
+class SemanticParams(StageParams):
+    """The ridge ``reg_f`` of the semantic system."""
 
-    stage: Stage
-    grid: TileGrid
-    target: str
-    operation: str
-    count: int | None = None
-
-    def __len__(self) -> int:
-        return self.grid.count if self.count is None else self.count
-
-    def tasks(self) -> Iterator[RowTask]:
-        """All tasks."""
-        for i in range(len(self)):
-            yield RowTask(TileRef(self.target, i, 0), self.operation)
-
-    def task_for(self, ref: TileRef) -> RowTask | None:
-        """The task that writes ``ref``."""
-        return RowTask(ref, self.operation) if ref.array == self.target else None
+    reg_f: float
 
 
-@run_task.register
-def run_row_task(task: RowTask, context: StageContext) -> TaskRecord:
-    """Compute one chunk row and write it."""
-    started = time.time()
-    done = existing_record(task.target, context, started)
-    if done is not None:
-        return done
-    count = ReadCount()
-    with ARITHMETIC:
-        process_reader().resize(0)
-        block = OPERATIONS[task.operation](task.target.i, context, count)
-        array = context.array(task.target.array)
-        mark = array.write(task.target.i, task.target.j, block, epoch=context.epoch)
-    return written_record(
-        task.target, mark, started, bytes_read=count.bytes, bytes_written=array.chunk_nbytes + 4
-    )
+def row_graph(grid: TileGrid, array: str, compute: Compute, *, stage: Stage = Stage.ASSEMBLE) -> ChunkGraph:
+    """Return the graph that computes an n x columns array, one independent task per item tile.
+
+    Parameters
+    ----------
+    grid
+        The tile grid.
+    array
+        What the stage calls the array.
+    compute
+        One of the functions of this module.
+    stage
+        Name of the stage.
+    """
+    return ChunkGraph(stage, grid, array, compute, grid.count)
 
 
-def semantic_inverse(i: int, context: StageContext, count: ReadCount) -> Array:
-    """``M = (F F' + reg_f I_d)^-1`` in float64, streaming the embeddings; 24 d^2 bytes."""
-    f = context.rows("embeddings")
+def semantic_inverse_graph(grid: TileGrid) -> ChunkGraph:
+    """Return the graph of one task that computes the d x d inverse ``M``."""
+    return ChunkGraph(Stage.ASSEMBLE, grid, "M", semantic_inverse, 1)
+
+
+def semantic_inverse(ref: TileRef, context: StageContext, count: ReadCount) -> Blocks:
+    """Compute ``M = (F F' + reg_f I_d)^-1``, d x d float64, streaming the embeddings.
+
+    n d^2 + d^3 flops (?potrf, ?trtri, ?lauum); 24 d^2 bytes.
+
+    Parameters
+    ----------
+    ref
+        The only chunk of ``M``.
+    context
+        With :class:`SemanticParams` and the array ``embeddings``.
+    count
+        Left alone: no tiles are read.
+    """
+    f = context.item_rows("embeddings")
     n, d = f.shape
     system = np.zeros((d, d))
     for start in range(0, n, _ROWS):
         rows: Any = f.item_rows(start, min(start + _ROWS, n)).astype(np.float64)
         product = rows.T @ rows
         system += product.toarray() if sparse.issparse(product) else product
-    system[np.diag_indices(d)] += float(context.params["reg_f"])
+    system[np.diag_indices(d)] += context.params_as(SemanticParams).reg_f
     kernels = CpuKernels()
     kernels.potrf(system)
     kernels.trtri(system)
     kernels.lauum(system)
     kernels.symmetrize(system)
-    return np.asarray(system)
+    return [(ref, system)]
 
 
-def semantic_rows(i: int, context: StageContext, count: ReadCount) -> Array:
-    """Rows of ``V'`` for item tile i; also writes ``a`` (one column). Float64 throughout: p1 cancels."""
-    reg_f = float(context.params["reg_f"])
+def semantic_rows(ref: TileRef, context: StageContext, count: ReadCount) -> Blocks:
+    """Compute the rows of ``V'`` and ``a`` of an item tile, (tile, d) and (tile, 1).
+
+    Float64 throughout, because the diagonal of P1 cancels. 2 d^2 flops an item.
+
+    Parameters
+    ----------
+    ref
+        The chunk of ``V``; that of ``a`` has the same coordinates.
+    context
+        With :class:`SemanticParams` and the arrays ``embeddings`` and ``M``.
+    count
+        Left alone: no tiles are read.
+    """
+    reg_f = context.params_as(SemanticParams).reg_f
     m = context.array("M").read(0, 0)
-    f = _item_rows(context.rows("embeddings"), context, i, np.float64)
+    f = _item_rows(context.item_rows("embeddings"), context, ref.i, np.float64)
     w = f @ m
     scale = 1.0 / (1.0 - np.einsum("ij,ij->i", f, w))  # 1 / (reg_f p1)
-    context.array("a").write(i, 0, (1.0 - scale)[:, None], epoch=context.epoch)
-    _check_cancellation(scale, context, i, reg_f)
-    return np.asarray(w * scale[:, None])
+    _check_cancellation(scale, context, ref.i, reg_f)
+    return [(TileRef("a", ref.i, 0), (1.0 - scale)[:, None]), (ref, w * scale[:, None])]
 
 
 def _check_cancellation(scale: Array, context: StageContext, i: int, reg_f: float) -> None:
@@ -130,10 +117,22 @@ def _check_cancellation(scale: Array, context: StageContext, i: int, reg_f: floa
         )
 
 
-def product_rows(i: int, context: StageContext, count: ReadCount) -> Array:
-    """``P_i: operand`` for item tile i, from the lower tiles alone: row i, then column i transposed."""
-    dtype = np.dtype(context.dtype)
-    operand = context.rows("operand")
+def product_rows(ref: TileRef, context: StageContext, count: ReadCount) -> Blocks:
+    """Compute ``P_i: operand`` for an item tile from the lower tiles of P alone.
+
+    They are those of row i, then those of column i transposed. 2 b n columns flops for a tile of b items.
+
+    Parameters
+    ----------
+    ref
+        The chunk of the product, (tile, columns).
+    context
+        With the arrays ``P`` and ``operand``.
+    count
+        Counts the bytes of tiles read.
+    """
+    i, dtype = ref.i, np.dtype(context.dtype)
+    operand = context.item_rows("operand")
     acc = np.zeros((context.grid.size(i), operand.shape[1]), dtype)
     kernels = process_kernels(context.device)
     handle = kernels.load(acc)
@@ -149,31 +148,43 @@ def product_rows(i: int, context: StageContext, count: ReadCount) -> Array:
         else:
             kernels.gemm_tn(handle, factor, block)
     kernels.store(handle, acc)
-    return acc
+    return [(ref, acc)]
 
 
-def diagonal_rows(i: int, context: StageContext, count: ReadCount) -> Array:
-    """``diag(P)`` of item tile i."""
-    return np.ascontiguousarray(np.diag(context.array("P").read(i, i)))[:, None]
+def diagonal_rows(ref: TileRef, context: StageContext, count: ReadCount) -> Blocks:
+    """Read ``diag(P)`` of an item tile, (tile, 1).
+
+    Parameters
+    ----------
+    ref
+        The chunk of the diagonal.
+    context
+        With the array ``P``.
+    count
+        Left alone: no tiles are read.
+    """
+    tile = context.array("P").read(ref.i, ref.i)
+    return [(ref, np.ascontiguousarray(np.diag(tile))[:, None])]
 
 
-def product_diagonal_rows(i: int, context: StageContext, count: ReadCount) -> Array:
-    """``pc = diag(P) a + rowsum(Q * V')`` of item tile i."""
+def product_diagonal_rows(ref: TileRef, context: StageContext, count: ReadCount) -> Blocks:
+    """Compute ``pc = diag(P) a + rowsum(Q * V')`` of an item tile, (tile, 1) float64.
+
+    Parameters
+    ----------
+    ref
+        The chunk of ``pc``.
+    context
+        With the arrays ``diagonal``, ``a``, ``Q`` and ``V``.
+    count
+        Left alone: no tiles are read.
+    """
     diagonal, a, q, v = (
-        np.asarray(context.array(name).read(i, 0), np.float64) for name in ("diagonal", "a", "Q", "V")
+        np.asarray(context.array(name).read(ref.i, 0), np.float64) for name in ("diagonal", "a", "Q", "V")
     )
-    return np.asarray(diagonal * a + np.einsum("ij,ij->i", q, v)[:, None])
+    return [(ref, diagonal * a + np.einsum("ij,ij->i", q, v)[:, None])]
 
 
 def _item_rows(rows: Rows, context: StageContext, i: int, dtype: npt.DTypeLike) -> Array:
     tile = context.grid.rows(i)
     return dense(rows.item_rows(tile.start, tile.stop), dtype)
-
-
-OPERATIONS: dict[str, Operation] = {
-    "semantic_inverse": semantic_inverse,
-    "semantic_rows": semantic_rows,
-    "product_rows": product_rows,
-    "diagonal_rows": diagonal_rows,
-    "product_diagonal_rows": product_diagonal_rows,
-}

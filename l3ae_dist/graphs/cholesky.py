@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from l3ae_dist.graphs.tasks import Step, TileRef, TileTask
+from l3ae_dist.linalg.kernels import Kernel
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.storage.stages import Stage
 
@@ -21,12 +22,14 @@ GROUP = 4
 
 
 def partial_name(link: int) -> str:
-    """Name of the array of the partial tiles that end group ``link``."""
+    """Return the name of the array of the partial tiles that end group ``link``."""
     return f"partial{link}"
 
 
-def factor_task(i: int, k: int, *, links: int = 0, link: int | None = None, alone: bool = False) -> TileTask:
-    """The task of tile (i, k) of L, or of one partial sum of it.
+def factor_task(
+    i: int, k: int, *, ridge: float, links: int = 0, link: int | None = None, alone: bool = False
+) -> TileTask:
+    """Return the task of tile (i, k) of L, or of one partial sum of it.
 
     ``L_kk = chol(G_kk + ridge I - sum_j L_kj L_kj')`` and
     ``L_ik = (G_ik - sum_j L_ij L_kj') L_kk^-T`` for i > k.
@@ -35,6 +38,8 @@ def factor_task(i: int, k: int, *, links: int = 0, link: int | None = None, alon
     ----------
     i, k
         Row and column of the tile, ``i >= k``.
+    ridge
+        Added to the diagonal of the Gram matrix.
     links
         How many partial tiles precede the tile.
     link
@@ -48,10 +53,10 @@ def factor_task(i: int, k: int, *, links: int = 0, link: int | None = None, alon
     diagonal = TileRef("L", k, k)
     if i == k:
         pairs: tuple[tuple[TileRef, ...], ...] = tuple((TileRef("L", k, j),) for j in columns)
-        finish = Step("potrf")
+        finish = Step(Kernel.POTRF, ridge=ridge)
     else:
         pairs = tuple((TileRef("L", i, j), TileRef("L", k, j)) for j in columns)
-        finish = Step("trsm_rt", diagonal)
+        finish = Step(Kernel.TRSM_RT, diagonal)
     before = TileRef(partial_name(step - 1), i, k) if step else None
     deps = [ref for pair in pairs for ref in pair]
     deps += [] if before is None else [before]
@@ -59,8 +64,8 @@ def factor_task(i: int, k: int, *, links: int = 0, link: int | None = None, alon
     return TileTask(
         target=TileRef("L", i, k) if link is None else TileRef(partial_name(link), i, k),
         start=before or TileRef("gram", i, k),
-        begin=(Step("add_ridge"),) if i == k and before is None else (),
-        update="syrk_n" if i == k else "gemm_nt",
+        begin=(Step(Kernel.ADD_RIDGE, ridge=ridge),) if i == k and before is None else (),
+        update=Kernel.SYRK_N if i == k else Kernel.GEMM_NT,
         operands=pairs,
         finish=(finish,) if link is None else (),
         # where other workers compute the column before meanwhile, this row is not yet the panel
@@ -81,10 +86,13 @@ class CholeskyGraph:
         The tile grid.
     workers
         Worker processes that the graph is for; with one there are no partial tiles.
+    ridge
+        Added to the diagonal of the Gram matrix.
     """
 
     grid: TileGrid
     workers: int = 1
+    ridge: float = 0.0
     stage: Stage = Stage.FACTOR
 
     def __len__(self) -> int:
@@ -96,13 +104,13 @@ class CholeskyGraph:
         return tuple(partial_name(link) for link in range(self.links(self.grid.count - 1)))
 
     def links(self, k: int) -> int:
-        """How many partial tiles precede each tile of column ``k``: none while columns are long."""
+        """Count the partial tiles that precede each tile of column ``k``: none while columns are long."""
         if self.workers == 1 or self.grid.count - k > 2 * self.workers + 2:
             return 0
         return max(0, (k - 1) // GROUP)
 
     def tasks(self) -> Iterator[TileTask]:
-        """All tasks; column k needs only columns to its left.
+        """Yield all tasks; column k needs only columns to its left.
 
         With several workers the diagonal tile of the next column comes as soon as its row is done, so that
         the rest of the column is computed while that tile, for which all of the next column waits, is
@@ -113,27 +121,28 @@ class CholeskyGraph:
             links, below = self.links(k), range(k + 1, self.grid.count)
             for link in range(links):
                 for i in below:
-                    yield factor_task(i, k, links=links, link=link)
+                    yield self._task(i, k, link=link)
             for i in below:
-                yield factor_task(i, k, links=links)
+                yield self._task(i, k)
                 if i == (self.grid.count - 1 if self.workers == 1 else k + 1):
                     yield from self._chain(k + 1, k + 1)
 
     def _chain(self, i: int, k: int) -> Iterator[TileTask]:
         """The partial sums of a tile, then the tile."""
-        links = self.links(k)
-        for link in range(links):
-            yield factor_task(i, k, links=links, link=link)
-        yield factor_task(i, k, links=links, alone=self.workers == 1)
+        for link in range(self.links(k)):
+            yield self._task(i, k, link=link)
+        yield self._task(i, k, alone=self.workers == 1)
 
     def task_for(self, ref: TileRef) -> TileTask | None:
-        """The task that writes ``ref``."""
-        links = self.links(ref.j)
+        """Return the task that writes ``ref``, or None when this graph does not."""
         if ref.array == "L":
-            return factor_task(ref.i, ref.j, links=links, alone=self.workers == 1 and ref.i == ref.j)
+            return self._task(ref.i, ref.j, alone=self.workers == 1 and ref.i == ref.j)
         if ref.array in self.partials:
-            return factor_task(ref.i, ref.j, links=links, link=self.partials.index(ref.array))
+            return self._task(ref.i, ref.j, link=self.partials.index(ref.array))
         return None
+
+    def _task(self, i: int, k: int, *, link: int | None = None, alone: bool = False) -> TileTask:
+        return factor_task(i, k, ridge=self.ridge, links=self.links(k), link=link, alone=alone)
 
     def _columns(self) -> range:
         return range(self.grid.count)

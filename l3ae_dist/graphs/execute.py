@@ -1,4 +1,4 @@
-"""Running one tile task inside a worker: read, compute, write once, report.
+"""Running one task inside a worker: read, compute, write once, report.
 
 The result is a small record; tiles move through the workspace only. A worker runs two tasks at a time,
 of which one computes with all BLAS threads while the other reads its first tiles or writes its result.
@@ -8,19 +8,19 @@ import os
 import threading
 import time
 from dataclasses import dataclass
-from functools import lru_cache, singledispatch
+from functools import lru_cache
 from socket import gethostname
-from typing import Any
 
 import numpy as np
 
 from l3ae_dist.errors import NotPositiveDefiniteError
+from l3ae_dist.graphs.chunk_tasks import ChunkTask
 from l3ae_dist.graphs.context import StageContext
-from l3ae_dist.graphs.tasks import TileRef, TileTask
+from l3ae_dist.graphs.tasks import Step, TileRef, TileTask
 from l3ae_dist.linalg.arrays import Array
-from l3ae_dist.linalg.kernels import Handle, Kernels, get_kernels
-from l3ae_dist.storage.chunks import ChunkMark
-from l3ae_dist.storage.tile_reader import HeldTile, ReadCount, TileReader, TileRequest
+from l3ae_dist.linalg.kernels import Handle, Kernels, apply_kernel, get_kernels
+from l3ae_dist.storage.chunks import TRAILER, ChunkMark
+from l3ae_dist.storage.tile_reader import ReadCount, TileReader, TileRequest
 
 # Tasks of a worker process that hold tiles at the same time: one computes, one reads or writes.
 STAGED = 2
@@ -29,13 +29,24 @@ STAGING = threading.BoundedSemaphore(STAGED)
 ARITHMETIC = threading.Lock()
 
 
-@dataclass(frozen=True)
-class TaskRecord:
-    """What a finished task tells the client.
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """When the parts of a task ran; zeros where its arithmetic is not measured.
 
     It read its first tile from ``staged`` (Unix time) for ``loaded`` seconds, and computed from ``began``
-    for ``computed`` seconds, of which the arithmetic waited ``stalled`` for further tiles.
+    (Unix time) for ``computed`` seconds, of which the arithmetic waited ``stalled`` for further tiles.
     """
+
+    began: float = 0.0
+    computed: float = 0.0
+    staged: float = 0.0
+    loaded: float = 0.0
+    stalled: float = 0.0
+
+
+@dataclass(frozen=True)
+class TaskRecord:
+    """What a finished task tells the client."""
 
     target: TileRef
     skipped: bool
@@ -47,34 +58,33 @@ class TaskRecord:
     seconds: float
     pid: int
     host: str
-    began: float = 0.0
-    computed: float = 0.0
-    staged: float = 0.0
-    loaded: float = 0.0
-    stalled: float = 0.0
+    timing: Timing = Timing()
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """The done-mark of a task's target, and what it took."""
+
+    mark: ChunkMark
+    bytes_read: int
+    bytes_written: int
+    timing: Timing
 
 
 @lru_cache(maxsize=1)
 def process_reader() -> TileReader:
-    """The one :class:`TileReader` of this process."""
+    """Return the one :class:`TileReader` of this process."""
     return TileReader()
 
 
 @lru_cache(maxsize=4)
 def process_kernels(device: str) -> Kernels:
-    """The kernel back end of this process."""
+    """Return the kernel back end of this process for a device."""
     return get_kernels(device)
 
 
-@singledispatch
-def run_task(task: Any, context: StageContext) -> TaskRecord:
-    """Run one task of any kind inside a worker; each kind registers its function here."""
-    raise TypeError(f"no function runs tasks of type {type(task).__name__}")
-
-
-@run_task.register
-def run_tile_task(task: TileTask, context: StageContext) -> TaskRecord:
-    """Compute and write one tile unless its done-mark says it is there.
+def run_task(task: TileTask | ChunkTask, context: StageContext) -> TaskRecord:
+    """Compute and write one chunk inside a worker, unless its done-mark says that it is there.
 
     Raises
     ------
@@ -84,18 +94,52 @@ def run_tile_task(task: TileTask, context: StageContext) -> TaskRecord:
         Naming the tile and the global item index.
     """
     started = time.time()
-    done = existing_record(task.target, context, started)
-    if done is not None:
-        return done
-    with STAGING:
-        return _run_staged(task, context, started)
+    target = task.target
+    mark = context.array(target.array).find_mark(target.i, target.j)
+    if mark is not None:
+        seconds = time.time() - started
+        return TaskRecord(target, True, mark.crc, 0.0, 0, 0, started, seconds, os.getpid(), gethostname())
+    if isinstance(task, TileTask):
+        with STAGING:
+            written = _write_tile(task, context)
+    else:
+        with ARITHMETIC if task.alone else STAGING:
+            written = _write_chunk(task, context)
+    return TaskRecord(
+        target=target,
+        skipped=False,
+        crc=written.mark.crc,
+        flops=task.flops(context.grid),
+        bytes_read=written.bytes_read,
+        bytes_written=written.bytes_written,
+        started=started,
+        seconds=time.time() - started,
+        pid=os.getpid(),
+        host=gethostname(),
+        timing=written.timing,
+    )
 
 
-def _run_staged(task: TileTask, context: StageContext, started: float) -> TaskRecord:
+def _write_chunk(task: ChunkTask, context: StageContext) -> _Written:
+    """Compute by the task's function; its arithmetic is measured where its flops are counted."""
+    process_reader().resize(0)
+    count, size = ReadCount(), 0
+    began = time.time()
+    blocks = task.compute(task.target, context, count)
+    timing = Timing(began, time.time() - began) if task.inner else Timing()
+    for ref, values in blocks:
+        array = context.array(ref.array)
+        mark = array.write(ref.i, ref.j, values, epoch=context.epoch)
+        size += array.chunk_nbytes + TRAILER
+    return _Written(mark, count.bytes, size, timing)
+
+
+def _write_tile(task: TileTask, context: StageContext) -> _Written:
+    """Load, apply the kernels in order while further operands are read, write."""
     reader, kernels, count = process_reader(), process_kernels(context.device), ReadCount()
     reader.resize(context.cache_bytes)
     staged = time.time()
-    held = _start(task, context, reader, count)
+    held = reader.take(_request(task.start, task, context), np.dtype(context.dtype), count)
     loaded = time.time() - staged
     actions = list(task.actions())
     requests = [tuple(_request(ref, task, context) for ref in refs) for _, refs in actions]
@@ -103,8 +147,8 @@ def _run_staged(task: TileTask, context: StageContext, started: float) -> TaskRe
     with ARITHMETIC:
         began = time.time()
         handle = kernels.load(held.tile)
-        for (kernel, _), tiles in zip(actions, stream, strict=True):
-            _apply(kernel, handle, tiles, task, context, kernels)
+        for (step, _), tiles in zip(actions, stream, strict=True):
+            _apply(step, handle, tiles, kernels, task.target.i, context)
         kernels.store(handle, held.tile)
         computed = time.time() - began
     array = context.array(task.target.array)
@@ -115,88 +159,26 @@ def _run_staged(task: TileTask, context: StageContext, started: float) -> TaskRe
         reader.release(held)
     if task.spent is not None:
         context.array(task.spent.array).delete(task.spent.i, task.spent.j)
-    return written_record(
-        task.target,
-        mark,
-        started,
-        flops=task.flops(context.grid),
-        bytes_read=count.bytes,
-        bytes_written=array.chunk_nbytes + 4,
-        began=began,
-        computed=computed,
-        staged=staged,
-        loaded=loaded,
-        stalled=count.waited,
-    )
-
-
-def existing_record(ref: TileRef, context: StageContext, started: float) -> TaskRecord | None:
-    """The record of a chunk that is already done, or None."""
-    mark = context.array(ref.array).find_mark(ref.i, ref.j)
-    if mark is None:
-        return None
-    return TaskRecord(
-        ref, True, mark.crc, 0.0, 0, 0, started, time.time() - started, os.getpid(), gethostname()
-    )
-
-
-def written_record(
-    target: TileRef,
-    mark: ChunkMark,
-    started: float,
-    *,
-    bytes_read: int,
-    bytes_written: int,
-    flops: float = 0.0,
-    **times: float,
-) -> TaskRecord:
-    """The record of a chunk that was written just now; ``times`` are those of :class:`TaskRecord`."""
-    return TaskRecord(
-        target=target,
-        skipped=False,
-        crc=mark.crc,
-        flops=flops,
-        bytes_read=bytes_read,
-        bytes_written=bytes_written,
-        started=started,
-        seconds=time.time() - started,
-        pid=os.getpid(),
-        host=gethostname(),
-        **times,
-    )
-
-
-def _start(task: TileTask, context: StageContext, reader: TileReader, count: ReadCount) -> HeldTile:
-    return reader.take(_request(task.start, task, context), np.dtype(context.dtype), count)
+    timing = Timing(began, computed, staged, loaded, count.waited)
+    return _Written(mark, count.bytes, array.chunk_nbytes + TRAILER, timing)
 
 
 def _apply(
-    kernel: str,
-    handle: Handle,
-    tiles: tuple[Array, ...],
-    task: TileTask,
-    context: StageContext,
-    kernels: Kernels,
+    step: Step, handle: Handle, tiles: tuple[Array, ...], kernels: Kernels, row: int, context: StageContext
 ) -> None:
-    if kernel == "add_ridge":
-        kernels.add_diagonal(handle, context.ridge)
-        return
+    """Run one kernel; a pivot that is not positive is named by its item."""
     try:
-        getattr(kernels, kernel)(handle, *tiles)
+        apply_kernel(kernels, step.kernel, handle, *tiles, ridge=step.ridge)
     except NotPositiveDefiniteError as error:
-        raise _named(error, task.target.i, context) from None
+        item = context.grid.rows(row).start + (error.item or 0)
+        raise NotPositiveDefiniteError(
+            f"the system is not positive definite at item {item} (diagonal tile {row}) with ridge "
+            f"{step.ridge:g} in {context.dtype}; use a larger ridge or float64.",
+            tile=row,
+            item=item,
+        ) from None
 
 
 def _request(ref: TileRef, task: TileTask, context: StageContext) -> TileRequest:
     panel = task.panel if task.in_panel(ref) else None
     return TileRequest(context.array(ref.array), ref.i, ref.j, task.stage, panel)
-
-
-def _named(error: NotPositiveDefiniteError, tile: int, context: StageContext) -> NotPositiveDefiniteError:
-    item = context.grid.rows(tile).start + (error.item or 0)
-    return NotPositiveDefiniteError(
-        f"the system is not positive definite at item {item} (diagonal tile {tile}) with ridge "
-        f"{context.ridge:g} in {context.dtype}; use a larger ridge or float64.",
-        tile=tile,
-        item=item,
-    )

@@ -6,8 +6,7 @@ Lower tiles come column by column, hence every column meets its rows in ascendin
 magnitudes the lower row is already there, and a later one must be strictly larger to displace it.
 """
 
-import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -16,15 +15,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from l3ae_dist.graphs.context import StageContext, open_workspace
-from l3ae_dist.graphs.execute import (
-    ARITHMETIC,
-    TaskRecord,
-    existing_record,
-    process_reader,
-    run_task,
-    written_record,
-)
+from l3ae_dist.graphs.chunk_tasks import Blocks, ChunkGraph
+from l3ae_dist.graphs.context import StageContext, StageParams, open_workspace
+from l3ae_dist.graphs.execute import process_reader
 from l3ae_dist.graphs.head import Head, Parts
 from l3ae_dist.graphs.tasks import TileRef
 from l3ae_dist.linalg.arrays import Array
@@ -179,55 +172,38 @@ class _Blocks:
         return self._parts.rows(path).item_rows(rows.start, rows.stop).astype(self._dtype, copy=False)
 
 
-@dataclass(frozen=True, slots=True)
-class ExportTask:
-    """The largest weights of the columns of item tile ``target.i``."""
-
-    target: TileRef
-    deps: tuple[TileRef, ...] = ()
-    feeds: TileRef | None = None
-
-    def flops(self, grid: TileGrid) -> float:
-        """Depends on the terms: not counted."""
-        return 0.0
-
-
 @dataclass(frozen=True)
-class ExportGraph:
-    """One independent task per column tile, each of which reads row and column j of the lower triangle."""
+class ExportParams(StageParams):
+    """Which model an export stage keeps the weights of, and how many of each column."""
 
-    grid: TileGrid
-    stage: Stage = Stage.EXPORT
-
-    def __len__(self) -> int:
-        return self.grid.count
-
-    def tasks(self) -> Iterator[ExportTask]:
-        """All tasks."""
-        for j in range(self.grid.count):
-            yield ExportTask(TileRef("rows", j, 0))
-
-    def task_for(self, ref: TileRef) -> ExportTask | None:
-        """The task that writes ``ref``."""
-        return ExportTask(ref) if ref.array == "rows" else None
+    head: Head
+    k: int
 
 
-@run_task.register
-def run_export_task(task: ExportTask, context: StageContext) -> TaskRecord:
-    """Find the largest weights of one column tile and write their rows and values."""
-    started = time.time()
-    done = existing_record(task.target, context, started)
-    if done is not None:
-        return done
-    j, count = task.target.i, ReadCount()
-    head, k = context.params["head"], int(context.params["k"])
-    with ARITHMETIC:
-        process_reader().resize(0)
-        parts = Parts(open_workspace(context.url, context.durable))
-        found = largest_weights(
-            head, parts, context.grid, k, context.dtype, process_reader(), count, columns=(j,)
-        )[j]
-    context.array("values").write(j, 0, found.values, epoch=context.epoch)
-    mark = context.array("rows").write(j, 0, found.rows, epoch=context.epoch)
-    written = found.rows.nbytes + found.values.nbytes
-    return written_record(task.target, mark, started, bytes_read=count.bytes, bytes_written=written)
+def export_graph(grid: TileGrid) -> ChunkGraph:
+    """Return the export stage: a task per column tile j, which reads row and column j of P."""
+    return ChunkGraph(Stage.EXPORT, grid, "rows", largest_of_columns, grid.count)
+
+
+def largest_of_columns(ref: TileRef, context: StageContext, count: ReadCount) -> Blocks:
+    """Find the largest weights of one column tile of B.
+
+    Parameters
+    ----------
+    ref
+        Column tile ``ref.i`` of ``rows``.
+    context
+        With :class:`ExportParams` and the arrays ``rows`` and ``values``.
+    count
+        Counts the bytes of tiles read.
+
+    Returns
+    -------
+    list
+        Values and row positions, (columns, k) each, as in :class:`LargestWeights`.
+    """
+    j, params = ref.i, context.params_as(ExportParams)
+    parts = Parts(open_workspace(context.url, context.durable))
+    reader, grid = process_reader(), context.grid
+    found = largest_weights(params.head, parts, grid, params.k, context.dtype, reader, count, columns=(j,))[j]
+    return [(TileRef("values", j, 0), found.values), (ref, found.rows)]

@@ -3,8 +3,6 @@
 Either part may be missing: EASE has no features, the direct semantic system no interactions.
 """
 
-import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -13,56 +11,40 @@ import numpy as np
 from scipy import sparse
 
 from l3ae_dist.data.dataset import Dataset
-from l3ae_dist.graphs.context import StageContext, open_workspace
-from l3ae_dist.graphs.execute import (
-    STAGED,
-    STAGING,
-    TaskRecord,
-    existing_record,
-    process_reader,
-    run_task,
-    written_record,
-)
+from l3ae_dist.graphs.chunk_tasks import Blocks, ChunkGraph
+from l3ae_dist.graphs.context import StageContext, StageParams, open_workspace
+from l3ae_dist.graphs.execute import STAGED
 from l3ae_dist.graphs.tasks import TileRef
 from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.linalg.sparse_gram import gram_block
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.storage.stages import Stage
+from l3ae_dist.storage.tile_reader import ReadCount
 from l3ae_dist.storage.vectors import Vector
 
 
-@dataclass(frozen=True, slots=True)
-class GramTask:
-    """Tile (i, j) of the Gram matrix."""
-
-    target: TileRef
-    deps: tuple[TileRef, ...] = ()
-    feeds: TileRef | None = None
-
-    def flops(self, grid: TileGrid) -> float:
-        """Depends on the data, not on the grid: not counted."""
-        return 0.0
-
-
 @dataclass(frozen=True)
-class GramGraph:
-    """All lower tiles, row by row, so that a worker reads the block of row i once."""
+class GramParams(StageParams):
+    """The parts of a Gram matrix beside the features, which the array ``features`` of the stage holds.
 
-    grid: TileGrid
-    stage: Stage = Stage.GRAM
+    Parameters
+    ----------
+    dataset
+        Id of the dataset whose training matrix is X; None without interactions.
+    alpha
+        Weight of the features.
+    roots
+        Folder of the vectors that X is divided by (GF-CF); None for X itself.
+    """
 
-    def __len__(self) -> int:
-        return self.grid.lower_count
+    dataset: str | None
+    alpha: float = 0.0
+    roots: str | None = None
 
-    def tasks(self) -> Iterator[GramTask]:
-        """All tasks; they do not depend on each other."""
-        for i in range(self.grid.count):
-            for j in range(i + 1):
-                yield GramTask(TileRef("gram", i, j))
 
-    def task_for(self, ref: TileRef) -> GramTask | None:
-        """The task that writes ``ref``."""
-        return GramTask(ref) if ref.array == "gram" else None
+def gram_graph(grid: TileGrid) -> ChunkGraph:
+    """Return the gram stage: all lower tiles, row by row, so that a worker reads the block of row i once."""
+    return ChunkGraph(Stage.GRAM, grid, "gram", gram_tile, grid.count, lower=True, alone=False)
 
 
 @lru_cache(maxsize=2)
@@ -75,50 +57,47 @@ def _by_row(url: str, dataset: str, start: int, stop: int) -> sparse.csr_matrix:
     return _by_column(url, dataset, start, stop).tocsr()
 
 
-@run_task.register
-def run_gram_task(task: GramTask, context: StageContext) -> TaskRecord:
-    """Read two column blocks, multiply, write one tile."""
-    started = time.time()
-    done = existing_record(task.target, context, started)
-    if done is not None:
-        return done
-    with STAGING:
-        process_reader().resize(0)
-        return _write_tile(task, context, started)
+def gram_tile(ref: TileRef, context: StageContext, count: ReadCount) -> Blocks:
+    """Compute a tile of the Gram matrix from two column blocks of X, two row blocks of the features, or both.
 
-
-def _write_tile(task: GramTask, context: StageContext, started: float) -> TaskRecord:
-    i, j = context.grid.rows(task.target.i), context.grid.rows(task.target.j)
-    dataset, read = context.params["dataset"], 0
+    Parameters
+    ----------
+    ref
+        The tile.
+    context
+        With :class:`GramParams`, the array ``gram`` and perhaps ``features``.
+    count
+        Counts the bytes of the sparse blocks.
+    """
+    params = context.params_as(GramParams)
+    i, j = context.grid.rows(ref.i), context.grid.rows(ref.j)
     tile = None
-    if dataset is not None:
-        left = _by_column(context.url, dataset, i.start, i.stop)
-        right = _by_row(context.url, dataset, j.start, j.stop)
-        roots = context.params.get("roots")
-        tile = gram_block(left if roots is None else _divided(left, context), right, context.dtype)
-        if roots is not None:
-            item_roots = Vector(context.workspace(), f"{roots}/items")
+    if params.dataset is not None:
+        left = _by_column(context.url, params.dataset, i.start, i.stop)
+        right = _by_row(context.url, params.dataset, j.start, j.stop)
+        divided = left if params.roots is None else _divided(left, context, params.roots)
+        tile = gram_block(divided, right, context.dtype)
+        if params.roots is not None:
+            item_roots = Vector(context.workspace(), f"{params.roots}/items")
             tile *= item_roots[i][:, None] * item_roots[j]
-        read = 12 * (left.nnz + right.nnz)
+        count.bytes += 12 * (left.nnz + right.nnz)
     if "features" in context.paths:
-        product = _feature_block(context, i, j)
+        product = _feature_block(context, i, j, params.alpha**2)
         tile = product if tile is None else tile + product
     assert tile is not None
-    array = context.array("gram")
-    mark = array.write(task.target.i, task.target.j, tile, epoch=context.epoch)
-    return written_record(task.target, mark, started, bytes_read=read, bytes_written=array.chunk_nbytes + 4)
+    return [(ref, tile)]
 
 
-def _divided(left: sparse.csc_matrix, context: StageContext) -> sparse.csc_matrix:
+def _divided(left: sparse.csc_matrix, context: StageContext, roots: str) -> sparse.csc_matrix:
     """A column block whose rows are divided by the users' sums (GF-CF)."""
-    users = Vector(context.workspace(), f"{context.params['roots']}/users")[:]
+    users = Vector(context.workspace(), f"{roots}/users")[:]
     data = left.data.astype(np.float64) * users[left.indices] ** 2
     return sparse.csc_matrix((data, left.indices, left.indptr), shape=left.shape)
 
 
-def _feature_block(context: StageContext, i: slice, j: slice) -> Array:
-    """``alpha^2 F_i F_j'`` of two tiles of items, accumulated in float64."""
-    features, weight = context.rows("features"), float(context.params["alpha"]) ** 2
+def _feature_block(context: StageContext, i: slice, j: slice, weight: float) -> Array:
+    """``weight F_i F_j'`` of two tiles of items, accumulated in float64."""
+    features = context.item_rows("features")
     left: Any = features.item_rows(i.start, i.stop).astype(np.float64)
     right: Any = features.item_rows(j.start, j.stop).astype(np.float64)
     if sparse.issparse(left):

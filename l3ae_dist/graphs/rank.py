@@ -7,7 +7,6 @@ columns of the other tiles that come before them. The client adds up.
 """
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,15 +17,9 @@ import numpy as np
 from scipy import sparse
 
 from l3ae_dist.data.dataset import Dataset
-from l3ae_dist.graphs.context import StageContext, open_chunks, open_workspace
-from l3ae_dist.graphs.execute import (
-    ARITHMETIC,
-    TaskRecord,
-    existing_record,
-    process_reader,
-    run_task,
-    written_record,
-)
+from l3ae_dist.graphs.chunk_tasks import Blocks, ChunkTask
+from l3ae_dist.graphs.context import StageContext, StageParams, open_chunks, open_workspace
+from l3ae_dist.graphs.execute import process_reader
 from l3ae_dist.graphs.head import Head, History, Parts, Scorer, TileScores
 from l3ae_dist.graphs.score import take_rows
 from l3ae_dist.graphs.tasks import TileRef
@@ -47,30 +40,25 @@ class Line:
     weights: tuple[float, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class HeldTask:
-    """Scores of the held-out items of user block ``target.i``, and their ranks within their own tile."""
+@dataclass(frozen=True)
+class RankParams(StageParams):
+    """What the rank stage counts.
 
-    target: TileRef
-    deps: tuple[TileRef, ...] = ()
-    feeds: TileRef | None = None
+    Parameters
+    ----------
+    dataset, split
+        Id of the dataset, and the split whose items are held out.
+    base, lines
+        The models.
+    scores
+        Scores that a worker may hold at once.
+    """
 
-    def flops(self, grid: TileGrid) -> float:
-        """Depends on the data: not counted."""
-        return 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class CountTask:
-    """Columns of item tile ``target.j`` that come before each held-out item of user block ``target.i``."""
-
-    target: TileRef
-    deps: tuple[TileRef, ...]
-    feeds: TileRef | None = None
-
-    def flops(self, grid: TileGrid) -> float:
-        """Depends on the data: not counted."""
-        return 0.0
+    dataset: str
+    split: str
+    base: Head
+    lines: tuple[Line, ...]
+    scores: int
 
 
 @dataclass(frozen=True)
@@ -88,20 +76,20 @@ class RankGraph:
     def __len__(self) -> int:
         return self.user_blocks * (1 + self.grid.count)
 
-    def tasks(self) -> Iterator[HeldTask | CountTask]:
-        """All tasks; those of a user block wait for its first one."""
+    def tasks(self) -> Iterator[ChunkTask]:
+        """Yield all tasks; those of a user block wait for its first one."""
         for u in range(self.user_blocks):
             held = TileRef("held", u, 0)
-            yield HeldTask(held)
+            yield ChunkTask(held, held_scores)
             for j in range(self.grid.count):
-                yield CountTask(TileRef("counts", u, j), (held,))
+                yield ChunkTask(TileRef("counts", u, j), columns_before, (held,))
 
-    def task_for(self, ref: TileRef) -> HeldTask | CountTask | None:
-        """The task that writes ``ref``."""
+    def task_for(self, ref: TileRef) -> ChunkTask | None:
+        """Return the task that writes ``ref``, or None when this graph does not."""
         held = TileRef("held", ref.i, 0)
         if ref == held or (ref.array == "counts" and ref.j == self.grid.count):
-            return HeldTask(held)
-        return CountTask(ref, (held,)) if ref.array == "counts" else None
+            return ChunkTask(held, held_scores)
+        return ChunkTask(ref, columns_before, (held,)) if ref.array == "counts" else None
 
 
 @dataclass(frozen=True)
@@ -134,37 +122,40 @@ def _block(
     return _Block(rows, truth.indptr[:-1][order], counts[order], truth.indices, owners, scorer)
 
 
-def _open_block(context: StageContext, u: int) -> _Block:
-    process_reader().resize(0)
-    params, paths = context.params, context.paths
-    block = _block(
-        context.url, params["dataset"], params["split"], paths["users"], u, context.grid, context.dtype
-    )
-    block.scorer.count = ReadCount()
+def _open_block(context: StageContext, u: int, count: ReadCount) -> _Block:
+    params, users_path = context.params_as(RankParams), context.paths["users"]
+    block = _block(context.url, params.dataset, params.split, users_path, u, context.grid, context.dtype)
+    block.scorer.count = count
     return block
 
 
-@run_task.register
-def run_held_task(task: HeldTask, context: StageContext) -> TaskRecord:
-    """Scores of the held-out items of a user block; the own tiles' ranks go into ``counts`` too."""
-    started = time.time()
-    done = existing_record(task.target, context, started)
-    if done is not None:
-        return done
-    u, grid = task.target.i, context.grid
-    with ARITHMETIC:
-        block = _open_block(context, u)
-        values = np.zeros(context.array("held").valid_shape(u, 0), context.dtype)
-        ranks = np.zeros(context.array("counts").valid_shape(u, grid.count), np.int32)
-        for j in range(grid.count):
-            tile = grid.rows(j)
-            inside = np.flatnonzero((block.items >= tile.start) & (block.items < tile.stop))
-            for start in range(0, len(inside), len(block.lengths)):
-                _own_tile(inside[start : start + len(block.lengths)], j, block, context, values, ranks)
-    context.array("counts").write(u, grid.count, ranks, epoch=context.epoch)
-    mark = context.array("held").write(u, 0, values, epoch=context.epoch)
-    size = values.nbytes + ranks.nbytes
-    return written_record(task.target, mark, started, bytes_read=block.scorer.count.bytes, bytes_written=size)
+def held_scores(ref: TileRef, context: StageContext, count: ReadCount) -> Blocks:
+    """Score the held-out items of a user block, and rank each within its own item tile.
+
+    Parameters
+    ----------
+    ref
+        User block ``ref.i`` of ``held``.
+    context
+        With :class:`RankParams` and the arrays ``users``, ``held`` and ``counts``.
+    count
+        Counts the bytes of tiles read.
+
+    Returns
+    -------
+    list
+        Ranks, (items, models) int32, and the scores of the base and of every slope, (items, 1 + lines).
+    """
+    u, grid = ref.i, context.grid
+    block = _open_block(context, u, count)
+    values = np.zeros(context.array("held").valid_shape(u, 0), context.dtype)
+    ranks = np.zeros(context.array("counts").valid_shape(u, grid.count), np.int32)
+    for j in range(grid.count):
+        tile = grid.rows(j)
+        inside = np.flatnonzero((block.items >= tile.start) & (block.items < tile.stop))
+        for start in range(0, len(inside), len(block.lengths)):
+            _own_tile(inside[start : start + len(block.lengths)], j, block, context, values, ranks)
+    return [(TileRef("counts", u, grid.count), ranks), (ref, values)]
 
 
 def _own_tile(
@@ -175,7 +166,7 @@ def _own_tile(
     history = History(block.rows[block.owners[entries]], context.grid, context.dtype)
     scorer = Scorer(history, shared.parts, process_reader(), shared.count)
     columns = block.items[entries] - context.grid.rows(j).start
-    base = scorer.tile(context.params["base"], j)
+    base = scorer.tile(context.params_as(RankParams).base, j)
     for column, part, slope, weights in _lines(scorer, j, context):
         found = partial(_own_ranks, base, slope, weights, columns)
         for rows, own, change, rank in _by_rows(found, len(entries), context.grid.size(j), context):
@@ -195,32 +186,38 @@ def _own_ranks(
     return rows, scores[where], None if changes is None else changes[where], ranks
 
 
-@run_task.register
-def run_count_task(task: CountTask, context: StageContext) -> TaskRecord:
-    """Count what comes before the held-out items of a user block in one item tile."""
-    started = time.time()
-    done = existing_record(task.target, context, started)
-    if done is not None:
-        return done
-    u, j = task.target.i, task.target.j
-    with ARITHMETIC:
-        block = _open_block(context, u)
-        counts = np.zeros(context.array("counts").valid_shape(u, j), np.int32)
-        _count(block, j, context, context.array("held").read(u, 0)[: len(block.items)], counts)
-        block.scorer.forget_tile()
-        if j == context.grid.count - 1:
-            _block.cache_clear()
-    mark = context.array("counts").write(u, j, counts, epoch=context.epoch)
-    return written_record(
-        task.target, mark, started, bytes_read=block.scorer.count.bytes, bytes_written=counts.nbytes
-    )
+def columns_before(ref: TileRef, context: StageContext, count: ReadCount) -> Blocks:
+    """Count the columns of an item tile that come before each held-out item of a user block.
+
+    Parameters
+    ----------
+    ref
+        User block ``ref.i`` and item tile ``ref.j`` of ``counts``.
+    context
+        With :class:`RankParams` and the arrays ``users``, ``held`` and ``counts``.
+    count
+        Counts the bytes of tiles read.
+
+    Returns
+    -------
+    list
+        Counts, (items, models) int32.
+    """
+    u, j = ref.i, ref.j
+    block = _open_block(context, u, count)
+    counts = np.zeros(context.array("counts").valid_shape(u, j), np.int32)
+    _count(block, j, context, context.array("held").read(u, 0)[: len(block.items)], counts)
+    block.scorer.forget_tile()
+    if j == context.grid.count - 1:
+        _block.cache_clear()
+    return [(ref, counts)]
 
 
 def _count(block: _Block, j: int, context: StageContext, held: Array, counts: Array) -> None:
     tile = context.grid.rows(j)
     before = block.items >= tile.stop
     own = (block.items >= tile.start) & ~before
-    base = block.scorer.tile(context.params["base"], j)
+    base = block.scorer.tile(context.params_as(RankParams).base, j)
     for column, part, slope, weights in _lines(block.scorer, j, context):
         limits = limits_of(held[:, 0], None if slope is None else held[:, column], weights, before)
         limits[:, own] = np.inf  # counted with the item's own tile
@@ -246,7 +243,7 @@ def _lines(
 ) -> Iterator[tuple[int, slice, TileScores | None, Array]]:
     """Column of each slope in ``held``, columns of its weights in ``counts``, the slope and the weights."""
     first = 0
-    for column, line in enumerate(context.params["lines"], start=1):
+    for column, line in enumerate(context.params_as(RankParams).lines, start=1):
         slope = None if line.slope is None else scorer.tile(line.slope, j)
         yield column, slice(first, first + len(line.weights)), slope, np.asarray(line.weights, context.dtype)
         first += len(line.weights)
@@ -270,7 +267,7 @@ def _scores(base: TileScores, slope: TileScores | None, rows: slice) -> tuple[Ar
 def _by_rows(function: Callable[[slice], R], rows: int, width: int, context: StageContext) -> list[R]:
     """Call for blocks of rows in as many threads as BLAS has, which then has one in each."""
     controller, threads = _threads()
-    step = max(1, min(int(context.params["scores"]) // (threads * width), -(-rows // threads)))
+    step = max(1, min(context.params_as(RankParams).scores // (threads * width), -(-rows // threads)))
     parts = [slice(start, min(start + step, rows)) for start in range(0, rows, step)]
     with controller.limit(limits=1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
         return list(pool.map(function, parts))

@@ -5,8 +5,6 @@ item tile), ``x Q`` once per user block, and every model only rescales. Results 
 of each user within the tile; the client merges the tiles.
 """
 
-import time
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -14,15 +12,9 @@ import numpy as np
 from scipy import sparse
 
 from l3ae_dist.data.dataset import Dataset
-from l3ae_dist.graphs.context import StageContext, open_chunks, open_workspace
-from l3ae_dist.graphs.execute import (
-    ARITHMETIC,
-    TaskRecord,
-    existing_record,
-    process_reader,
-    run_task,
-    written_record,
-)
+from l3ae_dist.graphs.chunk_tasks import Blocks, ChunkGraph
+from l3ae_dist.graphs.context import StageContext, StageParams, open_chunks, open_workspace
+from l3ae_dist.graphs.execute import process_reader
 from l3ae_dist.graphs.head import Head, History, Parts, Scorer
 from l3ae_dist.graphs.tasks import TileRef
 from l3ae_dist.linalg.arrays import Array
@@ -32,39 +24,28 @@ from l3ae_dist.storage.stages import Stage
 from l3ae_dist.storage.tile_reader import ReadCount
 
 
-@dataclass(frozen=True, slots=True)
-class ScoreTask:
-    """User block ``target.i`` against item tile ``target.j``."""
-
-    target: TileRef
-    deps: tuple[TileRef, ...] = ()
-    feeds: TileRef | None = None
-
-    def flops(self, grid: TileGrid) -> float:
-        """Depends on the data: not counted."""
-        return 0.0
-
-
 @dataclass(frozen=True)
-class ScoreGraph:
-    """All (user block, item tile) pairs, users outside."""
+class ScoreParams(StageParams):
+    """What the score stage ranks.
 
-    grid: TileGrid
-    user_blocks: int
-    stage: Stage = Stage.SCORE
+    Parameters
+    ----------
+    dataset
+        Id of the dataset whose users are scored.
+    heads
+        The models.
+    k
+        Items kept of each user and tile.
+    """
 
-    def __len__(self) -> int:
-        return self.user_blocks * self.grid.count
+    dataset: str
+    heads: tuple[Head, ...]
+    k: int
 
-    def tasks(self) -> Iterator[ScoreTask]:
-        """All tasks; they do not depend on each other."""
-        for u in range(self.user_blocks):
-            for j in range(self.grid.count):
-                yield ScoreTask(TileRef("top_items", u, j))
 
-    def task_for(self, ref: TileRef) -> ScoreTask | None:
-        """The task that writes ``ref``."""
-        return ScoreTask(ref) if ref.array == "top_items" else None
+def score_graph(grid: TileGrid, user_blocks: int) -> ChunkGraph:
+    """Return the score stage: all (user block, item tile) pairs, users outside."""
+    return ChunkGraph(Stage.SCORE, grid, "top_items", best_of_tile, user_blocks, grid.count)
 
 
 _GATHER = 1 << 16
@@ -91,35 +72,32 @@ def _scorer(url: str, dataset: str, users_path: str, block: int, grid: TileGrid,
     return Scorer(History(rows, grid, dtype), Parts(workspace), process_reader(), ReadCount())
 
 
-@run_task.register
-def run_score_task(task: ScoreTask, context: StageContext) -> TaskRecord:
-    """Score one user block on one item tile with every head and write the best items."""
-    started = time.time()
-    done = existing_record(task.target, context, started)
-    if done is not None:
-        return done
-    with ARITHMETIC:
-        return _score(task, context, started)
+def best_of_tile(ref: TileRef, context: StageContext, count: ReadCount) -> Blocks:
+    """Score a user block on an item tile with every model and keep the best items of each user.
 
+    Parameters
+    ----------
+    ref
+        User block ``ref.i`` and item tile ``ref.j`` of ``top_items``.
+    context
+        With :class:`ScoreParams` and the arrays ``users``, ``top_items`` and ``top_values``.
+    count
+        Counts the bytes of tiles read.
 
-def _score(task: ScoreTask, context: StageContext, started: float) -> TaskRecord:
-    process_reader().resize(0)
-    u, j = task.target.i, task.target.j
-    scorer = _scorer(
-        context.url, context.params["dataset"], context.paths["users"], u, context.grid, context.dtype
-    )
-    scorer.count = ReadCount()
-    history = scorer.history
-    heads: Sequence[Head] = context.params["heads"]
-    k = int(context.params["k"])
-    items = np.full((history.users, len(heads) * k), -1, np.int64)
-    values = np.full((history.users, len(heads) * k), -np.inf, history.dtype)
-    for h, head in enumerate(heads):
+    Returns
+    -------
+    list
+        Scores and item positions, (users, models k) each; position -1 where there are fewer items.
+    """
+    u, j, params = ref.i, ref.j, context.params_as(ScoreParams)
+    users_path = context.paths["users"]
+    scorer = _scorer(context.url, params.dataset, users_path, u, context.grid, context.dtype)
+    scorer.count = count
+    history, k = scorer.history, params.k
+    items = np.full((history.users, len(params.heads) * k), -1, np.int64)
+    values = np.full((history.users, len(params.heads) * k), -np.inf, history.dtype)
+    for h, head in enumerate(params.heads):
         best, score = top_k(scorer.scores(head, j), k, seen=history.part(j))
         items[:, h * k : (h + 1) * k] = np.where(best >= 0, best + context.grid.rows(j).start, -1)
         values[:, h * k : (h + 1) * k] = score
-    context.array("top_values").write(u, j, values, epoch=context.epoch)
-    mark = context.array("top_items").write(u, j, items, epoch=context.epoch)
-    return written_record(
-        task.target, mark, started, bytes_read=scorer.count.bytes, bytes_written=items.nbytes + values.nbytes
-    )
+    return [(TileRef("top_values", u, j), values), (ref, items)]

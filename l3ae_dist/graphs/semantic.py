@@ -4,93 +4,37 @@
 lower tiles of ``P1 = (F'F + reg_f I)^-1``. The product is not symmetric, so all of its tiles are written.
 """
 
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
-
 import numpy as np
 
+from l3ae_dist.graphs.chunk_tasks import Blocks, ChunkGraph
 from l3ae_dist.graphs.context import StageContext
-from l3ae_dist.graphs.execute import (
-    ARITHMETIC,
-    TaskRecord,
-    existing_record,
-    process_kernels,
-    process_reader,
-    run_task,
-    written_record,
-)
+from l3ae_dist.graphs.execute import process_kernels, process_reader
 from l3ae_dist.graphs.tasks import TileRef
-from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.storage.stages import Stage
 from l3ae_dist.storage.tile_reader import ReadCount, TileRequest
 
 
-@dataclass(frozen=True, slots=True)
-class ProductTask:
-    """Tile (i, j) of ``P C``."""
-
-    target: TileRef
-    deps: tuple[TileRef, ...] = ()
-    feeds: TileRef | None = None
-
-    def flops(self, grid: TileGrid) -> float:
-        """2 m n k over all tiles of the row."""
-        m, n = grid.shape(self.target.i, self.target.j)
-        return 2.0 * m * n * grid.n
+def product_graph(grid: TileGrid) -> ChunkGraph:
+    """Return the product stage: all tiles of ``P C``, row by row."""
+    return ChunkGraph(Stage.PRODUCT, grid, "product", product_tile, grid.count, grid.count, inner=grid.n)
 
 
-@dataclass(frozen=True)
-class ProductGraph:
-    """All tiles of ``P C``, row by row."""
+def product_tile(ref: TileRef, context: StageContext, count: ReadCount) -> Blocks:
+    """Compute a tile of ``P C``: ``sum_k P_ik C_kj``, its columns divided by the diagonal of P1 at the end.
 
-    grid: TileGrid
-    stage: Stage = Stage.PRODUCT
+    2 m n flops for each item; holds a tile, the operand pairs being read and one copy.
 
-    def __len__(self) -> int:
-        return self.grid.count**2
-
-    def tasks(self) -> Iterator[ProductTask]:
-        """All tasks; they do not depend on each other."""
-        for i in range(self.grid.count):
-            for j in range(self.grid.count):
-                yield ProductTask(TileRef("product", i, j))
-
-    def task_for(self, ref: TileRef) -> ProductTask | None:
-        """The task that writes ``ref``."""
-        return ProductTask(ref) if ref.array == "product" else None
-
-
-@run_task.register
-def run_product_task(task: ProductTask, context: StageContext) -> TaskRecord:
-    """Compute and write one tile unless it is done; holds a tile, operand pairs and one copy."""
-    started = time.time()
-    done = existing_record(task.target, context, started)
-    if done is not None:
-        return done
-    count = ReadCount()
-    with ARITHMETIC:
-        process_reader().resize(0)
-        began = time.time()
-        tile = _product(task.target.i, task.target.j, context, count)
-        computed = time.time() - began
-        array = context.array("product")
-        mark = array.write(task.target.i, task.target.j, tile, epoch=context.epoch)
-    return written_record(
-        task.target,
-        mark,
-        started,
-        flops=task.flops(context.grid),
-        bytes_read=count.bytes,
-        bytes_written=array.chunk_nbytes + 4,
-        began=began,
-        computed=computed,
-    )
-
-
-def _product(i: int, j: int, context: StageContext, count: ReadCount) -> Array:
-    """``sum_k P_ik C_kj``; the columns are divided by the diagonal of P1 once, at the end."""
+    Parameters
+    ----------
+    ref
+        The tile.
+    context
+        With the arrays ``P``, ``P1``, ``diagonal`` (of P1) and ``product``.
+    count
+        Counts the bytes of tiles read.
+    """
+    i, j = ref.i, ref.j
     grid, dtype = context.grid, np.dtype(context.dtype)
     p, p1, kernels = context.array("P"), context.array("P1"), process_kernels(context.device)
     acc = np.zeros(grid.shape(i, j), dtype)
@@ -107,5 +51,5 @@ def _product(i: int, j: int, context: StageContext, count: ReadCount) -> Array:
         multiply(handle, left.astype(dtype, copy=False), block)
     kernels.store(handle, acc)
     rows = grid.rows(j)
-    acc /= -context.rows("diagonal").item_rows(rows.start, rows.stop)[:, 0].astype(dtype)
-    return acc
+    acc /= -context.item_rows("diagonal").item_rows(rows.start, rows.stop)[:, 0].astype(dtype)
+    return [(ref, acc)]

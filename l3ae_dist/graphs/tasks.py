@@ -1,4 +1,4 @@
-"""What a tile task is: data only. Which chunk it writes, from what, by which kernels.
+"""Tile tasks as data only: which chunk a task writes, from what, by which kernels.
 
 A task never holds numbers of the matrix; :mod:`l3ae_dist.graphs.execute` runs it on a worker, the
 plan and the simulator read its flops and bytes from here.
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from l3ae_dist.linalg.kernels import Kernel
 from l3ae_dist.linalg.tiles import TileGrid
 
 
@@ -22,10 +23,27 @@ class TileRef:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One kernel applied in place to the accumulator, with an optional tile operand."""
+    """One kernel applied in place to the accumulator.
 
-    kernel: str
+    Parameters
+    ----------
+    kernel
+        Which one.
+    operand
+        Its tile operand, where it has one.
+    ridge
+        What :attr:`Kernel.ADD_RIDGE` adds to the diagonal of the system, and what :attr:`Kernel.POTRF` names
+        when the sum is not positive definite.
+    """
+
+    kernel: Kernel
     operand: TileRef | None = None
+    ridge: float = 0.0
+
+    @property
+    def operands(self) -> tuple[TileRef, ...]:
+        """Its tile operands: one or none."""
+        return () if self.operand is None else (self.operand,)
 
 
 class Task(Protocol):
@@ -44,7 +62,7 @@ class Task(Protocol):
         """The chunk that makes this one superfluous once it is done, if any."""
 
     def flops(self, grid: TileGrid) -> float:
-        """Useful floating-point operations."""
+        """Count the useful floating-point operations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +95,7 @@ class TileTask:
     target: TileRef
     start: TileRef
     begin: tuple[Step, ...]
-    update: str
+    update: Kernel
     operands: tuple[tuple[TileRef, ...], ...]
     finish: tuple[Step, ...]
     panel: tuple[str, str, int]
@@ -87,7 +105,7 @@ class TileTask:
 
     @property
     def stage(self) -> str:
-        """What the tasks of one stage have in common: the array they make in the end."""
+        """The array that the tasks of one stage make in the end."""
         return (self.feeds or self.target).array
 
     @property
@@ -95,22 +113,22 @@ class TileTask:
         """The partial sum that this task starts from and nobody else reads."""
         return self.start if self.start in self.deps else None
 
-    def actions(self) -> Iterator[tuple[str, tuple[TileRef, ...]]]:
-        """Every kernel in order, with its tile operands."""
+    def actions(self) -> Iterator[tuple[Step, tuple[TileRef, ...]]]:
+        """Yield every kernel in order, with its tile operands."""
         for step in self.begin:
-            yield step.kernel, () if step.operand is None else (step.operand,)
+            yield step, step.operands
         for operands in self.operands:
-            yield self.update, operands
+            yield Step(self.update), operands
         for step in self.finish:
-            yield step.kernel, () if step.operand is None else (step.operand,)
+            yield step, step.operands
 
     def in_panel(self, ref: TileRef) -> bool:
-        """Whether the neighbouring tasks read ``ref`` too."""
+        """Tell whether the neighbouring tasks read ``ref`` too."""
         array, axis, index = self.panel
         return ref.array == array and (ref.i if axis == "i" else ref.j) == index
 
     def flops(self, grid: TileGrid) -> float:
-        """Flops of all kernels of this task."""
+        """Count the flops of all kernels of this task."""
         m, n = grid.shape(self.target.i, self.target.j)
         total = sum(kernel_flops(step.kernel, m, n) for step in (*self.begin, *self.finish))
         for operands in self.operands:
@@ -118,19 +136,38 @@ class TileTask:
         return total
 
     def reads(self) -> Iterator[TileRef]:
-        """Every tile read, in order, without regard to caching."""
+        """Yield every tile read, in order, without regard to caching."""
         yield self.start
         for _, operands in self.actions():
             yield from operands
 
 
 def inner_size(update: str, first: TileRef, grid: TileGrid) -> int:
-    """The dimension that an update sums over, of its first operand."""
+    """Return the dimension that an update sums over, from its first operand.
+
+    Parameters
+    ----------
+    update
+        Name of the kernel.
+    first
+        Its first operand.
+    grid
+        The tile grid.
+    """
     return grid.size(first.i if update.endswith(("_tn", "_t")) else first.j)
 
 
 def kernel_flops(kernel: str, m: int, n: int, inner: int = 0) -> float:
-    """Useful flops of a kernel on an m x n accumulator: LAPACK's counts, leading terms.
+    """Count the useful flops of a kernel on an m x n accumulator: LAPACK's counts, leading terms.
+
+    Parameters
+    ----------
+    kernel
+        Name of the kernel, as in :class:`l3ae_dist.linalg.kernels.Kernel`.
+    m, n
+        Shape of the accumulator.
+    inner
+        Dimension that an update sums over.
 
     >>> kernel_flops("gemm_nt", 2, 3, 4), kernel_flops("potrf", 3, 3)
     (48.0, 9.0)
@@ -163,7 +200,7 @@ class Graph(Protocol):
         """Number of tasks."""
 
     def tasks(self) -> Iterator[Task]:
-        """All tasks, dependencies before dependants."""
+        """Yield all tasks, dependencies before dependants."""
 
     def task_for(self, ref: TileRef) -> Task | None:
-        """The task that writes ``ref``, or None when this graph does not."""
+        """Return the task that writes ``ref``, or None when this graph does not."""

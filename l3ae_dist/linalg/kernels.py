@@ -2,9 +2,10 @@
 
 A kernel works in place on its first argument, a handle made by ``load`` from a row-major tile, and
 returns nothing; ``store`` brings the result back. On the CPU the handle is the tile itself, on a GPU a
-copy that stays there from kernel to kernel. Tile tasks refer to kernels by name.
+copy that stays there from kernel to kernel. Tile tasks name kernels by :class:`Kernel`.
 """
 
+from enum import StrEnum
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,6 +16,29 @@ from l3ae_dist.linalg.arrays import Array
 
 # What a back end computes with: a NumPy array on the CPU, a tensor elsewhere.
 Handle = Any
+
+
+class Kernel(StrEnum):
+    """Names of the tile kernels: LAPACK's, with the transposed operand or the side of the triangle after it.
+
+    Each is the method of the same name of :class:`Kernels`.
+    """
+
+    ADD_RIDGE = "add_ridge"
+    GEMM_NT = "gemm_nt"
+    GEMM_NN = "gemm_nn"
+    GEMM_TN = "gemm_tn"
+    SYRK_N = "syrk_n"
+    SYRK_T = "syrk_t"
+    POTRF = "potrf"
+    TRSM_RT = "trsm_rt"
+    TRSM_LL = "trsm_ll"
+    TRTRI = "trtri"
+    LAUUM = "lauum"
+    TRMM_RN = "trmm_rn"
+    TRMM_LT = "trmm_lt"
+    SYMMETRIZE = "symmetrize"
+
 
 # Below this order LAPACK's own blocking is as good as ours.
 _LEAF = 512
@@ -29,8 +53,8 @@ class Kernels(Protocol):
     def store(self, handle: Handle, acc: Array) -> None:
         """Make ``acc``, the tile that was loaded, hold the values of ``handle``."""
 
-    def add_diagonal(self, acc: Handle, value: float) -> None:
-        """``acc += value I``."""
+    def add_ridge(self, acc: Handle, ridge: float) -> None:
+        """Add the ridge to the diagonal: ``acc += ridge I``."""
 
     def gemm_nt(self, acc: Handle, a: Array, b: Array) -> None:
         """``acc -= a b'``."""
@@ -82,10 +106,10 @@ class CpuKernels:
     def store(self, handle: Array, acc: Array) -> None:
         """Nothing to do: ``handle`` is ``acc``."""
 
-    def add_diagonal(self, acc: Array, value: float) -> None:
-        """See :meth:`Kernels.add_diagonal`."""
+    def add_ridge(self, acc: Array, ridge: float) -> None:
+        """See :meth:`Kernels.add_ridge`."""
         index = np.arange(acc.shape[0])
-        acc[index, index] += value
+        acc[index, index] += ridge
 
     def gemm_nt(self, acc: Array, a: Array, b: Array) -> None:
         """See :meth:`Kernels.gemm_nt`; 2 m n k flops."""
@@ -215,6 +239,53 @@ def _mirror_lower(a: Array) -> None:
         block = np.tril(a[start:stop, start:stop])
         a[start:stop, start:stop] = block + np.tril(block, -1).T
         a[start:stop, stop:] = a[stop:, start:stop].T
+
+
+def apply_kernel(kernels: Kernels, kernel: Kernel, acc: Handle, *operands: Array, ridge: float = 0.0) -> None:
+    """Call the method of a back end that a kernel's name stands for.
+
+    Parameters
+    ----------
+    kernels
+        The back end.
+    kernel
+        Which kernel.
+    acc
+        Handle of the tile that is overwritten.
+    operands
+        Row-major tiles, as many as the kernel takes.
+    ridge
+        Added to the diagonal by :attr:`Kernel.ADD_RIDGE`, which takes no tile.
+    """
+    match kernel:
+        case Kernel.ADD_RIDGE:
+            kernels.add_ridge(acc, ridge)
+        case Kernel.GEMM_NT:
+            kernels.gemm_nt(acc, *operands)
+        case Kernel.GEMM_NN:
+            kernels.gemm_nn(acc, *operands)
+        case Kernel.GEMM_TN:
+            kernels.gemm_tn(acc, *operands)
+        case Kernel.SYRK_N:
+            kernels.syrk_n(acc, *operands)
+        case Kernel.SYRK_T:
+            kernels.syrk_t(acc, *operands)
+        case Kernel.POTRF:
+            kernels.potrf(acc)
+        case Kernel.TRSM_RT:
+            kernels.trsm_rt(acc, *operands)
+        case Kernel.TRSM_LL:
+            kernels.trsm_ll(acc, *operands)
+        case Kernel.TRTRI:
+            kernels.trtri(acc)
+        case Kernel.LAUUM:
+            kernels.lauum(acc)
+        case Kernel.TRMM_RN:
+            kernels.trmm_rn(acc, *operands)
+        case Kernel.TRMM_LT:
+            kernels.trmm_lt(acc, *operands)
+        case Kernel.SYMMETRIZE:
+            kernels.symmetrize(acc)
 
 
 def get_kernels(device: str = "cpu") -> Kernels:

@@ -107,9 +107,9 @@ class TorchKernels:
             elif handle.data_ptr() != acc.ctypes.data:
                 tensor_view(acc).copy_(handle)
 
-    def add_diagonal(self, acc: Tensor, value: float) -> None:
-        """Add ``value`` to the diagonal."""
-        self._run(lambda c: c.diagonal().add_(value), acc)
+    def add_ridge(self, acc: Tensor, ridge: float) -> None:
+        """Add ``ridge`` to the diagonal."""
+        self._run(lambda c: c.diagonal().add_(ridge), acc)
 
     def gemm_nt(self, acc: Tensor, a: Array, b: Array) -> None:
         """``acc -= a b'``; 2 m n k flops."""

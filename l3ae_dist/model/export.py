@@ -19,7 +19,7 @@ from scipy import sparse
 from l3ae_dist import __version__
 from l3ae_dist.errors import BudgetError, ConfigError, WorkspaceError
 from l3ae_dist.graphs.context import StageContext
-from l3ae_dist.graphs.export import ExportGraph, block_bytes, largest_weights
+from l3ae_dist.graphs.export import ExportParams, block_bytes, export_graph, largest_weights
 from l3ae_dist.graphs.head import Parts
 from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.linalg.tiles import TileGrid
@@ -213,9 +213,9 @@ def _on_cluster(model: "FittedModel", k: int, client: Any, on_event: OnEvent) ->
         )
         # arrays of the head by name, so that a damaged one is named
         paths = {"rows": rows.path, "values": values.path, **{path: path for path in head.paths()}}
-        params = {"head": head, "k": k}
+        params = ExportParams(head, k)
         context = StageContext(workspace.url, paths, grid, model.dtype, epoch=lock.epoch, params=params)
-        run_graph(ExportGraph(grid), context, DaskExecutor(client), targets={"rows"}, on_event=checked)
+        run_graph(export_graph(grid), context, DaskExecutor(client), targets={"rows"}, on_event=checked)
         for j in range(grid.count):
             yield rows.read(j, 0), values.read(j, 0)
         workspace.delete(base)

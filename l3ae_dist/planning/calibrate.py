@@ -11,7 +11,8 @@ from uuid import uuid4
 import numpy as np
 
 from l3ae_dist.config.run_config import RunConfig
-from l3ae_dist.graphs.gram import GramTask
+from l3ae_dist.graphs.chunk_tasks import ChunkTask
+from l3ae_dist.graphs.gram import gram_tile
 from l3ae_dist.graphs.tasks import TileRef
 from l3ae_dist.planning.embedding_rate import measure_texts
 from l3ae_dist.planning.plan_run import fill_in
@@ -129,7 +130,7 @@ def task_times(executor: Executor) -> tuple[float, float]:
     """Seconds of the client for each task when many are in flight, and the rest of a lone one's way."""
 
     def submit(number: int) -> None:
-        executor.submit(nothing, GramTask(TileRef("nothing", number, 0)), None)
+        executor.submit(nothing, ChunkTask(TileRef("nothing", number, 0), gram_tile), None)
 
     submit(0)
     executor.wait()

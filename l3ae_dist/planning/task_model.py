@@ -57,12 +57,12 @@ class TaskModel:
         """Seconds of every kernel in order, with its tile operands."""
         m, n = self.grid.shape(task.target.i, task.target.j)
         for step in task.begin:
-            yield self.kernel(step.kernel, m, n, 0), () if step.operand is None else (step.operand,)
+            yield self.kernel(step.kernel, m, n, 0), step.operands
         for operands in task.operands:
             inner = inner_size(task.update, operands[0], self.grid)
             yield self.kernel(task.update, m, n, inner), operands
         for step in task.finish:
-            yield self.kernel(step.kernel, m, n, 0), () if step.operand is None else (step.operand,)
+            yield self.kernel(step.kernel, m, n, 0), step.operands
 
     def alone(self, task: TileTask) -> float:
         """Seconds of a task whose tiles are all there when they are wanted: its part of a critical path."""

@@ -29,9 +29,19 @@ RANK = 64
 _SIDES = {512: 10, 1024: 7, 0: 4}
 
 
-def solve_graphs(grid: TileGrid, workers: int) -> tuple[Graph, ...]:
-    """The stages of an inverse."""
-    return CholeskyGraph(grid, workers), TriangularInverseGraph(grid), InverseGraph(grid)
+def solve_graphs(grid: TileGrid, workers: int, ridge: float = 0.0) -> tuple[Graph, ...]:
+    """Return the stages of an inverse.
+
+    Parameters
+    ----------
+    grid
+        The tile grid.
+    workers
+        Worker processes.
+    ridge
+        Added to the diagonal of the Gram matrix; plans and simulations need none.
+    """
+    return CholeskyGraph(grid, workers, ridge), TriangularInverseGraph(grid), InverseGraph(grid)
 
 
 def trial_overlap(
@@ -78,17 +88,15 @@ def write_system(
 
     Returns
     -------
-    The context of the stages, with ridge 1, and their graphs with the arrays that each writes.
+    The context of the stages, and their graphs (with ridge 1) with the arrays that each writes.
     """
-    factor, linv, invert = solve_graphs(grid, workers)
+    factor, linv, invert = solve_graphs(grid, workers, ridge=1.0)
     stages = [(factor, {"L", *CholeskyGraph(grid, workers).partials}), (linv, {"Linv"}), (invert, {"P"})]
     paths = {name: f"{path}/{name}" for name in {"gram"}.union(*(targets for _, targets in stages))}
     shape, chunks = (grid.n, grid.n), (grid.tile, grid.tile)
     for where in paths.values():
         ChunkArray.create(workspace, where, shape=shape, chunks=chunks, dtype=dtype)
-    context = StageContext(
-        url=workspace.url, paths=paths, grid=grid, dtype=dtype, ridge=1.0, cache_bytes=cache_bytes
-    )
+    context = StageContext(url=workspace.url, paths=paths, grid=grid, dtype=dtype, cache_bytes=cache_bytes)
     y, gram = system_rows(grid.n, dtype), ChunkArray.open(workspace, paths["gram"])
     for i, j in grid.lower():
         gram.write(i, j, y[grid.rows(i)] @ y[grid.rows(j)].T / np.asarray(RANK, dtype))

@@ -17,7 +17,7 @@ from l3ae_dist.graphs.context import open_chunks
 from l3ae_dist.graphs.execute import ARITHMETIC, process_kernels
 from l3ae_dist.graphs.tasks import kernel_flops
 from l3ae_dist.linalg.arrays import Array
-from l3ae_dist.linalg.kernels import Kernels
+from l3ae_dist.linalg.kernels import Kernel, Kernels, apply_kernel
 from l3ae_dist.linalg.sparse_gram import gram_block
 from l3ae_dist.linalg.top_k import top_k
 from l3ae_dist.planning.rates import KERNELS
@@ -87,7 +87,7 @@ def _seconds(kernels: Kernels, name: str, acc: Array, operands: tuple[Array, ...
     kernels.store(handles[0], held[0])  # on a GPU: everything before has ended
     started = time.perf_counter()
     for handle in handles:
-        getattr(kernels, name)(handle, *operands)
+        apply_kernel(kernels, Kernel(name), handle, *operands)
     ended = time.perf_counter()
     kernels.store(handles[-1], held[-1])
     stored = time.perf_counter()

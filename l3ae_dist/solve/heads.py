@@ -13,8 +13,9 @@ from l3ae_dist.config.members import ADDITIVE, COLLECTIVE, ModelSpec
 from l3ae_dist.data.features import feature_path, features_times, open_rows, squared_norms
 from l3ae_dist.data.systems import System, semantic_system, spectrum, systems_of
 from l3ae_dist.errors import NumericalError
+from l3ae_dist.graphs.assemble import diagonal_rows
 from l3ae_dist.graphs.head import Head, MatrixTerm, Parts, ProductTerm, head_pairs
-from l3ae_dist.graphs.semantic import ProductGraph
+from l3ae_dist.graphs.semantic import product_graph
 from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.linalg.closed_form import column_slope, product_column_scale
 from l3ae_dist.linalg.spectral import certificate_tolerance, condition_number
@@ -94,7 +95,7 @@ def _product(solver: Solver, factor: Factor, reg_f: float) -> tuple[str, Array]:
     """Path of the tiles of ``P C``, and its diagonal."""
     semantic = solver.inverse(reg_f, semantic_system(solver.embedding))
     path = make_product(solver, factor, semantic)
-    diagonal = solver.row_stage(f"{path}-diagonal", 1, "diagonal_rows", {"P": path}, "float64")
+    diagonal = solver.row_stage(f"{path}-diagonal", 1, diagonal_rows, {"P": path}, "float64")
     return path, solver.vector(diagonal)
 
 
@@ -111,7 +112,7 @@ def make_product(solver: Solver, factor: Factor, semantic: Factor) -> str:
         solver.tiles(path, solver.plan.dtype)
         paths = {"P": factor.path, "P1": semantic.path, "diagonal": solver.diagonal(semantic)}
         context = solver.context({**paths, "product": path})
-        stats = solver.run(ProductGraph(solver.plan.grid), context, {"product"}, "product")
+        stats = solver.run(product_graph(solver.plan.grid), context, {"product"}, "product")
         solver.workspace.mark_stage(Stage.ASSEMBLE, identifier, {"path": path}, vars(stats))
     return path
 

@@ -14,10 +14,19 @@ from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.features import feature_path, open_rows
 from l3ae_dist.data.systems import INTERACTIONS, System, gram_name, spectrum
 from l3ae_dist.errors import DamagedTileError, NumericalError
-from l3ae_dist.graphs.assemble import RowGraph
+from l3ae_dist.graphs.assemble import (
+    SemanticParams,
+    diagonal_rows,
+    product_diagonal_rows,
+    product_rows,
+    row_graph,
+    semantic_inverse_graph,
+    semantic_rows,
+)
 from l3ae_dist.graphs.cholesky import CholeskyGraph
-from l3ae_dist.graphs.context import StageContext
-from l3ae_dist.graphs.gram import GramGraph
+from l3ae_dist.graphs.chunk_tasks import Compute
+from l3ae_dist.graphs.context import StageContext, StageParams
+from l3ae_dist.graphs.gram import GramParams, gram_graph
 from l3ae_dist.graphs.inverse import InverseGraph, TriangularInverseGraph
 from l3ae_dist.graphs.tasks import Graph
 from l3ae_dist.linalg.arrays import Array
@@ -117,14 +126,25 @@ class Solver:
         """Where the tiles of ``X' X`` are."""
         return f"grams/{self.gram_id}"
 
-    def context(self, paths: dict[str, str], **params: Any) -> StageContext:
-        """The context of a stage that uses ``paths``."""
+    def context(
+        self, paths: dict[str, str], params: StageParams | None = None, *, dtype: str | None = None
+    ) -> StageContext:
+        """The context of a stage that uses ``paths``.
+
+        Parameters
+        ----------
+        paths
+            Array path for each name that the tasks use.
+        params
+            Further values of the stage.
+        dtype
+            Dtype of the arithmetic; that of the plan when None.
+        """
         return StageContext(
             url=self.workspace.url,
             paths=paths,
             grid=self.plan.grid,
-            dtype=params.pop("dtype", self.plan.dtype),
-            ridge=params.pop("ridge", 0.0),
+            dtype=dtype or self.plan.dtype,
             cache_bytes=self.plan.cache_bytes,
             epoch=self.epoch,
             device=self.device,
@@ -165,13 +185,12 @@ class Solver:
                 self.dataset, system, array, self.plan.dtype, epoch=self.epoch, on_event=self.on_event
             )
             paths: dict[str, str] = {"gram": path}
-            params: dict[str, Any] = {"dataset": None, "alpha": system.alpha}
-            if system.interactions:
-                params["dataset"] = self.dataset.id
+            source = self.dataset.id if system.interactions else None
             if system.features is not None:
                 paths["features"] = feature_path(system.features)
-            context = self.context(paths, dtype=dtype, **params)
-            stats = self.run(GramGraph(self.plan.grid), context, {"gram"}, Stage.GRAM)
+            context = self.context(paths, GramParams(source, system.alpha), dtype=dtype)
+            stats = self.run(gram_graph(self.plan.grid), context, {"gram"}, Stage.GRAM)
+            params: dict[str, Any] = {"dataset": source, "alpha": system.alpha}
             params |= {"features": system.features, "tile": self.plan.grid.tile, "dtype": dtype}
             params["parent_tiles"] = reused
             self.workspace.mark_stage(Stage.GRAM, identifier, params, vars(stats))
@@ -237,10 +256,10 @@ class Solver:
         base, identifier, ridge = wanted.base, wanted.id, wanted.ridge
         self._require_inputs(base, identifier)
         grid = self.plan.grid
-        factor = CholeskyGraph(grid, self.plan.workers)
+        factor = CholeskyGraph(grid, self.plan.workers, ridge)
         paths = {"gram": self.gram(wanted.system), **{name: f"{base}/{name}" for name in ("L", "Linv", "P")}}
         paths |= {name: f"{base}/partials/{name}" for name in factor.partials}
-        context = self.context(paths, ridge=ridge)
+        context = self.context(paths)
         sums = tuple(f"partials/{name}" for name in factor.partials)
         stages: list[tuple[Stage, tuple[str, ...], Graph, tuple[str, ...]]] = [
             (Stage.FACTOR, ("L", *factor.partials), factor, sums),
@@ -271,7 +290,7 @@ class Solver:
         self.workspace.delete(f"{base}/image")
         image = self.rows(f"{base}/image", _PROBES)
         paths = {"P": f"{base}/P", "operand": f"{base}/probe", "image": f"{base}/image"}
-        graph = RowGraph(Stage.CERTIFY, self.plan.grid, "image", "product_rows")
+        graph = row_graph(self.plan.grid, "image", product_rows, stage=Stage.CERTIFY)
         self.run(graph, self.context(paths, dtype="float64"), {"image"}, Stage.CERTIFY)
         y = np.concatenate([image.read(i, 0) for i in range(image.grid[0])])
         residual = factor.system.times(self.dataset, y) + ridge * y - z
@@ -310,7 +329,7 @@ class Solver:
     def diagonal(self, factor: Factor) -> str:
         """``diag(P)`` as an n x 1 array; returns its path."""
         path = f"{factor.base}/diagonal"
-        return self.row_stage(path, 1, "diagonal_rows", {"P": f"{factor.base}/P"}, "float64")
+        return self.row_stage(path, 1, diagonal_rows, {"P": f"{factor.base}/P"}, "float64")
 
     def features(self) -> tuple[str, int]:
         """Path and dimension of the item features."""
@@ -327,10 +346,10 @@ class Solver:
         self.rows(f"{base}/a", 1)
         self.rows(f"{base}/V", d)
         paths = {"embeddings": source, **{name: f"{base}/{name}" for name in ("M", "a", "V")}}
-        context = self.context(paths, reg_f=reg_f)
-        inverse = RowGraph(Stage.ASSEMBLE, self.plan.grid, "M", "semantic_inverse", count=1)
+        context = self.context(paths, SemanticParams(reg_f))
+        inverse = semantic_inverse_graph(self.plan.grid)
         self.run(inverse, context, {"M"}, "semantic_inverse")
-        rows = RowGraph(Stage.ASSEMBLE, self.plan.grid, "V", "semantic_rows")
+        rows = row_graph(self.plan.grid, "V", semantic_rows)
         stats = self.run(rows, context, {"V"}, "semantic_rows")
         params = {"embedding": self.embedding, "reg_f": reg_f, "base": base}
         self.workspace.mark_stage(Stage.SEMANTIC, fingerprint(base), params, vars(stats))
@@ -341,7 +360,7 @@ class Solver:
         source, d = self.features()
         path = f"crosses/{factor.id}/{self.embedding}/Q"
         paths = {"P": f"{factor.base}/P", "operand": source}
-        return self.row_stage(path, d, "product_rows", paths, self.plan.dtype)
+        return self.row_stage(path, d, product_rows, paths, self.plan.dtype)
 
     def product_diagonal(self, factor: Factor, reg_f: float) -> str:
         """``pc = diag(P C)``, n x 1; returns its path."""
@@ -353,15 +372,17 @@ class Solver:
             "V": f"{semantic}/V",
         }
         path = f"crosses/{factor.id}/{self.embedding}/pc/{reg_f!r}"
-        return self.row_stage(path, 1, "product_diagonal_rows", paths, "float64")
+        return self.row_stage(path, 1, product_diagonal_rows, paths, "float64")
 
-    def row_stage(self, path: str, columns: int, operation: str, paths: dict[str, str], dtype: str) -> str:
+    def row_stage(
+        self, path: str, columns: int, operation: Compute, paths: dict[str, str], dtype: str
+    ) -> str:
         """Make an n x columns array by item tile with an operation of the assemble stage; its path."""
         identifier = fingerprint(path)
         if self.workspace.stage_done(Stage.ASSEMBLE, identifier) is None or not self.workspace.has(path):
             self.rows(path, columns, dtype)
-            graph = RowGraph(Stage.ASSEMBLE, self.plan.grid, "target", operation)
-            stats = self.run(graph, self.context({**paths, "target": path}), {"target"}, operation)
+            graph = row_graph(self.plan.grid, "target", operation)
+            stats = self.run(graph, self.context({**paths, "target": path}), {"target"}, operation.__name__)
             self.workspace.mark_stage(Stage.ASSEMBLE, identifier, {"path": path}, vars(stats))
         return path
 

@@ -11,7 +11,7 @@ from scipy import sparse
 
 from l3ae_dist.config.members import ModelSpec
 from l3ae_dist.data.dataset import Dataset
-from l3ae_dist.graphs.gram import GramGraph
+from l3ae_dist.graphs.gram import GramParams, gram_graph
 from l3ae_dist.graphs.head import Head, MatrixTerm, ProductTerm
 from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.linalg.closed_form import inverse_root
@@ -70,8 +70,8 @@ def _gram(solver: Solver, roots: str) -> str:
     identifier = path.rpartition("/")[2]
     if solver.workspace.stage_done(Stage.GRAM, identifier) is None:
         solver.tiles(path, solver.plan.dtype)
-        context = solver.context({"gram": path}, dataset=solver.dataset.id, roots=roots)
-        stats = solver.run(GramGraph(solver.plan.grid), context, {"gram"}, "gram")
+        context = solver.context({"gram": path}, GramParams(solver.dataset.id, roots=roots))
+        stats = solver.run(gram_graph(solver.plan.grid), context, {"gram"}, Stage.GRAM)
         solver.workspace.mark_stage(Stage.GRAM, identifier, {"dataset": solver.dataset.id}, vars(stats))
     return path
 

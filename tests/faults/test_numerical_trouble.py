@@ -52,8 +52,8 @@ KNOWN = {
 
 
 def inverse_of(tmp_path, matrix, dtype):
-    arrays, context = setup(tmp_path, matrix, ENGINE_TILE, dtype, 0.0)
-    run_all(context)
+    arrays, context = setup(tmp_path, matrix, ENGINE_TILE, dtype)
+    run_all(context, 0.0)
     lower = np.tril(read_lower(arrays["P"]))
     return lower + np.tril(lower, -1).T
 
@@ -98,10 +98,10 @@ def test_too_few_digits_are_noticed_and_named(tmp_path):
 def test_an_indefinite_system_names_the_item_across_processes(tmp_path, cluster, item):
     matrix = kms(0.5)[0]
     matrix[item, item] = -1
-    _, context = setup(tmp_path, matrix, ENGINE_TILE, "float64", 0.25)
+    _, context = setup(tmp_path, matrix, ENGINE_TILE, "float64")
     executor = DaskExecutor(cluster.client)
     with pytest.raises(NotPositiveDefiniteError, match=rf"item {item} .*ridge 0\.25") as error:
-        run_graph(CholeskyGraph(context.grid), context, executor, targets={"L"})
+        run_graph(CholeskyGraph(context.grid, ridge=0.25), context, executor, targets={"L"})
     assert (error.value.tile, error.value.item) == (item // ENGINE_TILE, item)
 
 

@@ -7,7 +7,7 @@ import pytest
 from tile_runs import read_lower, run_all, setup, spd
 
 from l3ae_dist.errors import NotPositiveDefiniteError
-from l3ae_dist.graphs.assemble import RowGraph
+from l3ae_dist.graphs.assemble import product_rows, row_graph
 from l3ae_dist.graphs.cholesky import CholeskyGraph
 from l3ae_dist.graphs.inverse import InverseGraph
 from l3ae_dist.linalg.torch_kernels import resolve_device
@@ -22,8 +22,8 @@ needs_gpu = pytest.mark.skipif(resolve_device("auto") != "cuda", reason="torch s
 @pytest.mark.parametrize(("n", "tile"), [(1, 4), (7, 16), (48, 16), (53, 16), (131, 16)])
 def test_factor_and_inverse_equal_numpy(tmp_path, n, tile, dtype):
     matrix, ridge = spd(n), 0.5
-    arrays, context = setup(tmp_path, matrix, tile, dtype, ridge)
-    run_all(context)
+    arrays, context = setup(tmp_path, matrix, tile, dtype)
+    run_all(context, ridge)
     system = matrix + ridge * np.eye(n)
     bound = 20 * np.finfo(dtype).eps * np.linalg.cond(system) * max(n, 4)
     lower = np.linalg.cholesky(system)
@@ -41,8 +41,8 @@ def test_every_device_computes_the_tiles_of_the_cpu(tmp_path, device, dtype):
     condition = np.linalg.cond(matrix + ridge * np.eye(n))
     results = {}
     for name in ("cpu", device):
-        arrays, context = setup(tmp_path / name.replace(":", "-"), matrix, 16, dtype, ridge)
-        run_all(replace(context, device=name))
+        arrays, context = setup(tmp_path / name.replace(":", "-"), matrix, 16, dtype)
+        run_all(replace(context, device=name), ridge)
         results[name] = {key: read_lower(arrays[key]) for key in ("L", "Linv", "P")}
     for key, want in results["cpu"].items():
         bound = 20 * np.finfo(dtype).eps * condition * n * np.abs(want).max()
@@ -51,7 +51,7 @@ def test_every_device_computes_the_tiles_of_the_cpu(tmp_path, device, dtype):
 
 def test_row_tasks_and_bad_pivots_work_on_another_device(tmp_path):
     matrix = spd(40)
-    arrays, context = setup(tmp_path / "good", matrix, 16, "float64", 1.0)
+    arrays, context = setup(tmp_path / "good", matrix, 16, "float64")
     context = replace(context, device="torch:cpu")
     run_all(context)
     operand = np.random.default_rng(1).standard_normal((40, 3))
@@ -61,24 +61,24 @@ def test_row_tasks_and_bad_pivots_work_on_another_device(tmp_path):
     for i in range(3):
         arrays["operand"].write(i, 0, operand[16 * i : 16 * (i + 1)])
     context = replace(context, paths={name: name for name in ("P", "operand", "image")})
-    graph = RowGraph("assemble", context.grid, "image", "product_rows")
+    graph = row_graph(context.grid, "image", product_rows)
     run_graph(graph, context, SerialExecutor(), targets={"image"})
     image = np.concatenate([arrays["image"].read(i, 0) for i in range(3)])
     np.testing.assert_allclose((matrix + np.eye(40)) @ image, operand, atol=1e-10)
     matrix[37, 37] = -9
-    _, context = setup(tmp_path / "bad", matrix, 16, "float64", 1.0)
+    _, context = setup(tmp_path / "bad", matrix, 16, "float64")
     with pytest.raises(NotPositiveDefiniteError, match="item 37"):
         run_all(replace(context, device="torch:cpu"))
 
 
 def test_a_second_run_writes_nothing(tmp_path):
-    _, context = setup(tmp_path, spd(40), 16, "float64", 1.0)
+    _, context = setup(tmp_path, spd(40), 16, "float64")
     assert [stats.written for stats in run_all(context)] == [6, 6, 6]
     assert [stats.written for stats in run_all(context)] == [0, 0, 0]
 
 
 def test_only_missing_tiles_are_computed_again_and_bits_are_equal(tmp_path):
-    arrays, context = setup(tmp_path, spd(60), 16, "float32", 1.0)
+    arrays, context = setup(tmp_path, spd(60), 16, "float32")
     run_all(context)
     before = read_lower(arrays["P"])
     arrays["P"].discard(2, 1)
@@ -89,7 +89,7 @@ def test_only_missing_tiles_are_computed_again_and_bits_are_equal(tmp_path):
 
 @pytest.mark.parametrize("damage", ["flip", "truncate", "empty", "missing"])
 def test_a_damaged_tile_is_made_again_before_its_consumer(tmp_path, damage):
-    arrays, context = setup(tmp_path, spd(60), 16, "float32", 1.0)
+    arrays, context = setup(tmp_path, spd(60), 16, "float32")
     run_all(context)
     before = read_lower(arrays["L"])
     path = tmp_path / "w" / "L" / "c" / "2" / "1"
@@ -103,7 +103,13 @@ def test_a_damaged_tile_is_made_again_before_its_consumer(tmp_path, damage):
         path.write_bytes(data[:50] if damage == "truncate" else b"")
     arrays["L"].discard(3, 2)  # its task reads tile (2, 1)
     events = []
-    run_graph(CholeskyGraph(context.grid), context, SerialExecutor(), targets={"L"}, on_event=events.append)
+    run_graph(
+        CholeskyGraph(context.grid, ridge=1.0),
+        context,
+        SerialExecutor(),
+        targets={"L"},
+        on_event=events.append,
+    )
     np.testing.assert_array_equal(read_lower(arrays["L"]), before)
     assert any(event["kind"] == "bad_tile" for event in events) == (damage == "flip")
 
@@ -111,7 +117,7 @@ def test_a_damaged_tile_is_made_again_before_its_consumer(tmp_path, damage):
 def test_an_indefinite_system_names_the_item(tmp_path):
     matrix = np.eye(40)
     matrix[37, 37] = -3
-    _, context = setup(tmp_path, matrix, 16, "float64", 1.0)
+    _, context = setup(tmp_path, matrix, 16, "float64")
     with pytest.raises(NotPositiveDefiniteError, match="item 37") as error:
         run_all(context)
     assert (error.value.tile, error.value.item) == (2, 37)
@@ -120,9 +126,9 @@ def test_an_indefinite_system_names_the_item(tmp_path):
 @pytest.mark.parametrize("kill_at", [None, 30, 70, 85])
 def test_panel_groups_give_the_same_bits_leave_no_partial_tile_and_resume(tmp_path, kill_at):
     matrix = spd(180)
-    arrays, context = setup(tmp_path, matrix, 16, "float32", 1.0)
-    run_graph(CholeskyGraph(context.grid), context, SerialExecutor(), targets={"L"})
-    graph = CholeskyGraph(context.grid, workers=2)
+    arrays, context = setup(tmp_path, matrix, 16, "float32")
+    run_graph(CholeskyGraph(context.grid, ridge=1.0), context, SerialExecutor(), targets={"L"})
+    graph = CholeskyGraph(context.grid, workers=2, ridge=1.0)
     assert graph.partials == ("partial0", "partial1")
     names = ("gram", "L", *graph.partials)
     split = replace(context, paths={name: name if name == "gram" else f"split/{name}" for name in names})

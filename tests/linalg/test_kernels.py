@@ -148,7 +148,7 @@ def test_kernels_work_in_place_on_ragged_tiles(run, dtype):
     chunk = np.full((140, 200), 7, dtype)
     tile = chunk[:130, :130]
     tile[:] = exact @ exact.T
-    run("add_diagonal", tile, 0.5)
+    run("add_ridge", tile, 0.5)
     expected = np.linalg.cholesky(exact @ exact.T + 0.5 * np.eye(130))
     run("potrf", tile)
     assert_close(tile, expected, dtype, 16 * 130)
