@@ -295,7 +295,8 @@ class Solver:
         y = np.concatenate([image.read(i, 0) for i in range(image.grid[0])])
         residual = factor.system.times(self.dataset, y) + ridge * y - z
         relative = float((np.linalg.norm(residual, axis=0) / np.linalg.norm(z, axis=0)).max())
-        self._forget(base, "probe", "image")
+        for name in ("probe", "image"):
+            self.workspace.delete(f"{base}/{name}")
         kappa = condition_number(spectrum(self.workspace, self.dataset, factor.system), ridge)
         tolerance = certificate_tolerance(self.plan.dtype, kappa)
         certificate = {
@@ -311,10 +312,6 @@ class Solver:
                 f"{tolerance:.2e}; use dtype float64 or a larger ridge."
             )
         return certificate
-
-    def _forget(self, base: str, *names: str) -> None:
-        for name in names:
-            self.workspace.delete(f"{base}/{name}")
 
     def discard_inverse(self, factor: Factor, *, keep_products: bool = False) -> None:
         """Delete P, so that only chosen ridges keep n^2 bytes; also what hangs on it, unless kept."""
