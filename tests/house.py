@@ -286,16 +286,44 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
         (
             "app",
             "append",
+            "calibrate",
             "cluster",
-            "common",
+            "command",
+            "compare",
+            "configuration",
+            "demo",
             "doctor",
-            "housekeeping",
+            "du",
+            "embed",
+            "evaluate",
+            "exits",
+            "explain",
+            "export",
+            "fit",
+            "gc",
+            "ids",
+            "options",
+            "output",
+            "parquet",
             "plan",
+            "planned_run",
             "recommend",
             "report",
+            "result",
+            "run",
+            "similar",
+            "simulate",
+            "status",
             "sweep",
+            "unlock",
+            "verify",
+            "views.checks",
+            "views.comparison",
+            "views.explanation",
             "views.plan",
+            "views.sweep",
             "views.tables",
+            "views.usage",
             "views.watch",
             "watch",
         ),
@@ -449,9 +477,13 @@ def long_signatures() -> Iterator[str]:
 
 
 def _is_command(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
-    """Tell whether a function is a command of the command line: decorated with ``NAME.command(...)``."""
+    """Tell whether a function is a command: decorated with ``command`` or ``NAME.callback()``.
+
+    Its parameters are the options, and its docstring is the help text.
+    """
     calls = (d.func if isinstance(d, ast.Call) else d for d in node.decorator_list)
-    return any(isinstance(d, ast.Attribute) and d.attr in ("command", "callback") for d in calls)
+    names = (d.attr if isinstance(d, ast.Attribute) else getattr(d, "id", "") for d in calls)
+    return not {"command", "callback"}.isdisjoint(names)
 
 
 def option_bags() -> Iterator[str]:
@@ -501,13 +533,17 @@ def riddles() -> Iterator[str]:
 
 
 def not_imperative() -> Iterator[str]:
-    """Docstrings of public functions (properties apart) whose first word is no verb in the imperative."""
+    """Docstrings of public functions (properties and commands apart) whose first word is no verb in the imperative."""
     for name, where, node, _ in public_functions():
-        if any(isinstance(d, ast.Name) and "property" in d.id for d in node.decorator_list):
+        if _is_command(node) or any(_is_property(decorator) for decorator in node.decorator_list):
             continue
         first = (ast.get_docstring(node) or "").strip("`*").partition(" ")[0].rstrip(".,:;")
         if not first or not first[0].isupper() or first in NOT_VERBS or first.endswith(("ing", "ed", "s")):
             yield f"{name}: {where}: {(ast.get_docstring(node) or '').partition(chr(10))[0]}"
+
+
+def _is_property(decorator: ast.expr) -> bool:
+    return isinstance(decorator, ast.Name) and "property" in decorator.id
 
 
 # First words that are no verbs; verbs in the imperative do not end as these do, and a noun can be added.

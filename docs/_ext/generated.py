@@ -21,7 +21,7 @@ from pydantic.fields import FieldInfo
 import l3ae_dist
 from l3ae_dist import errors
 from l3ae_dist.cli.app import app as cli
-from l3ae_dist.cli.common import EXIT_CODES
+from l3ae_dist.cli.exits import EXIT_CODES
 from l3ae_dist.config.load import ENVIRONMENT_PREFIX
 from l3ae_dist.config.run_config import RunConfig
 from l3ae_dist.units import parse_bytes

@@ -1,141 +1,120 @@
-"""What `recommend` and `explain` print and write."""
+"""``l3ae-dist recommend``: recommendations on the screen, or for millions of users in a Parquet file."""
 
 import time
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-from rich.markup import escape
-from rich.table import Table
+import typer
 
-from l3ae_dist.cli.common import call_with_ids
-from l3ae_dist.errors import ConfigError, WorkspaceError
+from l3ae_dist.cli.command import command
+from l3ae_dist.cli.ids import call_with_ids
+from l3ae_dist.cli.options import AsJson, Count, WorkspaceArgument
+from l3ae_dist.cli.output import output_to_stderr, print_json, show_records
+from l3ae_dist.errors import ConfigError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from l3ae_dist.model.fitted import FittedModel
 
-Whom = tuple[list[str], bool, str | None]
-"""User ids, whether all users, and a file of histories: one of the three."""
+R = TypeVar("R")
 
 
-def recommend_to_screen(
-    model: "FittedModel", whom: Whom, allow: str | None, block: str | None, options: dict[str, Any]
-) -> Any:
-    """The whole table; :class:`ConfigError` for all users."""
-    if whom[1]:
+@dataclass(frozen=True, slots=True)
+class Request:
+    """For whom to recommend, what, and where to."""
+
+    users: Annotated[
+        list[str] | None, typer.Argument(metavar="[USER]...", help="User ids.", show_default=False)
+    ] = None
+    n: Count = 20
+    include_liked: Annotated[bool, typer.Option(help="Also recommend what the user has.")] = False
+    output: Annotated[str | None, typer.Option(help="Parquet file or URL to write instead.")] = None
+    everyone: Annotated[bool, typer.Option("--all", help="All known users; needs --output.")] = False
+    histories: Annotated[str | None, typer.Option(help="Table user_id, item_id(, weight): fold-in.")] = None
+    allow: Annotated[str | None, typer.Option(help="Table item_id(, user_id): of these items only.")] = None
+    block: Annotated[str | None, typer.Option(help="Table item_id(, user_id): none of these.")] = None
+    reasons: Annotated[int, typer.Option(min=0, help="History items that contribute most, per row.")] = 0
+    memory_budget: Annotated[str, typer.Option(help="Bytes to hold at once.")] = "2GiB"
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A file of recommendations, as the command reports it."""
+
+    output: str
+    users: int
+    rows: int
+    seconds: float
+    users_per_second: float
+
+
+@command
+def recommend(workspace: WorkspaceArgument, request: Request, as_json: AsJson = False) -> None:
+    """Recommend items to users: print them, or write Parquet and report users per second."""
+    from l3ae_dist.model.fitted import load_model
+
+    with output_to_stderr():
+        model = load_model(workspace, memory_budget=request.memory_budget)
+        answer = (
+            _recommended(model, request) if request.output is None else _write(model, request, request.output)
+        )
+    if not isinstance(answer, Written):
+        show_records(answer.to_dict("records"), "recommendations", as_json)
+    elif as_json:
+        from dataclasses import asdict
+
+        print_json(asdict(answer))
+    else:
+        typer.echo(
+            f"{answer.rows:,} rows for {answer.users:,} users in {answer.seconds:.1f} s "
+            f"({answer.users_per_second:,.0f} users per second): {answer.output}"
+        )
+
+
+def _recommended(model: "FittedModel", request: Request) -> "pd.DataFrame":
+    if request.everyone:
         raise ConfigError("--all writes a file; name it with --output.")
-    return _call(model.recommend, whom, {**options, **_lists(allow, block)})
+    return _call(model.recommend, request)
 
 
-def recommend_to_file(
-    model: "FittedModel",
-    output: str,
-    whom: Whom,
-    allow: str | None,
-    block: str | None,
-    options: dict[str, Any],
-) -> dict[str, Any]:
-    """Write Parquet, one row group for each batch of users; the file appears when it is complete."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+def _write(model: "FittedModel", request: Request, output: str) -> Written:
+    """Write one row group for each batch of users; the file appears when it is complete."""
+    from l3ae_dist.cli.parquet import RecommendationsFile
 
     started = time.perf_counter()
-    batches = _call(model.recommend_batches, whom, {**options, **_lists(allow, block)})
+    batches: Iterator[pd.DataFrame] = _call(model.recommend_batches, request)
     rows = users = 0
-    with _complete_file(output) as file:
-        writer = None
+    with RecommendationsFile.open(model, output, reasons=request.reasons > 0) as file:
         for frame in batches:
-            table = pa.Table.from_pandas(frame, preserve_index=False)
-            if writer is None:
-                schema = _schema(model, frame, bool(options["return_reasons"]))
-                writer = pq.ParquetWriter(file, schema)
-            writer.write_table(table.cast(writer.schema))
+            file.write(frame)
             rows += len(frame)
             users += frame["user_id"].nunique()
-        if writer is not None:
-            writer.close()
     seconds = time.perf_counter() - started
-    return {
-        "output": output,
-        "users": users,
-        "rows": rows,
-        "seconds": round(seconds, 3),
-        "users_per_second": round(users / max(seconds, 1e-9), 1),
+    return Written(output, users, rows, round(seconds, 3), round(users / max(seconds, 1e-9), 1))
+
+
+def _call(call: Callable[..., R], request: Request) -> R:
+    """Call with the users, the histories or everyone, whichever of the three is given."""
+    options: dict[str, Any] = {
+        "n": request.n,
+        "filter_already_liked": not request.include_liked,
+        "return_reasons": request.reasons,
     }
-
-
-def _call(call: Any, whom: Whom, options: dict[str, Any]) -> Any:
-    users, everyone, histories = whom
-    if bool(users) + everyone + (histories is not None) != 1:
+    lists = {"items": request.allow, "filter_items": request.block}
+    options |= {name: _read_table(path, name) for name, path in lists.items() if path is not None}
+    users, histories = request.users or [], request.histories
+    if bool(users) + request.everyone + (histories is not None) != 1:
         raise ConfigError("name users, or give --all, or --histories FILE: one of the three.")
     if users:
         return call_with_ids(lambda ids: call(ids, **options), users)
     return call(None if histories is None else _read_table(histories, "histories"), **options)
 
 
-def _lists(allow: str | None, block: str | None) -> dict[str, Any]:
-    given = {"items": allow, "filter_items": block}
-    return {name: _read_table(path, name) for name, path in given.items() if path is not None}
-
-
-def _read_table(path: str, what: str) -> Any:
+def _read_table(path: str, what: str) -> "pd.DataFrame":
     import pandas as pd
 
     from l3ae_dist.data.readers import partitions
 
     return pd.concat(partitions(path, None, what), ignore_index=True)
-
-
-def _schema(model: "FittedModel", frame: Any, reasons: bool) -> Any:
-    """The same for every batch, also for one without rows."""
-    import pyarrow as pa
-
-    item = pa.int64() if model.dataset.item_ids(0, 1).dtype.kind in "iu" else pa.string()
-    user = pa.int64() if frame["user_id"].dtype.kind in "iu" else pa.string()
-    kinds = {"user_id": user, "item_id": item, "title": pa.string(), "rank": pa.int32()}
-    kinds["score"] = pa.float32() if model.dtype == "float32" else pa.float64()
-    if reasons:
-        parts = {"collaborative": pa.float64(), "semantic": pa.float64(), "total": pa.float64()}
-        kinds["reasons"] = pa.list_(pa.struct({"item_id": item, "title": pa.string(), **parts}))
-    return pa.schema(kinds)
-
-
-@contextmanager
-def _complete_file(output: str) -> Iterator[Any]:
-    """A file that is written under another name and renamed at the end; removed when that fails."""
-    import fsspec
-
-    fs, path = fsspec.core.url_to_fs(output)
-    folder, _, name = path.rpartition("/")
-    temporary = (
-        f"{folder}/{name}.{uuid.uuid4().hex}.partial" if folder else f"{name}.{uuid.uuid4().hex}.partial"
-    )
-    try:
-        fs.makedirs(folder, exist_ok=True)
-        with fs.open(temporary, "wb") as file:
-            yield file
-        fs.mv(temporary, path)
-    except OSError as error:
-        raise WorkspaceError(
-            f"cannot write {output} ({error.strerror or error}); choose another place."
-        ) from error
-    finally:
-        if fs.exists(temporary):
-            fs.rm(temporary)
-
-
-def explanation_table(user: str, item: str, rows: Sequence[Mapping[str, Any]]) -> Table:
-    """What each item of the history adds to a score, and the score as the last line."""
-    table = Table(title=f"Why item {escape(item)} scores as it does for user {escape(user)}")
-    table.add_column("because of")
-    parts = ("collaborative", "semantic", "total")
-    for name in parts:
-        table.add_column(name, justify="right")
-    for row in rows:
-        label = f"{row['title']} ({row['item_id']})"
-        table.add_row(escape(label), *(f"{row[name]:+.4f}" for name in parts))
-    table.add_section()
-    sums = {name: sum(row[name] for row in rows) for name in parts}
-    table.add_row("score", *(f"{sums[name]:+.4f}" for name in parts), style="bold")
-    return table

@@ -2,16 +2,21 @@
 
 import time
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from l3ae_dist.cli.common import WorkspaceArgument, guarded, print_json
+from l3ae_dist.cli.command import command
+from l3ae_dist.cli.options import WorkspaceArgument
+from l3ae_dist.cli.output import print_json, screen
+
+if TYPE_CHECKING:
+    from l3ae_dist.runtime.watch.run_view import RunView
 
 MAP_ROWS = 24
 
 
-@guarded
+@command
 def watch(
     workspace: WorkspaceArgument,
     once: Annotated[bool, typer.Option("--once", help="Show what is there and end.")] = False,
@@ -19,31 +24,30 @@ def watch(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and end.")] = False,
 ) -> None:
     """Show stages, tiles, rates and memory of the run that a workspace is made by; ends with the run."""
-    from rich.console import Console
     from rich.live import Live
 
     from l3ae_dist.cli.views.watch import view_panel
     from l3ae_dist.runtime.watch.run_view import RunView
 
     view = RunView()
-    looks = _looks(workspace, view, interval, once=once or as_json)
-    next(looks)
+    updates = _updates(workspace, view, interval, once=once or as_json)
+    next(updates)
     if as_json:
         print_json(view.document())
         return
-    console = Console(highlight=False)
+    console = screen()
     if once or not console.is_terminal:
         console.print(view_panel(view, MAP_ROWS))
-        for _ in looks:
+        for _ in updates:
             console.print(view_panel(view, MAP_ROWS))
         return
     with Live(view_panel(view, MAP_ROWS), console=console, auto_refresh=False) as live:
-        for _ in looks:
+        for _ in updates:
             live.update(view_panel(view, MAP_ROWS), refresh=True)
 
 
-def _looks(url: str, view: Any, interval: float, *, once: bool) -> Iterator[None]:
-    """Brings ``view`` up to date and yields, again and again while a run goes on."""
+def _updates(url: str, view: "RunView", interval: float, *, once: bool) -> Iterator[None]:
+    """Bring ``view`` up to date and yield, again and again while a run goes on."""
     from l3ae_dist.errors import StageMissingError
     from l3ae_dist.runtime.event_store import EventReader
     from l3ae_dist.storage.lock import lock_holder

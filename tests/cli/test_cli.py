@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import dataclass, field
+from typing import Annotated
 
 import numpy as np
 import pytest
@@ -11,9 +13,14 @@ import typer
 from rich.console import Console
 from typer.testing import CliRunner
 
-from l3ae_dist import errors
+from l3ae_dist import __version__, errors
 from l3ae_dist.cli import app as cli
-from l3ae_dist.cli import common as cli_support
+from l3ae_dist.cli.command import command
+from l3ae_dist.cli.configuration import build_config
+from l3ae_dist.cli.exits import EXIT_CODES, guarded
+from l3ae_dist.cli.ids import call_with_ids
+from l3ae_dist.cli.options import ComputeOptions, Count
+from l3ae_dist.cli.output import plain
 from l3ae_dist.cli.views.tables import print_result
 from l3ae_dist.runtime.events import event_of
 from l3ae_dist.runtime.watch.progress import progress_printer
@@ -60,8 +67,39 @@ def test_help_lists_the_commands_and_every_exit_code():
     ]:
         assert f" {name} " in text
     codes = {kind.exit_code for kind in vars(errors).values() if isinstance(kind, type)}
-    assert codes <= set(cli_support.EXIT_CODES)
-    assert all(f"{code} {meaning[:20]}" in text for code, meaning in cli_support.EXIT_CODES.items())
+    assert codes <= set(EXIT_CODES)
+    assert all(f"{code} {meaning[:20]}" in text for code, meaning in EXIT_CODES.items())
+
+
+def test_the_package_runs_as_a_module():
+    command = [sys.executable, "-m", "l3ae_dist", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, __version__, "")
+
+
+@dataclass(frozen=True)
+class Group:
+    """Options for the tests of groups."""
+
+    name: Annotated[str, typer.Argument(help="A name.")]
+    n: Count = 3
+    tags: Annotated[list[str], typer.Option("--tag")] = field(default_factory=list)
+
+
+def test_a_command_shows_the_options_of_its_groups_and_gets_them_filled():
+    app, calls = typer.Typer(), []
+
+    @app.command()
+    @command
+    def show(first: str, *, group: Group, loud: bool = False) -> None:
+        """Show."""
+        calls.append((first, group, loud))
+
+    for arguments in (["a", "b"], ["a", "b", "-n", "5", "--tag", "x", "--tag", "y", "--loud"]):
+        done = CliRunner().invoke(app, arguments)
+        assert done.exit_code == 0, done.output
+    assert calls == [("a", Group("b", 3, []), False), ("a", Group("b", 5, ["x", "y"]), True)]
+    assert CliRunner().invoke(app, ["a"]).exit_code == 2  # the group's argument is missing
 
 
 def test_help_imports_nothing_heavy():
@@ -151,7 +189,7 @@ def test_unlock_is_refused_while_the_run_lives(workspace):
     ],
 )
 def test_every_error_has_its_exit_code(raised, code, capsys):
-    @cli_support.guarded
+    @guarded
     def command():
         raise raised
 
@@ -165,7 +203,7 @@ def test_every_error_has_its_exit_code(raised, code, capsys):
 
 def test_everything_but_the_result_goes_to_standard_error():
     code = (
-        "import os, subprocess\nfrom l3ae_dist.cli.common import print_json, run_with_progress\n"
+        "import os, subprocess\nfrom l3ae_dist.cli.output import print_json, run_with_progress\n"
         "from l3ae_dist.runtime.events import Message\n"
         "def job(on_event):\n"
         "    print('python'); os.system('echo child'); on_event(Message(message='hi [x]'))\n"
@@ -180,7 +218,7 @@ def test_everything_but_the_result_goes_to_standard_error():
 
 def test_numpy_values_become_plain_json():
     value = {"a": np.float32(0.5), 1: np.array([1, 2]), "c": [np.nan, np.inf], "d": (True, None)}
-    assert cli_support.plain(value) == {"a": 0.5, "1": [1, 2], "c": [None, None], "d": [True, None]}
+    assert plain(value) == {"a": 0.5, "1": [1, 2], "c": [None, None], "d": [True, None]}
 
 
 def test_ids_are_tried_as_text_and_as_integers():
@@ -192,27 +230,22 @@ def test_ids_are_tried_as_text_and_as_integers():
 
         return find
 
-    assert cli_support.call_with_ids(known(["7"]), ["7"]) == ["7"]
-    assert cli_support.call_with_ids(known([7]), ["7"]) == [7]
+    assert call_with_ids(known(["7"]), ["7"]) == ["7"]
+    assert call_with_ids(known([7]), ["7"]) == [7]
     with pytest.raises(errors.UnknownIdError, match=r"unknown \['x'\]"):
-        cli_support.call_with_ids(known([7]), ["x"])
+        call_with_ids(known([7]), ["x"])
 
 
 def test_flags_and_settings_reach_the_configuration(tmp_path):
     path = tmp_path / "run.yaml"
     path.write_text("workspace: a\ncompute: {workers: 7}\n")
-    made = cli_support.build_config(
-        str(path),
-        ["model.reg_x=-50", "evaluate.ks=[3]"],
-        workspace="007",
-        memory_budget="1GiB",
-        dtype="float64",
-    )
+    options = ComputeOptions(workspace="007", memory_budget="1GiB", dtype="float64")
+    made = options.configure(str(path), ["model.reg_x=-50", "evaluate.ks=[3]"])
     assert made.workspace == "007"
     assert made.compute.workers == 7
     assert (made.compute.memory_budget, made.compute.dtype) == (2**30, "float64")
     assert (made.model.reg_x, made.evaluate.ks) == (-50, (3,))
-    assert cli_support.build_config("s3://bucket/ws", []).workspace == "s3://bucket/ws"
+    assert build_config("s3://bucket/ws", []).workspace == "s3://bucket/ws"
 
 
 def test_a_result_is_shown_with_titles_as_plain_data():

@@ -14,7 +14,7 @@ from samples import compute, text
 from scipy import sparse
 
 import l3ae_dist
-from l3ae_dist.cli.common import plain
+from l3ae_dist.cli.output import plain
 from l3ae_dist.config.load import make_config
 from l3ae_dist.config.sweep import SweepOptions
 from l3ae_dist.data.dataset import Dataset

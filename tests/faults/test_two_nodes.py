@@ -19,7 +19,7 @@ import psutil
 import pytest
 from job import Command, Record, assert_same_bits, environment, events_of, write_config
 
-from l3ae_dist.cli.common import plain
+from l3ae_dist.cli.output import plain
 from l3ae_dist.config.load import make_config
 from l3ae_dist.pipeline.run import run
 

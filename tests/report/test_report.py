@@ -24,7 +24,7 @@ from scipy import stats
 from typer.testing import CliRunner
 
 from l3ae_dist.cli import app as cli
-from l3ae_dist.cli.report import add_report
+from l3ae_dist.cli.result import add_report
 from l3ae_dist.config.load import make_config
 from l3ae_dist.errors import ConfigError, StageMissingError
 from l3ae_dist.evaluation.significance import bootstrap_means

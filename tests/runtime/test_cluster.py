@@ -150,11 +150,11 @@ def test_an_unencrypted_scheduler_off_this_machine_is_refused_before_anything_is
 
 
 def test_the_command_line_allows_an_unencrypted_scheduler_on_request():
-    from l3ae_dist.cli.common import build_config
+    from l3ae_dist.cli.options import ComputeOptions
 
     settings = ["compute.cluster=address", "compute.address=tcp://192.0.2.1:8786"]
-    assert not build_config("w", settings).compute.insecure
-    assert build_config("w", settings, insecure=True).compute.insecure
+    assert not ComputeOptions().configure("w", settings).compute.insecure
+    assert ComputeOptions(insecure=True).configure("w", settings).compute.insecure
 
 
 def test_a_ray_imported_too_early_for_its_token_is_told_of():

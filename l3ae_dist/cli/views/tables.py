@@ -119,6 +119,18 @@ def comparison_sentence(comparison: Mapping[str, Any]) -> Text:
     )
 
 
+def append_sentence(report: Mapping[str, Any]) -> str:
+    """Say in words what an appended log added."""
+    if report["already"]:
+        return "This log was appended before; nothing was done."
+    return (
+        f"Appended {report['interactions']:,} new interactions ({report['known']:,} were known, "
+        f"{report['held_out']:,} are held out and stay so), {report['users']:,} new users and "
+        f"{report['items']:,} new items; {report['gram_tiles_computed']:,} of {report['gram_tiles']:,} "
+        "Gram tiles were computed."
+    )
+
+
 def print_example(console: Console, example: Mapping[str, Any]) -> None:
     """One user's recommendations and why."""
     liked = ", ".join(escape(str(title)) for title in example["liked"])

@@ -1,0 +1,40 @@
+"""``l3ae-dist compare``: two runs side by side."""
+
+from typing import Annotated
+
+import typer
+
+from l3ae_dist.cli.command import command
+from l3ae_dist.cli.options import AsJson
+from l3ae_dist.cli.output import output_to_stderr, print_json, screen
+
+
+@command
+def compare(
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[RUN RUN]", show_default=False,
+            help="Workspaces (their latest run), WORKSPACE#RUN, or run ids with --workspace; a single "
+            "workspace: its last two runs.",
+        ),
+    ] = None,
+    workspace: Annotated[str | None, typer.Option(help="The workspace whose run ids are given.")] = None,
+    output: Annotated[str | None, typer.Option(help="HTML file to write.")] = None,
+    as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """Set two runs side by side: configuration, data, metrics, times, memory."""
+    from l3ae_dist.report import compare_page, compare_runs, open_runs
+    from l3ae_dist.report.write import save_page
+
+    with output_to_stderr():
+        records = open_runs(runs or [], workspace)
+        comparison = compare_runs(*records)
+        if output is not None:
+            comparison["report"] = save_page(compare_page(*records).encode(), output)
+    if as_json:
+        print_json(comparison)
+        return
+    from l3ae_dist.cli.views.comparison import print_comparison
+
+    print_comparison(screen(), comparison)

@@ -1,0 +1,31 @@
+"""``l3ae-dist explain``: what a score is made of."""
+
+from typing import Annotated
+
+import typer
+
+from l3ae_dist.cli.command import command
+from l3ae_dist.cli.ids import call_with_ids
+from l3ae_dist.cli.options import AsJson, WorkspaceArgument
+from l3ae_dist.cli.output import output_to_stderr, print_json, screen
+
+
+@command
+def explain(
+    workspace: WorkspaceArgument,
+    user: Annotated[str, typer.Argument(metavar="USER", help="A known user's id.")],
+    item: Annotated[str, typer.Argument(metavar="ITEM", help="The item's id.")],
+    as_json: AsJson = False,
+) -> None:
+    """Split a user's score of an item over the user's history, collaborative and semantic."""
+    from l3ae_dist.model.fitted import load_model
+
+    with output_to_stderr():
+        model = load_model(workspace)
+        parts = call_with_ids(lambda users, items: model.explain(users[0], items[0]), [user], [item])
+    if as_json:
+        print_json({"explanation": parts.to_dict("records")})
+        return
+    from l3ae_dist.cli.views.explanation import explanation_table
+
+    screen().print(explanation_table(user, item, parts.to_dict("records")))

@@ -1,0 +1,24 @@
+"""``l3ae-dist verify``: every finished chunk against its checksum."""
+
+import typer
+
+from l3ae_dist.cli.command import command
+from l3ae_dist.cli.options import AsJson, WorkspaceArgument
+from l3ae_dist.cli.output import print_json, run_with_progress
+from l3ae_dist.errors import DamagedTileError
+
+
+@command
+def verify(workspace: WorkspaceArgument, as_json: AsJson = False) -> None:
+    """Read every finished chunk and compare it with its checksum; exit code 6 when any is damaged."""
+    from l3ae_dist.operations.verify import damaged_chunks
+
+    arrays, damage = run_with_progress(lambda on_event: damaged_chunks(workspace, on_event))
+    if as_json:
+        print_json({"workspace": workspace, "arrays": arrays, "damage": damage})
+    else:
+        for problem in damage:
+            typer.echo(problem["problem"])
+        typer.echo(f"{arrays} arrays read, {len(damage)} damaged chunks")
+    if damage:
+        raise typer.Exit(DamagedTileError.exit_code)

@@ -1,0 +1,42 @@
+"""Two runs side by side, as tables for people."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from l3ae_dist.report import tables
+from l3ae_dist.report.compare import SIDES, difference_table, figure_table, metric_table
+
+
+def print_comparison(console: Console, comparison: Mapping[str, Any]) -> None:
+    """Print two runs and their differences in metrics, configuration, figures and versions."""
+    for side, run in zip(SIDES, comparison["runs"], strict=True):
+        line = f"{side}: run {run['run']} of {run['workspace']}, {run['outcome']} {run['finished']}"
+        console.print(Text(line.rstrip()), soft_wrap=True)
+    for text in comparison["notes"]:
+        console.print(Text(text, style="yellow"), soft_wrap=True)
+    shown = (
+        ("Metrics on the test split", metric_table(comparison)),
+        ("What differs in the configuration", difference_table(comparison["configuration"])),
+        ("Time, memory, bytes and certificate", figure_table(comparison)),
+        ("What differs in versions and machine", difference_table(comparison["versions"])),
+    )
+    for title, table in shown:
+        if table is not None:
+            console.print(_drawn(title, table))
+    if "report" in comparison:
+        console.print(Text(f"Report: {comparison['report']}"), soft_wrap=True)
+
+
+def _drawn(title: str, content: tables.Table) -> Table:
+    table = Table(title=title, title_justify="left")
+    for number, heading in enumerate(content.headings):
+        words = number < content.left
+        table.add_column(escape(heading), justify="left" if words else "right", overflow="fold")
+    for row in content.rows:
+        table.add_row(*(escape(cell) for cell in row))
+    return table

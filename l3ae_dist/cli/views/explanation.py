@@ -1,0 +1,32 @@
+"""A score split over the history of a user, as a table for people."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+_PARTS = ("collaborative", "semantic", "total")
+
+
+def explanation_table(user: str, item: str, rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Draw what each item of a history adds to a score, and the score as the last line.
+
+    Parameters
+    ----------
+    user, item
+        Ids, for the title.
+    rows
+        One for each item of the history: ``item_id``, ``title``, ``collaborative``, ``semantic``, ``total``.
+    """
+    table = Table(title=f"Why item {escape(item)} scores as it does for user {escape(user)}")
+    table.add_column("because of")
+    for name in _PARTS:
+        table.add_column(name, justify="right")
+    for row in rows:
+        label = f"{row['title']} ({row['item_id']})"
+        table.add_row(escape(label), *(f"{row[name]:+.4f}" for name in _PARTS))
+    table.add_section()
+    sums = {name: sum(row[name] for row in rows) for name in _PARTS}
+    table.add_row("score", *(f"{sums[name]:+.4f}" for name in _PARTS), style="bold")
+    return table

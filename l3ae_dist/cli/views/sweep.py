@@ -1,0 +1,63 @@
+"""The outcome of a sweep as tables for people."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from l3ae_dist.cli.views.tables import comparison_sentence, model_table, print_cost
+
+_SHOWN_ROWS = 12
+_PARAMETERS = ("ridge", "reg_x", "reg_f", "reg_e")
+
+
+def print_sweep(console: Console, result: Mapping[str, Any]) -> None:
+    """Print the best models of a sweep, the measured ones, their comparisons and the cost."""
+    console.print(sweep_table(result["sweep"]))
+    console.print(model_table(result["models"]))
+    for comparison in result["comparisons"]:
+        sentence = comparison_sentence(comparison).append(f"; p = {comparison['p_value']:.2g}")
+        console.print(sentence, soft_wrap=True)
+    print_cost(console, result)
+    if result["reused"]:
+        console.print("Everything was complete and has been reused.")
+    console.print(Text(f"Plot: {result['plot']}"), soft_wrap=True)
+    if "report" in result:
+        console.print(Text(f"Report: {result['report']}"), soft_wrap=True)
+    console.print(Text(f"Workspace: {result['workspace']}"), soft_wrap=True)
+
+
+def sweep_table(sweep: Mapping[str, Any]) -> Table:
+    """Draw the best models on the validation split, and the best of each kind and ridge among the others."""
+    metric = sweep["metric"]
+    ordered = sorted(sweep["table"], key=lambda row: -float(row[metric]))
+    shown = _best(ordered)
+    title = f"{len(ordered)} models on {sweep['ridges']} ridges, by validation {metric}"
+    if len(shown) < len(ordered):
+        title += f": the best {_SHOWN_ROWS}, and the best of each kind and ridge"
+    table = Table(title=title)
+    table.add_column("place", justify="right")
+    table.add_column("model")
+    parameters = [name for name in _PARAMETERS if any(name in row for row in ordered)]
+    metrics = [name for name in ordered[0] if "@" in name]
+    for name in [*parameters, *metrics]:
+        table.add_column(escape(name), justify="right")
+    for place, row in shown:
+        cells = [f"{row[name]:g}" if name in row else "" for name in parameters]
+        table.add_row(str(place), row["model"], *cells, *(f"{row[name]:.4f}" for name in metrics))
+    return table
+
+
+def _best(ordered: Sequence[Mapping[str, Any]]) -> list[tuple[int, Mapping[str, Any]]]:
+    """Return the first rows, and the first row of each kind and ridge, with their places."""
+    seen: set[tuple[str, float | None]] = set()
+    shown = []
+    for place, row in enumerate(ordered, start=1):
+        kind = (row["model"], row.get("ridge"))
+        if place <= _SHOWN_ROWS or kind not in seen:
+            shown.append((place, row))
+        seen.add(kind)
+    return shown
