@@ -17,7 +17,7 @@ from l3ae_dist.errors import ClusterError
 from l3ae_dist.pipeline.run import run
 from l3ae_dist.runtime.backends.local import DaskSession
 from l3ae_dist.runtime.executors import DaskExecutor
-from l3ae_dist.storage.blobs import open_blobs
+from l3ae_dist.storage.open_blobs import open_blobs
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 import fsspec
 
 from l3ae_dist.errors import DataError
-from l3ae_dist.storage.blobs import refuse_secrets
+from l3ae_dist.storage.credentials import refuse_secrets
 from l3ae_dist.storage.fingerprint import fingerprint
 
 _SUFFIXES = {

@@ -13,8 +13,8 @@ from l3ae_dist.data.pickles import load_restricted
 from l3ae_dist.data.readers import describe, expand, is_frame, partitions
 from l3ae_dist.errors import DataError
 from l3ae_dist.linalg.arrays import Array
-from l3ae_dist.storage.blobs import refuse_secrets
 from l3ae_dist.storage.chunks import ChunkArray
+from l3ae_dist.storage.credentials import refuse_secrets
 from l3ae_dist.storage.fingerprint import fingerprint
 from l3ae_dist.storage.stages import Stage
 from l3ae_dist.storage.workspace import Workspace

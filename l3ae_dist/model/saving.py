@@ -6,7 +6,7 @@ from l3ae_dist.data.features import WORDS
 from l3ae_dist.errors import WorkspaceError
 from l3ae_dist.graphs.head import Head
 from l3ae_dist.model.cold_start import ADDED
-from l3ae_dist.storage.blobs import open_blobs
+from l3ae_dist.storage.open_blobs import open_blobs
 from l3ae_dist.storage.stages import Stage
 from l3ae_dist.storage.workspace import Workspace
 

@@ -5,9 +5,9 @@ from datetime import datetime
 from typing import Any
 
 from l3ae_dist.graphs.head import Head
-from l3ae_dist.pipeline.model_document import MODEL_DOC
 from l3ae_dist.runtime.event_store import EVENTS, Attempt, attempts, read_events
 from l3ae_dist.runtime.watch.observers import REPORTS
+from l3ae_dist.storage import layout
 from l3ae_dist.storage.lock import WorkspaceLock
 from l3ae_dist.storage.usage import array_bytes, free_bytes
 from l3ae_dist.storage.workspace import Workspace
@@ -145,7 +145,7 @@ def _touched(workspace: Workspace, executions: list[Attempt]) -> set[str]:
 
 def _kept_models(workspace: Workspace, keep_runs: int) -> list[dict[str, Any]]:
     """Documents of the current model and of the latest others."""
-    current = workspace.read_doc(MODEL_DOC)
+    current = workspace.read_doc(layout.CURRENT_MODEL)
     documents = [workspace.read_doc(key) for key in workspace.list_docs("fitted")]
 
     def finished(document: dict[str, Any]) -> str:

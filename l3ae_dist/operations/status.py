@@ -3,7 +3,8 @@
 from typing import Any
 
 from l3ae_dist.errors import StageMissingError
-from l3ae_dist.storage.chunks import ChunkArray, done_counts, is_lower
+from l3ae_dist.storage import layout
+from l3ae_dist.storage.chunks import ChunkArray, done_counts
 from l3ae_dist.storage.lock import lock_holder
 from l3ae_dist.storage.workspace import Workspace
 
@@ -46,6 +47,6 @@ def _array_progress(workspace: Workspace) -> dict[str, dict[str, int]]:
             continue
         progress[path] = {
             "done": done,
-            "total": grid[0] * (grid[0] + 1) // 2 if is_lower(path, grid) else grid[0] * grid[1],
+            "total": grid[0] * (grid[0] + 1) // 2 if layout.is_lower(path, grid) else grid[0] * grid[1],
         }
     return progress

@@ -20,9 +20,9 @@ from l3ae_dist.errors import DataError
 from l3ae_dist.pipeline.model_document import config_of_model, raw_embeddings, read_model
 from l3ae_dist.pipeline.run import run
 from l3ae_dist.runtime.events import OnEvent
-from l3ae_dist.storage.blobs import storage_errors
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.fingerprint import fingerprint
+from l3ae_dist.storage.local_blobs import storage_errors
 from l3ae_dist.storage.lock import WorkspaceLock
 from l3ae_dist.storage.rows import read_rows
 from l3ae_dist.storage.stages import Stage

@@ -37,8 +37,9 @@ from l3ae_dist.runtime.memory import ProcessGroups
 from l3ae_dist.runtime.watch.observers import dask_report, shown_tiles
 from l3ae_dist.solve.heads import certificate, make_head, model_arrays
 from l3ae_dist.solve.solver import Solver
+from l3ae_dist.storage import layout
 from l3ae_dist.storage.stages import Stage
-from l3ae_dist.storage.workspace import LAST_RUN_DOC, Workspace
+from l3ae_dist.storage.workspace import Workspace
 
 Specs = tuple[ModelSpec, ...]
 
@@ -142,9 +143,9 @@ class Job:
     def _write_last(self, dataset: Dataset, embedding: str | None) -> None:
         """What a later run without sources goes on with; a model without embeddings leaves those before."""
         if self.config.model.uses != "embeddings":
-            before = self.workspace.read_doc(LAST_RUN_DOC) or {}
+            before = self.workspace.read_doc(layout.LAST_RUN) or {}
             embedding = before.get("embedding") if before.get("dataset") == dataset.id else None
-        self.workspace.write_doc(LAST_RUN_DOC, {"dataset": dataset.id, "embedding": embedding})
+        self.workspace.write_doc(layout.LAST_RUN, {"dataset": dataset.id, "embedding": embedding})
 
     def _embed(self, dataset: Dataset, embedding: str, embeddings: Any) -> None:
         from l3ae_dist.embed.run import embed_items, embedding_id, import_embeddings

@@ -9,16 +9,14 @@ from l3ae_dist.config.run_config import RunConfig
 from l3ae_dist.data.features import WORDS
 from l3ae_dist.errors import StageMissingError
 from l3ae_dist.graphs.head import Head
+from l3ae_dist.storage import layout
 from l3ae_dist.storage.stages import Stage
 from l3ae_dist.storage.workspace import Workspace
-
-MODEL_DOC = "model"
-"""The model that calls use."""
 
 
 def read_model(workspace: Workspace) -> dict[str, Any]:
     """The current model's document; raises :class:`StageMissingError` when none was fitted."""
-    document = workspace.read_doc(MODEL_DOC)
+    document = workspace.read_doc(layout.CURRENT_MODEL)
     if document is None:
         raise StageMissingError(f"{workspace.url} holds no fitted model; run `l3ae-dist fit` first.")
     return document
@@ -27,7 +25,7 @@ def read_model(workspace: Workspace) -> dict[str, Any]:
 def write_model(workspace: Workspace, document: dict[str, Any]) -> None:
     """Make a model the current one, and keep its document under its run."""
     workspace.write_doc(f"fitted/{document['run']}", document)
-    workspace.write_doc(MODEL_DOC, document)
+    workspace.write_doc(layout.CURRENT_MODEL, document)
 
 
 def model_of_run(workspace: Workspace, run: str) -> dict[str, Any] | None:

@@ -16,7 +16,6 @@ from l3ae_dist.errors import ConfigError
 from l3ae_dist.pipeline.inputs import Inputs
 from l3ae_dist.pipeline.job import Job, Specs
 from l3ae_dist.pipeline.model_document import (
-    MODEL_DOC,
     config_of_model,
     model_of_run,
     raw_embeddings,
@@ -28,12 +27,15 @@ from l3ae_dist.runtime.event_store import EventStore
 from l3ae_dist.runtime.events import BadTile, Event, MemorySample, OnEvent, RunEnd, RunStart, TileDone
 from l3ae_dist.runtime.memory import MemorySampler, ProcessGroups
 from l3ae_dist.runtime.versions import machine, versions
-from l3ae_dist.storage.blobs import open_blobs, storage_errors, without_secrets
+from l3ae_dist.storage import layout
+from l3ae_dist.storage.credentials import without_secrets
 from l3ae_dist.storage.fingerprint import fingerprint
+from l3ae_dist.storage.local_blobs import storage_errors
 from l3ae_dist.storage.lock import WorkspaceLock
+from l3ae_dist.storage.open_blobs import open_blobs
 from l3ae_dist.storage.repair import noted_damage, take_out_damage
 from l3ae_dist.storage.stages import Stage
-from l3ae_dist.storage.workspace import LAST_RUN_DOC, Workspace
+from l3ae_dist.storage.workspace import Workspace
 
 
 def run(
@@ -190,7 +192,7 @@ def _workspace(config: RunConfig, inputs: Inputs, source: Mapping[str, Any] | No
 
 def _refuse_other_data(config: RunConfig, inputs: Inputs, workspace: Workspace) -> None:
     """A run without interactions goes on with the workspace's data, and cannot change them."""
-    last = workspace.read_doc(LAST_RUN_DOC)
+    last = workspace.read_doc(layout.LAST_RUN)
     if last is None:
         raise ConfigError("no interactions are given; set data.interactions to a path or URL.")
     options = config.data.options.model_dump(mode="json", exclude_unset=True)
@@ -215,7 +217,7 @@ def _identify(
     config: RunConfig, inputs: Inputs, workspace: Workspace, source: Mapping[str, Any] | None
 ) -> tuple[str, str | None]:
     """Ids of the dataset and of the embeddings or words, as they are or will be in the workspace."""
-    last = source or (workspace.read_doc(LAST_RUN_DOC) if inputs.interactions is None else None)
+    last = source or (workspace.read_doc(layout.LAST_RUN) if inputs.interactions is None else None)
     dataset = _dataset_id(config, inputs) if last is None else str(last["dataset"])
     if config.model.uses is None:
         return dataset, None
@@ -262,7 +264,7 @@ def _is_current(workspace: Workspace, run_id: str, result: Mapping[str, Any]) ->
     document = model_of_run(workspace, run_id)
     if document is None:
         return False
-    if workspace.read_doc(MODEL_DOC) != document:
+    if workspace.read_doc(layout.CURRENT_MODEL) != document:
         with WorkspaceLock(workspace, run_id):
             write_model(workspace, document)
     return True

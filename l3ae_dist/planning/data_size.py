@@ -11,7 +11,8 @@ from l3ae_dist.data.ingest import dataset_id
 from l3ae_dist.errors import ConfigError, StageMissingError, WorkspaceError
 from l3ae_dist.linalg.sparse_gram import exact_dtype
 from l3ae_dist.planning.plan_inputs import DataSize
-from l3ae_dist.storage.workspace import LAST_RUN_DOC, Workspace
+from l3ae_dist.storage import layout
+from l3ae_dist.storage.workspace import Workspace
 
 # Beyond this many score operations a seeded sample of users is evaluated.
 _ALL_USERS_LIMIT = 1e12
@@ -84,7 +85,7 @@ def ingested_size(config: RunConfig, dim: int | None) -> DataSize:
         if config.data.interactions is not None:
             identifier = dataset_id(config.data.interactions, config.data.items, config.data.options)
         else:
-            last = workspace.read_doc(LAST_RUN_DOC)
+            last = workspace.read_doc(layout.LAST_RUN)
             if last is None:
                 raise StageMissingError(f"{config.workspace} holds no dataset.")
             identifier = str(last["dataset"])

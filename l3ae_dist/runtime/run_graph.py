@@ -10,7 +10,7 @@ from l3ae_dist.graphs.tasks import Graph, Task, TileRef
 from l3ae_dist.runtime.events import BadTile, OnEvent, StageEnd, StageStart, TileDone, TileMap, ignore
 from l3ae_dist.runtime.executors import Executor
 from l3ae_dist.runtime.window import SubmissionWindow
-from l3ae_dist.storage.chunks import is_lower
+from l3ae_dist.storage import layout
 
 
 @dataclass
@@ -113,7 +113,7 @@ def _tile_map(context: StageContext, targets: set[str], done: set[TileRef]) -> T
         array=array,
         rows=rows,
         columns=columns,
-        lower=is_lower(context.paths[array], (rows, columns)),
+        lower=layout.is_lower(context.paths[array], (rows, columns)),
         done=sorted((ref.i, ref.j) for ref in done if ref.array == array),
     )
 

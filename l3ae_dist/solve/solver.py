@@ -37,9 +37,9 @@ from l3ae_dist.runtime.events import Message, OnEvent, ignore
 from l3ae_dist.runtime.executors import Executor
 from l3ae_dist.runtime.run_graph import StageStats, run_graph
 from l3ae_dist.solve.reuse import reuse_tiles
+from l3ae_dist.storage import layout
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.fingerprint import fingerprint
-from l3ae_dist.storage.makers import made_by
 from l3ae_dist.storage.repair import reopen
 from l3ae_dist.storage.stages import TILE_STAGES, Stage
 from l3ae_dist.storage.workspace import Workspace
@@ -157,7 +157,9 @@ class Solver:
         try:
             stats = run_graph(graph, context, self.executor, targets=targets, on_event=self.on_event)
         except DamagedTileError as error:
-            if made_by(error.path) is None:  # what is made from the sources waits for the next run
+            if (
+                layout.vector_maker(error.path) is None
+            ):  # what is made from the sources waits for the next run
                 reopen(self.workspace, error.path, error.i, error.j)
                 text = f"a tile of {error.path} is damaged and will be made again"
                 self.on_event(Message(message=text))
@@ -229,7 +231,7 @@ class Solver:
                 self._solve_stages(wanted)
                 return
             except DamagedTileError as error:
-                if attempt == _REPAIRS or made_by(error.path) is not None:
+                if attempt == _REPAIRS or layout.vector_maker(error.path) is not None:
                     raise
 
     def _require_inputs(self, base: str, identifier: str) -> None:

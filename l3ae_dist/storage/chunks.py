@@ -21,18 +21,13 @@ import numpy.typing as npt
 
 from l3ae_dist.errors import DamagedTileError, StageMissingError, WorkspaceError
 from l3ae_dist.linalg.arrays import Array
+from l3ae_dist.storage import layout
 from l3ae_dist.storage.direct_io import aligned_buffer
 from l3ae_dist.storage.fingerprint import fingerprint
-from l3ae_dist.storage.makers import remedy
-from l3ae_dist.storage.workspace import Workspace
+from l3ae_dist.storage.root import WorkspaceRoot
 
 # Bytes of the CRC32C after a chunk's rows.
 TRAILER = 4
-# Names of the arrays whose upper triangle is zero and has no chunks.
-_TRIANGULAR = ("L", "Linv")
-_MARKS = "meta/done"
-BAD = "meta/bad"
-"""Below it, an object for every chunk that some read has found damaged."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +54,7 @@ class ChunkArray:
 
     def __init__(
         self,
-        workspace: Workspace,
+        workspace: WorkspaceRoot,
         path: str,
         shape: tuple[int, int],
         chunks: tuple[int, int],
@@ -79,7 +74,7 @@ class ChunkArray:
     @classmethod
     def create(
         cls,
-        workspace: Workspace,
+        workspace: WorkspaceRoot,
         path: str,
         *,
         shape: tuple[int, int],
@@ -97,9 +92,9 @@ class ChunkArray:
         return wanted
 
     @classmethod
-    def open(cls, workspace: Workspace, path: str) -> "ChunkArray":
+    def open(cls, workspace: WorkspaceRoot, path: str) -> "ChunkArray":
         """Open an existing array; raises :class:`StageMissingError` when there is none."""
-        data = workspace.blobs.get(f"{path}/zarr.json")
+        data = workspace.blobs.get(layout.header(path))
         meta = json.loads(data) if data is not None else {}
         if meta.get("node_type") != "array":
             raise StageMissingError(f"{workspace.url} holds no array {path!r}; run the stage that makes it.")
@@ -218,7 +213,7 @@ class ChunkArray:
     def marks(self) -> dict[tuple[int, int], list[ChunkMark]]:
         """Every done-mark by chunk, from one listing."""
         found: dict[tuple[int, int], list[ChunkMark]] = {}
-        for key in self.workspace.blobs.list(self._mark_prefix):
+        for key in self.workspace.blobs.list(layout.done_marks(self.path)):
             i, j, crc = key.rsplit("/", 1)[1].split(".")
             mark = ChunkMark(int(i), int(j), int(crc, 16))
             found.setdefault((mark.i, mark.j), []).append(mark)
@@ -255,7 +250,7 @@ class ChunkArray:
         for mark in self.marks().get((i, j), []):
             self.workspace.blobs.delete(self._mark_key(mark))
         self.workspace.blobs.delete(self._key(i, j))
-        self.workspace.blobs.delete(bad_key(self.path, i, j))
+        self.workspace.blobs.delete(layout.damage_note(self.path, i, j))
 
     def delete(self, i: int, j: int) -> None:
         """Remove a finished chunk that is no longer needed: its done-mark, then the chunk (no listing)."""
@@ -287,10 +282,7 @@ class ChunkArray:
         """
         import dask.array as da
 
-        leaf = self.path.rsplit("/", 1)[-1]
-        if symmetric is None:
-            symmetric = self.path.startswith("grams/") or leaf == "P"
-        upper = "mirror" if symmetric else "zero" if leaf in _TRIANGULAR else "stored"
+        upper = _upper(self.path, symmetric)
         rows, columns = (
             tuple(min(size, total - start) for start in range(0, total, size))
             for size, total in zip(self.chunks, self.shape, strict=True)
@@ -312,39 +304,38 @@ class ChunkArray:
         full[: block.shape[0], : block.shape[1]] = block
         return full
 
-    @property
-    def _mark_prefix(self) -> str:
-        return f"{_MARKS}/{self.path}"
-
     def _mark_key(self, mark: ChunkMark) -> str:
-        return f"{self._mark_prefix}/{mark.i}.{mark.j}.{mark.crc:08x}"
+        return layout.done_mark(self.path, mark.i, mark.j, mark.crc)
 
     def _key(self, i: int, j: int) -> str:
-        return f"{self.path}/c/{i}" if self.flat else f"{self.path}/c/{i}/{j}"
+        return layout.chunk(self.path, i, j, flat=self.flat)
 
     def _damaged(self, i: int, j: int, what: str) -> DamagedTileError:
         note_damage(self.workspace, self.path, i, j, what)
         return DamagedTileError(
-            f"chunk ({i}, {j}) of {self.path} in {self.workspace.url} {what}; {remedy(self.path)}.",
+            f"chunk ({i}, {j}) of {self.path} in {self.workspace.url} {what}; {layout.remedy(self.path)}.",
             path=self.path,
             i=i,
             j=j,
         )
 
 
-def bad_key(path: str, i: int, j: int) -> str:
-    """Where it is noted that a chunk is damaged."""
-    return f"{BAD}/{path}/{i}.{j}"
-
-
-def note_damage(workspace: Workspace, path: str, i: int, j: int, what: str) -> None:
+def note_damage(workspace: WorkspaceRoot, path: str, i: int, j: int, what: str) -> None:
     """Note for the next run that a chunk is damaged; -1, -1 for a whole array."""
     with contextlib.suppress(WorkspaceError):  # a reader may have no right to write
-        workspace.blobs.put(bad_key(path, i, j), [what.encode()])
+        workspace.blobs.put(layout.damage_note(path, i, j), [what.encode()])
+
+
+def _upper(path: str, symmetric: bool | None) -> str:
+    """Decide what stands above the diagonal; ``symmetric`` overrides what the path says."""
+    known = layout.above_diagonal(path)
+    if symmetric is None or symmetric == (known == "mirror"):
+        return known
+    return "mirror" if symmetric else "stored"
 
 
 def _read_chunk(url: str, path: str, i: int, j: int, upper: str) -> Array:
-    array = ChunkArray.open(Workspace.open(url), path)
+    array = ChunkArray.open(WorkspaceRoot.open(url), path)
     if j > i and upper == "mirror":
         return array.read(j, i).T
     if j > i and upper == "zero":
@@ -352,12 +343,7 @@ def _read_chunk(url: str, path: str, i: int, j: int, upper: str) -> Array:
     return array.read(i, j)
 
 
-def done_counts(workspace: Workspace) -> dict[str, int]:
+def done_counts(workspace: WorkspaceRoot) -> dict[str, int]:
     """How many finished chunks every array has, by path in order; from one listing of the done-marks."""
-    keys = (key.removeprefix(f"{_MARKS}/") for key in workspace.blobs.list(_MARKS))
-    return dict(sorted(Counter(key.rpartition("/")[0] for key in keys).items()))
-
-
-def is_lower(path: str, grid: tuple[int, int]) -> bool:
-    """Whether the array at ``path`` has chunks on and below its diagonal alone."""
-    return grid[0] == grid[1] and path.split("/")[0] in ("grams", "factors")
+    marks = workspace.blobs.list(layout.DONE_MARKS)
+    return dict(sorted(Counter(map(layout.array_of_mark, marks)).items()))

@@ -19,11 +19,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from l3ae_dist.errors import WorkspaceError, WorkspaceLockedError
+from l3ae_dist.storage import layout
 
 if TYPE_CHECKING:
     from l3ae_dist.storage.workspace import Workspace
 
-LOCK_KEY = "meta/lock.json"
 HEARTBEAT_SECONDS = 15.0
 STALE_SECONDS = 60.0
 _ATTEMPTS = 5
@@ -153,7 +153,7 @@ class WorkspaceLock:
             )
 
     def _try_acquire(self) -> bool:
-        raw = self._workspace.blobs.get(LOCK_KEY)
+        raw = self._workspace.blobs.get(layout.LOCK)
         found = None if raw is None else _parse(raw, self._workspace.url)
         if found is not None and not found.stale:
             raise WorkspaceLockedError(
@@ -182,11 +182,11 @@ class WorkspaceLock:
     def _create(self, data: bytes) -> bool:
         blobs = self._workspace.blobs
         # an object store may have done a write whose answer got lost: look before believing a refusal
-        return _guard(lambda: blobs.put_if_absent(LOCK_KEY, data) or blobs.get(LOCK_KEY) == data)
+        return _guard(lambda: blobs.put_if_absent(layout.LOCK, data) or blobs.get(layout.LOCK) == data)
 
     def _swap(self, old: bytes, new: bytes) -> bool:
         blobs = self._workspace.blobs
-        return _guard(lambda: blobs.replace_if(LOCK_KEY, old, new) or blobs.get(LOCK_KEY) == new)
+        return _guard(lambda: blobs.replace_if(layout.LOCK, old, new) or blobs.get(layout.LOCK) == new)
 
     def _beat(self) -> None:
         while not self._stop.wait(HEARTBEAT_SECONDS):
@@ -210,7 +210,7 @@ class WorkspaceLock:
 
 def lock_holder(workspace: "Workspace") -> Holder | None:
     """Who holds the workspace now, or None when it is free (a stale holder counts as none)."""
-    raw = workspace.blobs.get(LOCK_KEY)
+    raw = workspace.blobs.get(layout.LOCK)
     holder = None if raw is None else _parse(raw, workspace.url)
     return None if holder is None or holder.stale else holder
 
@@ -230,7 +230,7 @@ def unlock(workspace: "Workspace", force: bool = False) -> Holder | None:
     WorkspaceLockedError
         When a live run holds the lock and ``force`` is not given.
     """
-    raw = workspace.blobs.get(LOCK_KEY)
+    raw = workspace.blobs.get(layout.LOCK)
     if raw is None:
         return None
     try:
@@ -238,7 +238,7 @@ def unlock(workspace: "Workspace", force: bool = False) -> Holder | None:
     except WorkspaceError:
         if not force:
             raise
-        workspace.blobs.delete(LOCK_KEY)
+        workspace.blobs.delete(layout.LOCK)
         return None
     if holder.released:
         return None
@@ -247,7 +247,9 @@ def unlock(workspace: "Workspace", force: bool = False) -> Holder | None:
             f"{workspace.url} is in use by {holder.describe()}; "
             "repeat with --force if that run is surely dead."
         )
-    if not _guard(lambda: workspace.blobs.replace_if(LOCK_KEY, raw, _dump(replace(holder, released=True)))):
+    if not _guard(
+        lambda: workspace.blobs.replace_if(layout.LOCK, raw, _dump(replace(holder, released=True)))
+    ):
         raise WorkspaceLockedError(
             f"the lock of {workspace.url} changed while it was being freed, so {holder.describe()} "
             "or another run is alive; try again."
@@ -299,7 +301,7 @@ def _parse(raw: bytes, url: str) -> Holder:
         return Holder(**json.loads(raw))
     except (ValueError, TypeError) as error:
         raise WorkspaceError(
-            f"the lock of {url} ({LOCK_KEY}) is unreadable; if no run is active, "
+            f"the lock of {url} ({layout.LOCK}) is unreadable; if no run is active, "
             f"run `l3ae-dist unlock --force {url}`."
         ) from error
 

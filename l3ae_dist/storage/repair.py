@@ -6,24 +6,14 @@ incomplete again. The stage then makes those chunks and no others, while its own
 """
 
 from l3ae_dist.errors import DamagedTileError, StageMissingError
-from l3ae_dist.storage.chunks import BAD, ChunkArray, bad_key
-from l3ae_dist.storage.fingerprint import fingerprint
-from l3ae_dist.storage.makers import made_by
-from l3ae_dist.storage.stages import Stage
+from l3ae_dist.storage import layout
+from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.workspace import Workspace
-
-_STAGES = {"grams": Stage.GRAM, "embeddings": Stage.EMBED, "transforms": Stage.EMBED}
-_FACTOR_STAGES = {"L": (Stage.FACTOR,), "Linv": (Stage.LINV,), "P": (Stage.INVERT, Stage.CERTIFIED)}
 
 
 def noted_damage(workspace: Workspace) -> list[tuple[str, int, int]]:
-    """Array path and chunk of every note, sorted; -1, -1 for a whole array. One listing."""
-    found = []
-    for key in workspace.blobs.list(BAD):
-        path, _, chunk = key.removeprefix(f"{BAD}/").rpartition("/")
-        i, j = chunk.split(".")
-        found.append((path, int(i), int(j)))
-    return sorted(found)
+    """Return array path and chunk of every note, sorted; -1, -1 is a whole array. One listing."""
+    return sorted(map(layout.damaged_chunk, workspace.blobs.list(layout.DAMAGE_NOTES)))
 
 
 def take_out_damage(workspace: Workspace) -> list[tuple[str, int, int]]:
@@ -34,7 +24,7 @@ def take_out_damage(workspace: Workspace) -> list[tuple[str, int, int]]:
     damaged = []
     for path, i, j in noted_damage(workspace):
         if not _is_damaged(workspace, path, i, j):
-            workspace.blobs.delete(bad_key(path, i, j))
+            workspace.blobs.delete(layout.damage_note(path, i, j))
             continue
         damaged.append((path, i, j))
         if workspace.has(path) and i >= 0:
@@ -55,37 +45,36 @@ def _is_damaged(workspace: Workspace, path: str, i: int, j: int) -> bool:
     except (DamagedTileError, StageMissingError):
         # a tile without a done-mark was never finished (or has been taken out): nothing to repair; a
         # vector is read only when its stage is finished
-        return made_by(path) is not None or bool(_marks(workspace, path, i, j))
+        return layout.vector_maker(path) is not None or bool(_marks(workspace, path, i, j))
 
 
 def _marks(workspace: Workspace, path: str, i: int, j: int) -> list[str]:
-    keys = workspace.blobs.list(f"meta/done/{path}")
+    keys = workspace.blobs.list(layout.done_marks(path))
     return [key for key in keys if i < 0 or key.rpartition("/")[2].startswith(f"{i}.{j}.")]
 
 
 def reopen(workspace: Workspace, path: str, i: int = -1, j: int = -1) -> None:
-    """Make the stage that wrote ``path`` incomplete again, since chunk (i, j) of it has been taken out."""
-    base, _, name = path.rpartition("/")
-    kind = path.partition("/")[0]
-    made = made_by(path)
-    if made is not None:
-        workspace.reopen_stage(*made)
-    elif kind == "added":  # items added to a fitted model have no source: they are gone
-        document, generation = "/".join(path.split("/")[:2]), path.split("/")[2]
-        if str((workspace.read_doc(document) or {}).get("generation")) == generation:
-            workspace.delete_doc(document)
-    elif kind in _STAGES:
-        workspace.reopen_stage(_STAGES[kind], name)
-    elif kind == "factors" and name in _FACTOR_STAGES:
-        for stage in _FACTOR_STAGES[name]:
-            workspace.reopen_stage(stage, fingerprint(base))
-    elif kind == "semantic":
-        workspace.reopen_stage(Stage.SEMANTIC, fingerprint(base))
-        if name == "a" and workspace.has(f"{base}/V"):  # written by the task of V
-            ChunkArray.open(workspace, f"{base}/V").discard(i, j)
-    elif kind == "spectral":
-        workspace.reopen_stage(Stage.SPECTRAL, base.rpartition("/")[2])
-    elif kind in ("factors", "crosses"):
-        workspace.reopen_stage(Stage.ASSEMBLE, fingerprint(path))
-    elif kind == "scores":
-        workspace.reopen_stage(Stage.SCORE, base.rpartition("/")[2])
+    """Make the stage that wrote ``path`` incomplete again, since chunk (i, j) of it has been taken out.
+
+    Parameters
+    ----------
+    workspace, path
+        Where the array is, or was.
+    i, j
+        Coordinates of the chunk; -1, -1 for the whole array.
+    """
+    if layout.kind_of(path) is layout.Kind.ADDED:
+        _forget_added_items(workspace, path)
+    for stage, identifier in layout.makers(path):
+        workspace.reopen_stage(stage, identifier)
+    writer = layout.written_with(path)
+    if writer is not None and workspace.has(writer):
+        ChunkArray.open(workspace, writer).discard(i, j)
+
+
+def _forget_added_items(workspace: Workspace, path: str) -> None:
+    """Take out items that were added to fitted models: they have no source, so they are gone."""
+    features, generation = layout.added_generation(path)
+    key = layout.added_items(features)
+    if str((workspace.read_doc(key) or {}).get("generation")) == generation:
+        workspace.delete_doc(key)

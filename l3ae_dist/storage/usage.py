@@ -3,8 +3,8 @@
 import shutil
 
 from l3ae_dist.errors import StageMissingError
-from l3ae_dist.storage.blobs import LocalBlobs
 from l3ae_dist.storage.chunks import TRAILER, ChunkArray, done_counts
+from l3ae_dist.storage.local_blobs import LocalBlobs
 from l3ae_dist.storage.workspace import Workspace
 
 

@@ -6,8 +6,8 @@ import numpy as np
 
 from l3ae_dist.errors import DamagedTileError, StageMissingError
 from l3ae_dist.linalg.arrays import Array
+from l3ae_dist.storage import layout
 from l3ae_dist.storage.chunks import ChunkArray, note_damage
-from l3ae_dist.storage.makers import remedy
 from l3ae_dist.storage.workspace import Workspace
 
 # Entries of a chunk: a read of a few rows reads one chunk whole.
@@ -75,4 +75,4 @@ def write_vector(workspace: Workspace, path: str, values: Array) -> None:
 def missing_array(workspace: Workspace, path: str) -> DamagedTileError:
     """The error for an array that a finished stage made and that is gone; noted for the next run."""
     note_damage(workspace, path, -1, -1, "has no array")
-    return DamagedTileError(f"{path} is missing from {workspace.url}; {remedy(path)}.", path=path)
+    return DamagedTileError(f"{path} is missing from {workspace.url}; {layout.remedy(path)}.", path=path)

@@ -8,7 +8,7 @@ import pytest
 from job import Command, Record, artifacts, assert_same_bits, settings, write_config
 
 from l3ae_dist.errors import DamagedTileError
-from l3ae_dist.storage.blobs import open_blobs
+from l3ae_dist.storage.open_blobs import open_blobs
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 from object_store import KEY, SECRET, s3_server

@@ -17,8 +17,9 @@ from l3ae_dist.operations.checks.facts import encoder_facts, node_facts, package
 from l3ae_dist.operations.checks.nodes import cluster_rows
 from l3ae_dist.operations.checks.row import Check, exit_code, of_error
 from l3ae_dist.operations.checks.store import bounded_probe, client_key, find_place, probe_store, store_rows
-from l3ae_dist.storage.blobs import LocalBlobs, open_blobs
+from l3ae_dist.storage.local_blobs import LocalBlobs
 from l3ae_dist.storage.lock import WorkspaceLock
+from l3ae_dist.storage.open_blobs import open_blobs
 from l3ae_dist.storage.workspace import Workspace
 
 

@@ -10,8 +10,9 @@ import time
 import pytest
 
 from l3ae_dist.errors import WorkspaceError, WorkspaceLockedError
+from l3ae_dist.storage import layout
 from l3ae_dist.storage import lock as lock_module
-from l3ae_dist.storage.lock import LOCK_KEY, WorkspaceLock, lock_holder, process_start, unlock
+from l3ae_dist.storage.lock import WorkspaceLock, lock_holder, process_start, unlock
 from l3ae_dist.storage.workspace import Workspace
 
 _HOLD = """
@@ -41,8 +42,8 @@ def other_process(workspace):
 
 def rewrite(workspace, **changes):
     """Change the lock object as another host would have written it."""
-    record = json.loads(workspace.blobs.get(LOCK_KEY)) | changes
-    workspace.blobs.put(LOCK_KEY, [json.dumps(record).encode()])
+    record = json.loads(workspace.blobs.get(layout.LOCK)) | changes
+    workspace.blobs.put(layout.LOCK, [json.dumps(record).encode()])
 
 
 def test_the_epoch_grows_with_every_run(workspace):
@@ -123,7 +124,7 @@ def test_unlock_needs_force_while_the_holder_lives(workspace, other_process):
 
 
 def test_an_unreadable_lock_is_refused_and_can_be_forced(workspace):
-    workspace.blobs.put(LOCK_KEY, [b"{"])
+    workspace.blobs.put(layout.LOCK, [b"{"])
     with pytest.raises(WorkspaceError, match="unlock --force"), WorkspaceLock(workspace, "mine"):
         pass
     unlock(workspace, force=True)

@@ -9,9 +9,9 @@ from object_store import KEY, SECRET, s3_server
 from l3ae_dist.data.readers import expand
 from l3ae_dist.embed.imports import import_id
 from l3ae_dist.errors import ConfigError, DamagedTileError, WorkspaceError, WorkspaceLockedError
-from l3ae_dist.storage.blobs import open_blobs
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.lock import WorkspaceLock
+from l3ae_dist.storage.open_blobs import open_blobs
 from l3ae_dist.storage.workspace import Workspace
 
 

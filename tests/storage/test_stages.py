@@ -6,7 +6,7 @@ from l3ae_dist.errors import WorkspaceVersionError
 from l3ae_dist.graphs.cholesky import CholeskyGraph
 from l3ae_dist.graphs.inverse import InverseGraph, TriangularInverseGraph
 from l3ae_dist.linalg.tiles import TileGrid
-from l3ae_dist.storage import workspace as module
+from l3ae_dist.storage import root as module
 from l3ae_dist.storage.stages import TILE_STAGES, Stage
 from l3ae_dist.storage.workspace import Workspace
 

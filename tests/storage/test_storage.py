@@ -10,9 +10,9 @@ from l3ae_dist.errors import DamagedTileError
 from l3ae_dist.graphs.tasks import TileRef
 from l3ae_dist.runtime.window import SubmissionWindow
 from l3ae_dist.storage import direct_io
-from l3ae_dist.storage.blobs import LocalBlobs
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.direct_io import aligned_buffer, open_direct
+from l3ae_dist.storage.local_blobs import LocalBlobs
 from l3ae_dist.storage.tile_reader import ReadCount, TileReader, TileRequest
 from l3ae_dist.storage.workspace import Workspace
 

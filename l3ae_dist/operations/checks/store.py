@@ -15,8 +15,10 @@ from l3ae_dist.operations.checks import judge
 from l3ae_dist.operations.checks.bounded import bounded
 from l3ae_dist.operations.checks.facts import disk_facts
 from l3ae_dist.operations.checks.row import Check, of_error
-from l3ae_dist.storage.blobs import Blobs, LocalBlobs, open_blobs
+from l3ae_dist.storage.blobs import Blobs
+from l3ae_dist.storage.local_blobs import LocalBlobs
 from l3ae_dist.storage.lock import lock_holder
+from l3ae_dist.storage.open_blobs import open_blobs
 
 Facts = dict[str, Any]
 PATIENCE = 3.0
