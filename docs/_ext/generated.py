@@ -24,7 +24,7 @@ from l3ae_dist.cli.app import app as cli
 from l3ae_dist.cli.exits import EXIT_CODES
 from l3ae_dist.config.load import ENVIRONMENT_PREFIX
 from l3ae_dist.config.run_config import RunConfig
-from l3ae_dist.units import parse_bytes
+from l3ae_dist.units import exact_bytes, parse_bytes
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -37,7 +37,6 @@ _INHERITED = [
     "   :inherited-members: BaseEstimator",
     "   :exclude-members: get_metadata_routing, set_fit_request",
 ]
-_UNITS = {"GiB": 2**30, "MiB": 2**20, "KiB": 2**10}
 
 
 class Entry(NamedTuple):
@@ -163,8 +162,7 @@ def default_text(field: FieldInfo) -> str:
         return "none, it must be given"
     value = field.default
     if any(isinstance(rule, BeforeValidator) and rule.func is parse_bytes for rule in field.metadata):
-        name, unit = next((name, unit) for name, unit in _UNITS.items() if value % unit == 0)
-        return f"`{value // unit}{name}`"
+        return f"`{exact_bytes(value)}`"
     return f"`{_yaml(list(value) if isinstance(value, tuple) else value)}`"
 
 

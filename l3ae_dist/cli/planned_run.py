@@ -74,7 +74,7 @@ class PlannedRun:
     def size(self, config: "RunConfig") -> "DataSize":
         """Return the size of the data: as given, else of the ingested dataset."""
         from l3ae_dist.planning.data_size import given_size, ingested_size
-        from l3ae_dist.planning.forecast import parse_count
+        from l3ae_dist.units import parse_count
 
         given = (self.items, self.users, self.interactions, self.dim)
         counts = [None if text is None else parse_count(text) for text in given]

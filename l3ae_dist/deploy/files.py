@@ -9,10 +9,11 @@ from typing import Any
 
 from l3ae_dist import __version__
 from l3ae_dist.config.run_config import RunConfig
-from l3ae_dist.deploy.shape import GIB, OBJECT_STORE_BYTES, ClusterShape, Nodes
+from l3ae_dist.deploy.shape import OBJECT_STORE_BYTES, ClusterShape, Nodes
 from l3ae_dist.errors import ConfigError
 from l3ae_dist.graphs.execute import STAGED
 from l3ae_dist.runtime.backends.local import WORKER_CONFIG
+from l3ae_dist.units import GIB, MIB
 
 VERSIONS = {
     "python": "3.11",
@@ -175,7 +176,7 @@ def _environment(shape: ClusterShape, job: Job) -> Any:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"gib": _per(GIB), "mib": _per(2**20), "comment": _comment}
+    environment.filters |= {"gib": _per(GIB), "mib": _per(MIB), "comment": _comment}
     environment.globals |= {
         "shape": shape,
         "config": job.config,

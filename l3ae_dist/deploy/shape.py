@@ -7,11 +7,11 @@ from l3ae_dist.errors import ConfigError
 from l3ae_dist.planning.plan import Plan
 from l3ae_dist.planning.plan_inputs import DataSize
 from l3ae_dist.planning.plan_run import cluster_plan, workspace_bytes
+from l3ae_dist.units import GIB, MIB
 
-GIB = 2**30
 # Kept free on every node for Ray's processes, its object store and the system: an allowance.
 RAY_NODE_BYTES = 2 * GIB
-OBJECT_STORE_BYTES = 512 * 2**20
+OBJECT_STORE_BYTES = 512 * MIB
 # Allowances for one embedding actor: on a core (MiniLM, torch), and on a GPU (weights pass through the host).
 CPU_ACTOR_BYTES = GIB
 GPU_ACTOR_BYTES = 24 * GIB

@@ -32,6 +32,7 @@ from l3ae_dist.storage.local_blobs import storage_errors
 from l3ae_dist.storage.lock import WorkspaceLock
 from l3ae_dist.storage.stages import Stage
 from l3ae_dist.storage.tile_reader import ReadCount, TileReader
+from l3ae_dist.units import parse_bytes
 
 if TYPE_CHECKING:
     from l3ae_dist.model.fitted import FittedModel
@@ -145,11 +146,9 @@ def _check_budget(model: "FittedModel", k: int, dtype: str, memory_budget: int |
 
 
 def _bytes(value: int | str) -> int:
-    from pydantic import ByteSize, TypeAdapter, ValidationError
-
     try:
-        return int(TypeAdapter(ByteSize).validate_python(value))
-    except ValidationError as error:
+        return parse_bytes(value)
+    except ConfigError as error:
         raise ConfigError(f"memory_budget is {value!r} but must be bytes, or such as 2GiB.") from error
 
 

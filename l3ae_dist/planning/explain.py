@@ -4,7 +4,8 @@ import numpy as np
 
 from l3ae_dist.planning.estimate import ENTRIES_S, INGEST_ROWS_S, StageForecast, text_rate
 from l3ae_dist.planning.forecast import Forecast
-from l3ae_dist.planning.worker_memory import INTERPRETER_BYTES, MIB, TILES_HELD
+from l3ae_dist.planning.worker_memory import INTERPRETER_BYTES, TILES_HELD
+from l3ae_dist.units import MIB
 
 _TB = 1e12
 

@@ -8,7 +8,7 @@ import numpy as np
 from l3ae_dist.config.candidates import candidates
 from l3ae_dist.config.prices import PriceConfig
 from l3ae_dist.config.run_config import RunConfig
-from l3ae_dist.errors import BudgetError, ConfigError
+from l3ae_dist.errors import BudgetError
 from l3ae_dist.planning.data_size import evaluated_count
 from l3ae_dist.planning.estimate import StageForecast, estimate
 from l3ae_dist.planning.plan import Plan
@@ -17,11 +17,9 @@ from l3ae_dist.planning.plan_run import cluster_plan
 from l3ae_dist.planning.resources import Resources
 from l3ae_dist.planning.stage_counts import StageCounts, fullest_bytes
 from l3ae_dist.planning.tile_size import choose_tile, tile_limits
-from l3ae_dist.planning.worker_memory import MIB
 from l3ae_dist.storage.stages import TILE_STAGES
-from l3ae_dist.units import human_bytes
+from l3ae_dist.units import GIB, MIB, human_bytes
 
-GIB = 2**30
 _MONTH_HOURS = 730.0
 # Tiles that are compared with the chosen one, and how much faster one must be to be told of.
 _TILES = (512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192)
@@ -303,23 +301,3 @@ def _fastest_tile(found: Forecast, config: RunConfig) -> tuple[int, float] | Non
     mine = sum(stage.seconds / stage.repeats for stage in found.stages if stage.name in TILE_STAGES)
     best = min(seconds, key=lambda tile: seconds[tile], default=None)
     return None if best is None or seconds[best] > _WORTH * mine else (best, seconds[best])
-
-
-def parse_count(text: str) -> int:
-    """A whole number as people write it: ``5e9``, ``1,000,000``, ``100_000``.
-
-    Raises
-    ------
-    ConfigError
-        When it is none, or not positive.
-
-    >>> parse_count("5e9"), parse_count("1,000,000")
-    (5000000000, 1000000)
-    """
-    try:
-        value = float(str(text).replace(",", "").replace("_", ""))
-        if value != int(value) or value < 1:
-            raise ValueError
-    except (ValueError, OverflowError):
-        raise ConfigError(f"{text!r} is not a positive whole number; write it like 1000000 or 5e9.") from None
-    return int(value)

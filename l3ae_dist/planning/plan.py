@@ -11,7 +11,8 @@ from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.planning.plan_inputs import DataSize, Machine, ModelNeeds
 from l3ae_dist.planning.stage_plans import StageInputs, StagePlan, plan_stages
 from l3ae_dist.planning.tile_size import choose_tile
-from l3ae_dist.planning.worker_memory import WorkerMemory, mebibytes
+from l3ae_dist.planning.worker_memory import WorkerMemory
+from l3ae_dist.units import mebibytes
 
 
 @dataclass(frozen=True)

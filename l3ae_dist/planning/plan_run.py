@@ -21,6 +21,7 @@ from l3ae_dist.planning.plan_inputs import DataSize, Machine, ModelNeeds
 from l3ae_dist.planning.tile_size import STEP
 from l3ae_dist.planning.worker_memory import INTERPRETER_BYTES
 from l3ae_dist.storage.workspace import Workspace
+from l3ae_dist.units import mebibytes
 
 # No smaller tile is chosen for a plan that does not fit.
 _SMALLEST = 512
@@ -190,8 +191,8 @@ def check_limit(limit: int | None, plan: Plan) -> None:
     """Refuse workers that the system would end before they reach what the plan projects."""
     if limit is not None and limit < plan.peak_bytes:
         raise BudgetError(
-            f"a worker of the cluster may use {limit / 2**20:,.0f} MiB, and the plan needs "
-            f"{plan.peak_bytes / 2**20:,.0f} MiB with tiles of {plan.grid.tile}; start the workers with a "
+            f"a worker of the cluster may use {mebibytes(limit)}, and the plan needs "
+            f"{mebibytes(plan.peak_bytes)} with tiles of {plan.grid.tile}; start the workers with a "
             "higher memory limit, or choose a smaller compute.memory_budget or tile size."
         )
 

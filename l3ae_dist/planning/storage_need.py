@@ -16,8 +16,8 @@ from l3ae_dist.storage.fingerprint import fingerprint
 from l3ae_dist.storage.stages import TILE_STAGES, Stage
 from l3ae_dist.storage.usage import array_bytes, free_bytes
 from l3ae_dist.storage.workspace import Workspace
+from l3ae_dist.units import GIB
 
-GIB = 2**30
 # Inverses that a search keeps beside the one it is at: of the best L3AE and of the best EASE so far.
 _BEST = 2
 

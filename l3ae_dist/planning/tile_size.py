@@ -11,13 +11,12 @@ import numpy as np
 from l3ae_dist.errors import BudgetError
 from l3ae_dist.planning.worker_memory import (
     MARGIN_BYTES,
-    MIB,
     PINNED_TILES,
     TILES_BESIDE_PANEL,
     TILES_HELD,
-    mebibytes,
     process_bytes,
 )
+from l3ae_dist.units import MIB, mebibytes
 
 MAX_TILE = 4096
 # Rows of a tile are chosen in steps of so many.

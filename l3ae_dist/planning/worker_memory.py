@@ -6,8 +6,8 @@ from l3ae_dist.graphs.execute import STAGED
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.planning.plan_inputs import Machine
 from l3ae_dist.storage.tile_reader import READ_AHEAD, READ_THREADS
+from l3ae_dist.units import MIB
 
-MIB = 2**20
 # A worker's interpreter with NumPy, SciPy, Zarr and Dask, and OpenBLAS's own buffers; measured.
 INTERPRETER_BYTES = 320 * MIB
 # Two staged tasks: an accumulator and the operand pairs read ahead for each, and those in use by one.
@@ -107,8 +107,3 @@ def users_that_fit(count: int, per_user: float, free: int) -> int:
         Bytes that are left of the budget.
     """
     return int(max(_SMALLEST_BLOCK, min(count, _LARGEST_BLOCK, 0.6 * max(free, 0) / per_user)))
-
-
-def mebibytes(count: float) -> str:
-    """Format bytes as a whole number of MiB, as all messages about the budget do."""
-    return f"{count / MIB:,.0f} MiB"

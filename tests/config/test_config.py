@@ -8,7 +8,6 @@ import pytest
 from l3ae_dist.config.load import load_config, make_config
 from l3ae_dist.errors import ConfigError
 from l3ae_dist.metrics import METRICS
-from l3ae_dist.units import parse_bytes
 
 
 @pytest.fixture(autouse=True)
@@ -17,27 +16,6 @@ def _no_environment(monkeypatch):
 
     for name in [n for n in os.environ if n.startswith("L3AE__")]:
         monkeypatch.delenv(name)
-
-
-@pytest.mark.parametrize(
-    ("text", "count"),
-    [
-        ("2GiB", 2 * 2**30),
-        ("500 MB", 500 * 10**6),
-        ("1.5g", 3 * 2**29),
-        (4096, 4096),
-        ("64", 64),
-        ("10b", 10),
-    ],
-)
-def test_sizes_are_read_with_binary_and_decimal_units(text, count):
-    assert parse_bytes(text) == count
-
-
-@pytest.mark.parametrize("text", ["lots", "-2GiB", "2 parsecs", None, True, ""])
-def test_a_size_that_is_none_is_refused(text):
-    with pytest.raises(ConfigError, match="write it like 2GiB"):
-        parse_bytes(text)
 
 
 def test_defaults_need_only_a_workspace():

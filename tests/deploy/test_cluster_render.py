@@ -14,12 +14,13 @@ from l3ae_dist.config.candidates import candidates
 from l3ae_dist.config.load import make_config
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.deploy.files import Job, machine, render
-from l3ae_dist.deploy.shape import GIB, RAY_NODE_BYTES, Nodes, cluster_shape
+from l3ae_dist.deploy.shape import RAY_NODE_BYTES, Nodes, cluster_shape
 from l3ae_dist.errors import BudgetError, ConfigError
 from l3ae_dist.pipeline.run import run
 from l3ae_dist.planning.data_size import given_size, ingested_size
 from l3ae_dist.planning.plan_run import plan_run
 from l3ae_dist.storage.workspace import Workspace
+from l3ae_dist.units import GIB
 
 NUMBERS = {"items": 50_000, "users": 100_000, "interactions": 5_000_000, "dim": None}
 

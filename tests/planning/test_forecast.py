@@ -18,7 +18,7 @@ from l3ae_dist.pipeline.run import run
 from l3ae_dist.planning.calibrate import measure_cluster
 from l3ae_dist.planning.data_size import given_size, ingested_size
 from l3ae_dist.planning.estimate import estimate
-from l3ae_dist.planning.forecast import GIB, forecast, parse_count
+from l3ae_dist.planning.forecast import forecast
 from l3ae_dist.planning.plan import make_plan
 from l3ae_dist.planning.plan_inputs import DataSize, Machine, ModelNeeds
 from l3ae_dist.planning.rates import KERNELS, Rates, assumed_rates, read_rates
@@ -32,6 +32,7 @@ from l3ae_dist.planning.worker_benchmarks import measure_kernels
 from l3ae_dist.runtime.backends.session import in_process
 from l3ae_dist.storage.tile_cache import TileCache
 from l3ae_dist.storage.workspace import Workspace
+from l3ae_dist.units import GIB, parse_count
 
 MILLION = {"items": 10**6, "users": 10**8, "interactions": 5 * 10**9, "dim": 4096}
 FEW = {"items": 200_000, "users": 10**5, "interactions": 10**6, "dim": 64}

@@ -10,7 +10,7 @@ from rich.text import Text
 from l3ae_dist.planning.forecast import Forecast
 from l3ae_dist.planning.rates import Rates
 from l3ae_dist.planning.simulated_solve import SimulatedSolve
-from l3ae_dist.units import human_bytes
+from l3ae_dist.units import human_bytes, short_bytes
 
 
 def human_seconds(seconds: float) -> str:
@@ -23,19 +23,6 @@ def human_seconds(seconds: float) -> str:
         if seconds < limit:
             return f"{seconds / size:.1f} {unit}"
     return f"{seconds / 86_400:,.1f} days"
-
-
-def short_bytes(count: float) -> str:
-    """Bytes with about three digits.
-
-    >>> short_bytes(343.14 * 2**40), short_bytes(8.75 * 2**30), short_bytes(0)
-    ('343 TiB', '8.75 GiB', '')
-    """
-    if not count:
-        return ""
-    number, unit = human_bytes(count).split()
-    value = float(number)
-    return f"{value:,.0f} {unit}" if value >= 100 else f"{value:.3g} {unit}"
 
 
 def human_flops(flops: float) -> str:

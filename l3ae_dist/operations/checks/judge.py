@@ -7,8 +7,8 @@ from typing import Any
 from l3ae_dist.graphs.execute import STAGED
 from l3ae_dist.operations.checks.row import Check, Status
 from l3ae_dist.runtime.versions import SAME
+from l3ae_dist.units import GIB, MIB
 
-MIB, GIB = 2**20, 2**30
 OLDEST_PYTHON = (3, 11)
 # A reference BLAS reaches 1 to 3 GFLOP/s a thread in float64, a tuned one ten times as much.
 SLOW_GFLOPS = 5.0

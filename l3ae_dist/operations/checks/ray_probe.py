@@ -13,8 +13,8 @@ from typing import Any
 
 from l3ae_dist.errors import L3AEError
 from l3ae_dist.operations.checks.row import Check
+from l3ae_dist.units import GIB
 
-GIB = 2**30
 PROBE_SECONDS = 20.0
 
 

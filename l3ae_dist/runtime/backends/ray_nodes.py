@@ -8,8 +8,8 @@ from typing import Any
 
 from l3ae_dist.errors import ClusterError
 from l3ae_dist.runtime.events import Message, OnEvent
+from l3ae_dist.units import MIB
 
-MIB = 2**20
 # What a worker takes of a node's schedulable memory when nothing is said: the rest is for the driver,
 # the scheduler and the page cache.
 _SHARE = 0.8
