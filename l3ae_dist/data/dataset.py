@@ -15,6 +15,9 @@ from l3ae_dist.storage.stages import Stage
 from l3ae_dist.storage.vectors import Vector
 from l3ae_dist.storage.workspace import Workspace
 
+# Users whose rows are read at once where some among them are wanted.
+_GATHER = 1 << 16
+
 
 class Dataset:
     """Ids, texts, the training matrix by columns and every split by rows.
@@ -130,6 +133,18 @@ class Dataset:
             split = "train"
         base = f"interactions/{self.id}/{split}_csr"
         return sparse.csr_matrix(self._compressed(base, start, stop), shape=(stop - start, self.n_items))
+
+    def rows_of(self, split: str, users: Array) -> sparse.csr_matrix:
+        """Return the rows of a split for ascending user indices, (len(users), n_items), read in ranges."""
+        if len(users) == int(users[-1]) - int(users[0]) + 1:
+            return self.user_rows(split, int(users[0]), int(users[-1]) + 1)
+        parts = []
+        for start in range(int(users[0]), int(users[-1]) + 1, _GATHER):
+            wanted = users[(users >= start) & (users < start + _GATHER)]
+            if len(wanted):
+                last = int(wanted[-1]) + 1
+                parts.append(self.user_rows(split, start, last)[wanted - start])
+        return sparse.vstack(parts, format="csr")
 
     def _compressed(self, base: str, start: int, stop: int) -> tuple[Array, Array, Array]:
         indptr = Vector(self.workspace, f"{base}/indptr")[start : stop + 1]

@@ -10,7 +10,7 @@ from l3ae_dist.config.evaluate import EvaluateConfig
 from l3ae_dist.config.members import ModelSpec
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.evaluation.significance import bootstrap_means, paired_bootstrap
-from l3ae_dist.graphs.score import ScoreParams, score_graph, take_rows
+from l3ae_dist.graphs.score import ScoreParams, score_graph
 from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.linalg.top_k import merge_top_k
 from l3ae_dist.metrics import (
@@ -126,7 +126,7 @@ def measure(
 ) -> dict[str, Any]:
     """All metrics of one model on ``valid`` or ``test``, also ``by`` item popularity or user activity."""
     dataset, top = lists.solver.dataset, lists.of(spec)
-    truth = take_rows(dataset, split, lists.users)
+    truth = dataset.rows_of(split, lists.users)
     popularity = dataset.popularity()
     result = evaluate_top(top, truth, popularity, ks)
     if "popularity" in by:
@@ -138,7 +138,7 @@ def measure(
 
 def measure_users(lists: TopLists, spec: ModelSpec, split: str, metric: str) -> Array:
     """One metric of every evaluated user, NaN where a user has nothing held out."""
-    return per_user(lists.of(spec), take_rows(lists.solver.dataset, split, lists.users), metric)
+    return per_user(lists.of(spec), lists.solver.dataset.rows_of(split, lists.users), metric)
 
 
 def measure_models(
@@ -167,7 +167,7 @@ def measure_intervals(lists: TopLists, spec: ModelSpec, options: EvaluateConfig)
     null where no user has such an item.
     """
     dataset, top = lists.solver.dataset, lists.of(spec)
-    truth = take_rows(dataset, "test", lists.users)
+    truth = dataset.rows_of("test", lists.users)
     head = head_items(dataset.popularity())
     tail = np.setdiff1d(np.arange(truth.shape[1]), head)
     cut = options.metric.partition("@")[2]

@@ -265,11 +265,6 @@ class Scorer:
         return self._left[path]
 
 
-def head_entries(head: Head, parts: Parts, grid: TileGrid, rows: Array, j: int) -> dict[str, Array]:
-    """``B[rows, j]`` by part, float64; each tile is read once."""
-    return head_pairs(head, parts, grid, rows, np.full(len(rows), j))
-
-
 def head_pairs(
     head: Head, parts: Parts, grid: TileGrid, rows: Array, columns: Array, reader: TileReader | None = None
 ) -> dict[str, Array]:

@@ -21,7 +21,6 @@ from l3ae_dist.graphs.chunk_tasks import Blocks, ChunkTask
 from l3ae_dist.graphs.context import StageContext, StageParams, open_chunks, open_workspace
 from l3ae_dist.graphs.execute import process_reader
 from l3ae_dist.graphs.head import Head, History, Parts, Scorer, TileScores
-from l3ae_dist.graphs.score import take_rows
 from l3ae_dist.graphs.tasks import TileRef
 from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.linalg.ranks import count_over, limits_of, ranks_within
@@ -111,12 +110,12 @@ def _block(
     workspace = open_workspace(url, False)
     source = Dataset(workspace, dataset)
     users = open_chunks(url, users_path, False).read(block, 0)[:, 0]
-    truth = take_rows(source, split, users)
+    truth = source.rows_of(split, users)
     counts = np.diff(truth.indptr)
     order = np.argsort(-counts, kind="stable")
     place = np.empty(len(order), np.int64)
     place[order] = np.arange(len(order))
-    rows = take_rows(source, "input", users)[order]
+    rows = source.rows_of("input", users)[order]
     scorer = Scorer(History(rows, grid, dtype), Parts(workspace), process_reader(), ReadCount())
     owners = np.repeat(place, counts)
     return _Block(rows, truth.indptr[:-1][order], counts[order], truth.indices, owners, scorer)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy import sparse
 
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.graphs.chunk_tasks import Blocks, ChunkGraph
@@ -17,7 +16,6 @@ from l3ae_dist.graphs.context import StageContext, StageParams, open_chunks, ope
 from l3ae_dist.graphs.execute import process_reader
 from l3ae_dist.graphs.head import Head, History, Parts, Scorer
 from l3ae_dist.graphs.tasks import TileRef
-from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.linalg.top_k import top_k
 from l3ae_dist.storage.stages import Stage
@@ -48,27 +46,11 @@ def score_graph(grid: TileGrid, user_blocks: int) -> ChunkGraph:
     return ChunkGraph(Stage.SCORE, grid, "top_items", best_of_tile, user_blocks, grid.count)
 
 
-_GATHER = 1 << 16
-
-
-def take_rows(dataset: Dataset, split: str, users: Array) -> sparse.csr_matrix:
-    """Rows of ascending user indices, read in ranges."""
-    if len(users) == int(users[-1]) - int(users[0]) + 1:
-        return dataset.user_rows(split, int(users[0]), int(users[-1]) + 1)
-    parts = []
-    for start in range(int(users[0]), int(users[-1]) + 1, _GATHER):
-        wanted = users[(users >= start) & (users < start + _GATHER)]
-        if len(wanted):
-            last = int(wanted[-1]) + 1
-            parts.append(dataset.user_rows(split, start, last)[wanted - start])
-    return sparse.vstack(parts, format="csr")
-
-
 @lru_cache(maxsize=1)
 def _scorer(url: str, dataset: str, users_path: str, block: int, grid: TileGrid, dtype: str) -> Scorer:
     workspace = open_workspace(url, False)
     users = open_chunks(url, users_path, False).read(block, 0)[:, 0]
-    rows = take_rows(Dataset(workspace, dataset), "input", users)
+    rows = Dataset(workspace, dataset).rows_of("input", users)
     return Scorer(History(rows, grid, dtype), Parts(workspace), process_reader(), ReadCount())
 
 

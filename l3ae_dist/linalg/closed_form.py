@@ -9,29 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from l3ae_dist.errors import ConfigError
 from l3ae_dist.linalg.arrays import Array
-
-
-def check_regularisers(reg_x: float, reg_f: float | None, reg_e: float) -> float:
-    """Return ``ridge = reg_x + reg_e``.
-
-    Raises
-    ------
-    ConfigError
-        Unless ``ridge > 0``, ``reg_e >= 0`` and, with text, ``reg_f > 0``; ``reg_x`` may be negative.
-    """
-    ridge = reg_x + reg_e
-    if not ridge > 0 or not np.isfinite(ridge):
-        raise ConfigError(
-            f"reg_x + reg_e is {ridge:g} (reg_x = {reg_x:g}, reg_e = {reg_e:g}) and must be positive; "
-            "raise one of them."
-        )
-    if reg_e < 0:
-        raise ConfigError(f"reg_e is {reg_e:g} and must not be negative; 0 gives EASE.")
-    if reg_f is not None and not reg_f > 0:
-        raise ConfigError(f"reg_f is {reg_f:g} and must be positive; the paper uses 0.1 to 10.")
-    return float(ridge)
 
 
 def gram_inverse(x: Array, ridge: float) -> Array:

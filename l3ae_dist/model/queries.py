@@ -9,7 +9,6 @@ from scipy import sparse
 from l3ae_dist.data.columns import read_column
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.errors import ConfigError, DataError
-from l3ae_dist.graphs.score import take_rows
 from l3ae_dist.linalg.arrays import Array
 
 FindItems = Callable[[Sequence[Any]], Array]
@@ -48,7 +47,7 @@ class KnownUsers:
         if start == stop:
             return sparse.csr_matrix((0, self._dataset.n_items), dtype=np.float32)
         unique, position = np.unique(self._rows[start:stop], return_inverse=True)
-        return take_rows(self._dataset, "input", unique)[position]
+        return self._dataset.rows_of("input", unique)[position]
 
 
 class GivenUsers:

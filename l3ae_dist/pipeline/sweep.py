@@ -17,7 +17,6 @@ from l3ae_dist.data.features import feature_path, open_rows
 from l3ae_dist.errors import ConfigError
 from l3ae_dist.evaluation.evaluate import TopLists, compare_models, evaluated_users, measure_models, score
 from l3ae_dist.evaluation.sweep_ranks import Group, groups_of, held_ranks, release
-from l3ae_dist.graphs.score import take_rows
 from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.metrics import per_user_of_ranks
 from l3ae_dist.pipeline.inputs import Inputs
@@ -113,7 +112,7 @@ class SweepJob(Job):
     def _fit_and_evaluate(self, solver: Solver, specs: tuple[ModelSpec, ...]) -> dict[str, Any]:
         options = self.config.evaluate
         users = evaluated_users(solver.dataset, options.max_users, options.seed)
-        counts = np.diff(take_rows(solver.dataset, "valid", users).indptr)
+        counts = np.diff(solver.dataset.rows_of("valid", users).indptr)
         held, indptr = users[counts > 0], np.append(0, np.cumsum(counts[counts > 0]))
         if not len(held):
             raise ConfigError(

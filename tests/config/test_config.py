@@ -75,6 +75,7 @@ def test_every_metric_of_the_metrics_module_can_be_chosen(name):
         ({"model": {"reg_x": -200}}, r"the ridge reg_x \+ reg_e is -100 but must be greater than 0; raise"),
         ({"model": {"name": "ease", "reg_x": 0}}, r"the ridge reg_x .* is 0 but must be greater than 0"),
         ({"model": {"reg_f": 0}}, r"model\.reg_f is 0 but must be greater than 0"),
+        ({"model": {"reg_e": -1}}, r"model\.reg_e is -1 but must be greater than or equal to 0"),
         ({"model": {"name": "svd"}}, r"model\.name is 'svd' but must be 'l3ae', 'ease', "),
         ({"compute": {"workers": 0}}, r"compute\.workers is 0 but must be greater than or equal to 1"),
         ({"compute": {"memory_budget": "lots"}}, r"compute\.memory_budget: 'lots' is not a size"),

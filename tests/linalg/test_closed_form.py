@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from l3ae_dist.errors import ConfigError, NumericalError
+from l3ae_dist.errors import NumericalError
 from l3ae_dist.linalg import closed_form as cf
 from l3ae_dist.linalg.spectral import certificate_tolerance, choose_dtype, largest_eigenvalue
 
@@ -103,21 +103,32 @@ def test_gfcf_leaves_items_that_nobody_has_at_zero():
     np.testing.assert_allclose(x @ (cf.gfcf_dense(x, rank, 1.0) - cf.gfcf_dense(x, rank, 0.0)), x, atol=1e-12)
 
 
-@pytest.mark.parametrize(("reg_x", "reg_f", "reg_e", "word"), [
-    (-100, 5, 100, "reg_x"), (1, 0, 1, "reg_f"), (5, 1, -1, "reg_e"),
-])  # fmt: skip
-def test_regularisers_out_of_range_are_refused(reg_x, reg_f, reg_e, word):
-    with pytest.raises(ConfigError, match=word):
-        cf.check_regularisers(reg_x, reg_f, reg_e)
-
-
 @settings(max_examples=15, deadline=None)
 @given(st.integers(1, 40), st.integers(0, 5))
-def test_lanczos_finds_the_largest_eigenvalue(n, seed):
+def test_the_largest_eigenvalue_is_found(n, seed):
     a = np.random.default_rng(seed).standard_normal((n + 5, n))
     want = np.linalg.eigvalsh(a.T @ a)[-1]
-    got = largest_eigenvalue(lambda v: a.T @ (a @ v), n, steps=40)
+    got = largest_eigenvalue(lambda v: a.T @ (a @ v), n, tolerance=1e-9)
     assert got == pytest.approx(want, rel=1e-6)
+    rough = largest_eigenvalue(lambda v: a.T @ (a @ v), n)
+    assert rough <= want * (1 + 1e-12)
+    assert rough == pytest.approx(want, rel=1e-3)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 20, 21, 300])
+def test_the_largest_eigenvalue_of_a_known_spectrum(n):
+    spectrum = np.arange(n) + 1.0
+    mirror = np.eye(n) - 2.0 / n  # a reflection, which leaves the spectrum as it is
+    operators = {
+        0.0: np.zeros((n, n)),
+        1.0: np.eye(n),
+        float(n): mirror * spectrum @ mirror.T,
+        2.0 * n: np.full((n, n), 2.0),
+    }
+    for want, matrix in operators.items():
+        found = [largest_eigenvalue(lambda v, a=matrix: a @ v, n) for _ in range(2)]
+        assert found[0] == pytest.approx(want, rel=2e-3)
+        assert found[0] == pytest.approx(found[1], rel=1e-14)
 
 
 def test_precision_follows_the_condition():

@@ -13,7 +13,6 @@ from scipy import sparse
 
 from l3ae_dist import L3AE
 from l3ae_dist.errors import ConfigError, DataError, UnknownIdError, WorkspaceError, WorkspaceVersionError
-from l3ae_dist.graphs.score import take_rows
 from l3ae_dist.linalg.top_k import top_k
 from l3ae_dist.serving import HEADER, ITEMS, WEIGHTS, ServedModel, load_export
 
@@ -100,7 +99,7 @@ def test_an_export_ranks_like_the_model_it_came_from_restricted_to_its_weights(e
     served = load_export(out)
     b = model.weights(range(40)) * (served.weights.toarray() != 0)
     want, scores = dense_top(x, sparse.csr_matrix(b), 10)
-    items, values = served.recommend(take_rows(model.dataset, "input", np.arange(60)), 10)
+    items, values = served.recommend(model.dataset.rows_of("input", np.arange(60)), 10)
     np.testing.assert_array_equal(items, want)
     np.testing.assert_allclose(values, scores, atol=1e-12)
     lists = [np.flatnonzero(row).tolist() for row in x]
