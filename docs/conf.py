@@ -31,7 +31,7 @@ nitpicky = True
 nitpick_ignore_regex = [("py:.*", r"(?!l3ae_dist\b).*")]
 # types that only signatures show
 nitpick_ignore = [
-    ("py:class", "l3ae_dist.model.cold_start.AddedItems"),
+    ("py:class", "l3ae_dist.model.added_items.AddedItems"),
     ("py:class", "l3ae_dist.serving._Column"),
     ("py:class", "l3ae_dist.pipeline.job.Job"),
     ("py:class", "l3ae_dist.storage.blobs.Blobs"),

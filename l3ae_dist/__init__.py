@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from l3ae_dist.config.load import make_config
-    from l3ae_dist.model.estimator import EASE, L3AE
     from l3ae_dist.model.estimators import (
+        EASE,
         GFCF,
+        L3AE,
         AdditiveEASE,
         CollectiveEASE,
         EASEText,
@@ -45,7 +46,7 @@ __all__ = [
 ]
 
 _HOME = {
-    "EASE": "l3ae_dist.model.estimator",
+    "EASE": "l3ae_dist.model.estimators",
     "EASEText": "l3ae_dist.model.estimators",
     "TextSimilarity": "l3ae_dist.model.estimators",
     "CollectiveEASE": "l3ae_dist.model.estimators",
@@ -53,7 +54,7 @@ _HOME = {
     "AdditiveEASE": "l3ae_dist.model.estimators",
     "L3AEAdditive": "l3ae_dist.model.estimators",
     "GFCF": "l3ae_dist.model.estimators",
-    "L3AE": "l3ae_dist.model.estimator",
+    "L3AE": "l3ae_dist.model.estimators",
     "Workspace": "l3ae_dist.storage.workspace",
     "append": "l3ae_dist.pipeline.append",
     "load_model": "l3ae_dist.model.fitted",

@@ -1,12 +1,15 @@
 """``l3ae-dist export``: the largest weights of a model as files."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
 from l3ae_dist.cli.command import command
 from l3ae_dist.cli.options import AsJson, WorkspaceArgument
 from l3ae_dist.cli.output import print_json, run_with_progress
+
+if TYPE_CHECKING:
+    from l3ae_dist.model.export import Format
 
 
 @command
@@ -21,10 +24,10 @@ def export(
     """Export the largest weights of a model, to serve with NumPy and SciPy alone."""
     from l3ae_dist.model.fitted import load_model
 
-    weights = int(k) if k.isdecimal() else k
+    weights = int(k) if k.isdecimal() else cast("Literal['all']", k)  # anything else is refused
     header = run_with_progress(
         lambda on_event: load_model(workspace).export_weights(
-            out, weights, format=form, memory_budget=memory_budget, on_event=on_event
+            out, weights, format=cast("Format", form), memory_budget=memory_budget, on_event=on_event
         )
     )
     if as_json:

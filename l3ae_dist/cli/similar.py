@@ -10,7 +10,7 @@ from l3ae_dist.cli.options import AsJson, Count, WorkspaceArgument
 from l3ae_dist.cli.output import output_to_stderr, show_records
 
 if TYPE_CHECKING:
-    from l3ae_dist.model.fitted import Kind
+    from l3ae_dist.model.neighbours import Kind
 
 
 @command

@@ -11,3 +11,5 @@ Integers: TypeAlias = npt.NDArray[np.int64]
 """Positions and counts."""
 Floats: TypeAlias = npt.NDArray[np.float64]
 """Double precision."""
+Matrix: TypeAlias = Any
+"""A dense array or a SciPy sparse matrix, for which SciPy has no types."""

@@ -1,4 +1,4 @@
-"""What every call of a fitted model needs: its arrays, positions and names of items, entries of B, tables."""
+"""The arrays of a fitted model, positions and names of its items, entries of B, and tables of items."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,13 +8,15 @@ import numpy as np
 from l3ae_dist.data.columns import ColumnReader
 from l3ae_dist.data.dataset import Dataset, find_ids, unknown_ids
 from l3ae_dist.data.features import HeldRows
+from l3ae_dist.data.tables import Frame
 from l3ae_dist.errors import DataError
 from l3ae_dist.graphs.batch_scoring import Server
 from l3ae_dist.graphs.head import Head, Parts, head_pairs, product_pairs
-from l3ae_dist.linalg.arrays import Array
+from l3ae_dist.linalg.arrays import Array, Floats, Integers
 from l3ae_dist.linalg.tiles import TileGrid
-from l3ae_dist.model.cold_start import AddedItems, ColdStart, read_added
-from l3ae_dist.model.queries import id_list
+from l3ae_dist.model.added_items import AddedItems, read_added
+from l3ae_dist.model.cold_start import ColdStart
+from l3ae_dist.model.users import id_list
 from l3ae_dist.pipeline.model_document import read_model
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.workspace import Workspace
@@ -48,25 +50,30 @@ class ModelArrays:
         items = f"items/{self.dataset.id}"
         self._columns = tuple(ColumnReader(workspace, f"{items}/{name}") for name in ("ids", "title"))
 
+    @property
+    def n_items(self) -> int:
+        """Number of items of the catalog, without added ones."""
+        return self.grid.n
+
     def __repr__(self) -> str:
         params = ", ".join(f"{name}={value:g}" for name, value in self.params.items())
         return f"{self.name}({params}) on {self.grid.n:,} items in {self.workspace.url!r}"
 
     def array(self, name: str) -> ChunkArray | None:
-        """The model's array ``P``, ``Q``, ``V``, ``c`` or ``M``; None for a part that it does not have."""
+        """Open the model's array ``P``, ``Q``, ``V``, ``c`` or ``M``; return None for one that it lacks."""
         path = self.document["arrays"].get(name)
         return None if path is None else ChunkArray.open(self.workspace, path)
 
     # ---- items
 
     def added(self) -> AddedItems:
-        """The added items as they are in the workspace now."""
+        """Return the added items as they are in the workspace now."""
         if self.cold.scores:
             self._known_added = read_added(self.workspace, self.document["embedding"], self._known_added)
         return self._known_added
 
-    def find(self, ids: Sequence[Any]) -> Array:
-        """Positions of catalog and added items; the added ones follow the catalog."""
+    def find(self, ids: Sequence[object]) -> Integers:
+        """Return the positions of catalog and added items; the added ones follow the catalog."""
         found, added = self.dataset.find_items(ids), self._known_added
         missing = np.flatnonzero(found < 0)
         if len(missing) and len(added):
@@ -76,8 +83,8 @@ class ModelArrays:
             raise unknown_ids(ids, found, "item", self.grid.n + len(added))
         return found
 
-    def find_in_catalog(self, ids: Sequence[Any]) -> Array:
-        """Positions of catalog items; raises :class:`DataError` for an added one."""
+    def find_in_catalog(self, ids: Sequence[object]) -> Integers:
+        """Return the positions of catalog items; raise :class:`DataError` for an added one."""
         found = self.find(ids)
         late = np.flatnonzero(found >= self.grid.n)
         if len(late):
@@ -86,8 +93,18 @@ class ModelArrays:
             )
         return found
 
-    def pairs(self, rows: Array, columns: Array, added: AddedItems) -> dict[str, Array]:
-        """``B[rows[p], columns[p]]`` by part; added columns are semantic."""
+    def pairs(self, rows: Integers, columns: Integers, added: AddedItems) -> dict[str, Floats]:
+        """Return single entries of B, split into their collaborative and their semantic part.
+
+        Parameters
+        ----------
+        rows
+            (p,) positions of catalog items, the ones that are owned.
+        columns
+            (p,) positions of catalog or added items, the ones that are scored.
+        added
+            The added items; their columns are semantic.
+        """
         server, n = self.server, self.grid.n
         late = columns >= n
         if not late.any():
@@ -102,8 +119,8 @@ class ModelArrays:
             out["semantic"][late] += term.weight * pairs
         return out
 
-    def weights(self, item_ids: Sequence[Any]) -> Array:
-        """Columns of B, (n, len(item_ids)) float64: column j predicts item j, which may be an added one."""
+    def weight_columns(self, item_ids: Sequence[object]) -> Floats:
+        """Return columns of B, (n_items, len(item_ids)) float64; they may be of added items."""
         added, columns = self.added(), self.find(id_list(item_ids, "item_ids"))
         out = np.empty((self.grid.n, len(columns)))
         for position, j in enumerate(columns):
@@ -114,7 +131,7 @@ class ModelArrays:
     # ---- tables
 
     def named(self, items: Array, added: AddedItems) -> tuple[Array, Array]:
-        """Ids and titles of item positions."""
+        """Return ids and titles of item positions."""
         late = items >= self.grid.n
         found = []
         for column, names in zip(self._columns, (added.ids, added.titles), strict=True):
@@ -124,8 +141,20 @@ class ModelArrays:
             found.append(values)
         return found[0], found[1]
 
-    def table(self, key: str, owners: Array, items: Array, scores: Array, added: AddedItems) -> Any:
-        """Lists of items (owners, k) as a DataFrame without the places that hold none (-1)."""
+    def table(self, key: str, owners: Array, items: Integers, scores: Array, added: AddedItems) -> Frame:
+        """Return lists of items as a table, one row for each item of a list.
+
+        Parameters
+        ----------
+        key
+            Column that takes the owners.
+        owners
+            (owners,) ids of whom or what the lists belong to.
+        items, scores
+            (owners, k) item positions and scores; places with position -1 are left out.
+        added
+            The added items.
+        """
         import pandas as pd
 
         keep = items >= 0

@@ -10,10 +10,12 @@ import json
 import shutil
 import uuid
 from collections.abc import Generator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, get_args
 
 import numpy as np
+import numpy.typing as npt
 from scipy import sparse
 
 from l3ae_dist import __version__
@@ -23,8 +25,9 @@ from l3ae_dist.graphs.export import ExportParams, block_bytes, export_graph, lar
 from l3ae_dist.graphs.head import Parts
 from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.linalg.tiles import TileGrid
+from l3ae_dist.model.arrays import ModelArrays
 from l3ae_dist.planning.worker_memory import INTERPRETER_BYTES
-from l3ae_dist.runtime.events import Event, OnEvent, StageEnd, StageStart, TileDone, ignore
+from l3ae_dist.runtime.events import Event, OnEvent, StageEnd, StageStart, TileDone
 from l3ae_dist.serving import FORMAT, FORMAT_VERSION, HEADER, ITEMS, WEIGHTS
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.fingerprint import fingerprint
@@ -35,7 +38,7 @@ from l3ae_dist.storage.tile_reader import ReadCount, TileReader
 from l3ae_dist.units import parse_bytes
 
 if TYPE_CHECKING:
-    from l3ae_dist.model.fitted import FittedModel
+    import distributed
 
 Format = Literal["npz", "parquet", "both"]
 PARQUET = "weights.parquet"
@@ -44,62 +47,78 @@ MEMORY_BUDGET = 2 * 2**30
 Column = tuple[Array, Array]
 
 
-def export_weights(
-    model: "FittedModel",
+class ExportHeader(TypedDict):
+    """The ``header.json`` of an export."""
+
+    format: str
+    format_version: int
+    package_version: str
+    model: str
+    params: dict[str, float]
+    k: int | Literal["all"]
+    n_items: int
+    entries: int
+    dtype: str
+    certificate: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ExportOptions:
+    """Choices of an export, as :meth:`l3ae_dist.model.recommender.Recommender.export_weights` takes them.
+
+    Parameters
+    ----------
+    k
+        Weights for each item; ``"all"`` or None for all of them.
+    format
+        Kind of the files.
+    dtype
+        Of the stored weights.
+    memory_budget
+        Bytes that this process may hold beside the interpreter.
+    """
+
+    k: int | Literal["all"] | None = 100
+    format: Format = "npz"
+    dtype: Literal["float32", "float64"] = "float32"
+    memory_budget: int | str = MEMORY_BUDGET
+
+    def kept(self, n: int) -> int:
+        """Return how many weights of a column of ``n`` items are kept; refuse what is no count."""
+        if self.k is None or self.k == "all":
+            return max(1, n - 1)
+        if type(self.k) is not int or self.k < 1:
+            raise ConfigError(f"k is {self.k!r} but must be at least 1, or all.")
+        return max(1, min(self.k, n - 1))
+
+
+def write_export(
+    model: ModelArrays,
     path: str | Path,
-    k: int | Literal["all"] | None = 100,
+    options: ExportOptions,
     *,
-    format: Format = "npz",
-    dtype: Literal["float32", "float64"] = "float32",
-    memory_budget: int | str = MEMORY_BUDGET,
-    client: Any = None,
-    on_event: OnEvent = ignore,
-) -> dict[str, Any]:
-    """Keep the ``k`` largest ``|B_ij|`` of every column j (what predicts item j) and write them to a folder.
+    client: "distributed.Client | None",
+    on_event: OnEvent,
+) -> ExportHeader:
+    """Write the largest weights of every column of B to a folder, which appears when it is complete.
 
     Parameters
     ----------
     model
         A fitted model.
     path
-        Local folder to make; an earlier export there is replaced, anything else is left alone.
-    k
-        Weights for each item; equal magnitudes by lower row, zeros are not stored, the diagonal never is.
-        ``"all"`` or None keeps all of B.
-    format
-        ``"npz"`` (what :func:`l3ae_dist.serving.load_export` reads), ``"parquet"`` or ``"both"``.
-    dtype
-        Of the stored weights.
-    memory_budget
-        Bytes that this process may hold for it, beside the interpreter; also such as ``"2GiB"``.
+        Local folder; an earlier export there is replaced.
+    options
+        How many weights, and in which files.
     client
-        A ``distributed.Client``: the column tiles are made by its workers (under the workspace's lock, in
-        the workspace, resumable) instead of one after the other in this process.
+        Cluster that makes the column tiles; None for this process.
     on_event
         Called with ``stage_start``, ``tile`` and ``stage_end`` events.
-
-    Returns
-    -------
-    The header: model, params, k, n_items, entries, dtype, certificate, versions.
-
-    Raises
-    ------
-    BudgetError
-        When so many weights do not fit, with the numbers and the largest k that does.
-    ConfigError
-        When ``k`` is not positive, or the format is none of the three.
-    WorkspaceError
-        When the folder holds something else or cannot be written.
-
-    Notes
-    -----
-    Cost: n^2 (1 + 2 d) flops; each tile of the lower triangle is read once (twice on a cluster).
     """
-    n = model.grid.n
-    kept = _checked_k(k, n)
-    if format not in ("npz", "parquet", "both"):
-        raise ConfigError(f"format is {format!r} but must be npz, parquet or both.")
-    _check_budget(model, kept, dtype, memory_budget)
+    kept = options.kept(model.n_items)
+    if options.format not in get_args(Format):
+        raise ConfigError(f"format is {options.format!r} but must be npz, parquet or both.")
+    _check_budget(model, kept, options)
     target = _checked_target(path)
     columns = (
         _in_process(model, kept, on_event) if client is None else _on_cluster(model, kept, client, on_event)
@@ -108,7 +127,7 @@ def export_weights(
     with contextlib.closing(columns), storage_errors(str(target)):
         try:
             partial.mkdir(parents=True)
-            header = _write(model, partial, columns, k, format, np.dtype(dtype))
+            header = _write(model, partial, columns, options)
             if target.exists():
                 shutil.rmtree(target)
             partial.rename(target)
@@ -117,19 +136,11 @@ def export_weights(
     return header
 
 
-def _checked_k(k: int | Literal["all"] | None, n: int) -> int:
-    if k is None or k == "all":
-        return max(1, n - 1)
-    if type(k) is not int or k < 1:
-        raise ConfigError(f"k is {k!r} but must be at least 1, or all.")
-    return max(1, min(k, n - 1))
-
-
-def _check_budget(model: "FittedModel", k: int, dtype: str, memory_budget: int | str) -> None:
+def _check_budget(model: ModelArrays, k: int, options: ExportOptions) -> None:
     """Lists of all columns, the matrix by columns and by rows, and the blocks of a tile."""
-    budget = _bytes(memory_budget)
+    budget = _bytes(options.memory_budget)
     n, tile = model.grid.n, min(model.grid.tile, model.grid.n)
-    itemsize, stored = np.dtype(model.dtype).itemsize, np.dtype(dtype).itemsize
+    itemsize, stored = np.dtype(model.dtype).itemsize, np.dtype(options.dtype).itemsize
     blocks = block_bytes(tile, k, itemsize)
     per_weight = 8 + itemsize + 2 * (4 + stored)
     needed = blocks + n * k * per_weight
@@ -165,7 +176,7 @@ def _checked_target(path: str | Path) -> Path:
     raise WorkspaceError(f"{target} is there and is no export; choose a new or empty folder.")
 
 
-def _in_process(model: "FittedModel", k: int, on_event: OnEvent) -> Generator[Column]:
+def _in_process(model: ModelArrays, k: int, on_event: OnEvent) -> Generator[Column]:
     grid, total = model.grid, model.grid.lower_count
     on_event(StageStart(stage=Stage.EXPORT, total=total))
 
@@ -181,7 +192,9 @@ def _in_process(model: "FittedModel", k: int, on_event: OnEvent) -> Generator[Co
         yield column.rows, column.values
 
 
-def _on_cluster(model: "FittedModel", k: int, client: Any, on_event: OnEvent) -> Generator[Column]:
+def _on_cluster(
+    model: ModelArrays, k: int, client: "distributed.Client", on_event: OnEvent
+) -> Generator[Column]:
     """The same on a Dask cluster: each task writes the lists of one column tile, which are read here."""
     from l3ae_dist.runtime.backends.local import DaskSession
     from l3ae_dist.runtime.executors import DaskExecutor
@@ -221,38 +234,36 @@ def _on_cluster(model: "FittedModel", k: int, client: Any, on_event: OnEvent) ->
 
 
 def _write(
-    model: "FittedModel",
+    model: ModelArrays,
     folder: Path,
     columns: Generator[Column],
-    k: int | Literal["all"] | None,
-    format: Format,
-    dtype: np.dtype[Any],
-) -> dict[str, Any]:
-    ids = model.dataset.item_ids()
-    parquet = _ParquetWriter(folder / PARQUET, ids) if format != "npz" else None
+    options: ExportOptions,
+) -> ExportHeader:
+    ids, dtype = model.dataset.item_ids(), np.dtype(options.dtype)
+    parquet = _ParquetWriter(folder / PARQUET, ids) if options.format != "npz" else None
     gathered, entries, start = _Gathered(dtype), 0, 0
     for rows, values in columns:
         stored = values.astype(dtype)
         kept = stored != 0
         entries += int(kept.sum())
-        if format != "parquet":
+        if options.format != "parquet":
             gathered.add(rows, stored, kept)
         if parquet is not None:
             parquet.add(start, rows, stored, kept)
         start += len(rows)
     if parquet is not None:
         parquet.close()
-    if format != "parquet":
+    if options.format != "parquet":
         sparse.save_npz(folder / WEIGHTS, gathered.matrix(model.grid), compressed=False)
     titles = np.array(model.dataset.titles(), object)
     np.savez(folder / ITEMS, **_packed("ids", ids), **_packed("titles", titles))
-    header = {
+    header: ExportHeader = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "package_version": __version__,
         "model": model.name,
         "params": model.params,
-        "k": "all" if k is None else k,
+        "k": "all" if options.k is None else options.k,
         "n_items": model.grid.n,
         "entries": entries,
         "dtype": dtype.name,
@@ -265,7 +276,7 @@ def _write(
 class _Gathered:
     """The weights by columns, then as CSR."""
 
-    def __init__(self, dtype: np.dtype[Any]) -> None:
+    def __init__(self, dtype: npt.DTypeLike) -> None:
         self._counts: list[Array] = []
         self._rows: list[Array] = []
         self._values: list[Array] = [np.empty(0, dtype)]

@@ -1,105 +1,91 @@
-"""Recommendations for one batch of users: what they may get, the best of it, and why."""
+"""Recommendations, one batch of users after the other: what they may get, the best of it, and why."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from scipy import sparse
 
-from l3ae_dist.graphs.batch_scoring import Candidates
-from l3ae_dist.linalg.arrays import Array
+from l3ae_dist.data.tables import Frame
+from l3ae_dist.errors import ConfigError
+from l3ae_dist.model.added_items import AddedItems
 from l3ae_dist.model.arrays import ModelArrays
-from l3ae_dist.model.cold_start import AddedItems
-from l3ae_dist.model.queries import ItemList, Users
+from l3ae_dist.model.reasons import history_reasons
+from l3ae_dist.model.rules import AllowedItems, Rules
+from l3ae_dist.model.users import Batch, Users, users_of
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Query:
-    """What a call asks for, checked."""
+    """A checked call for recommendations.
+
+    Parameters
+    ----------
+    users
+        Who they are for.
+    k
+        Items for each user.
+    allowed
+        Which items each may get.
+    reasons
+        Items of the history that are named beside each recommended one; 0 for none.
+    added
+        The items added after the fit.
+    n_scored
+        How many of them take part.
+    """
 
     users: Users
-    n: int
-    mask: bool
-    allow: ItemList | None
-    block: ItemList | None
+    k: int
+    allowed: AllowedItems
     reasons: int
     added: AddedItems
-    cold: bool
-    items: Array | None
-    """Items that any user may get; None for all."""
+    n_scored: int
 
 
-def recommend_batch(model: ModelArrays, query: Query, start: int, stop: int) -> Any:
-    """The table of users ``start`` to ``stop``; users without a history have no rows."""
-    labels, x = query.users.labels(start, stop), query.users.histories(start, stop)
-    known = np.flatnonzero(np.diff(x.indptr))
-    rows = x if len(known) == x.shape[0] else x[known]
-    items = np.full((len(known), 0), -1, np.int64)
-    scores = np.zeros((len(known), 0))
-    if len(known) and query.n:
-        candidates = _candidates(model, query, rows, start, stop, labels, known)
-        terms = model.cold.terms(query.added) if query.cold else ()
-        n_added = len(query.added) if query.cold else 0
-        items, scores = model.server.top(model.head, rows, query.n, candidates, terms, n_added)
-    frame = model.table("user_id", labels[known], items, scores, query.added)
+def recommend_batches(
+    model: ModelArrays, users: object, n: int, rules: Rules, *, reasons: int, batch_size: int | None
+) -> Iterator[Frame]:
+    """Check a call, and return an iterator over its tables, one for each batch of users.
+
+    Parameters
+    ----------
+    model
+        The fitted model.
+    users
+        Users by id, histories, or None for all known users.
+    n
+        Items for each user.
+    rules
+        Which items each may get.
+    reasons
+        Items of the history to name beside each recommended one; 0 for none.
+    batch_size
+        Users at a time; as many as the memory budget allows when None.
+    """
+    if n < 1:
+        raise ConfigError(f"n is {n} and must be at least 1.")
+    if reasons < 0 or (batch_size is not None and batch_size < 1):
+        raise ConfigError("return_reasons must not be negative, and batch_size must be at least 1.")
+    added = model.added()
+    given = users_of(users, model.dataset, model.find_in_catalog)
+    count = len(given)
+    allowed = AllowedItems(rules, count, model.n_items, len(added), model.find)
+    n_scored = len(added) if rules.cold_items else 0
+    query = Query(given, min(n, len(allowed)), allowed, reasons, added, n_scored)
+    size = batch_size or model.server.batch_size(model.head, query.k, given.degree(), reasons=reasons > 0)
+    starts = range(0, max(count, 1), size)
+    return (_table(model, query, Batch.of(given, start, min(start + size, count))) for start in starts)
+
+
+def _table(model: ModelArrays, query: Query, batch: Batch) -> Frame:
+    """The recommendations of a batch; users without a history have no rows."""
+    users = len(batch.known)
+    items, scores = np.full((users, 0), -1, np.int64), np.zeros((users, 0))
+    if users and query.k:
+        candidates = query.allowed.candidates(batch)
+        terms = model.cold.terms(query.added) if query.n_scored else ()
+        items, scores = model.server.top(model.head, batch.rows, query.k, candidates, terms, query.n_scored)
+    frame = model.table("user_id", batch.labels[batch.known], items, scores, query.added)
     if query.reasons:
-        frame["reasons"] = _reasons(model, rows, items, query.reasons, query.added)
+        frame["reasons"] = history_reasons(model, batch.rows, items, query.reasons, query.added)
     return frame
-
-
-def _candidates(
-    model: ModelArrays,
-    query: Query,
-    rows: sparse.csr_matrix,
-    start: int,
-    stop: int,
-    labels: Array,
-    known: Array,
-) -> Candidates:
-    hidden, only, listed = None, None, None
-    width = model.grid.n + len(query.added)
-    if query.mask:
-        ones = np.ones(rows.nnz, np.float32)
-        hidden = sparse.csr_matrix((ones, rows.indices, rows.indptr), shape=(len(known), width))
-    if query.block is not None and query.block.common is None:
-        refused = query.block.rows(start, stop, labels)[0][known]
-        hidden = refused if hidden is None else hidden + refused
-    if query.allow is not None and query.allow.common is None:
-        only, listed = query.allow.rows(start, stop, labels)
-        only, listed = only[known], listed[known]
-    return Candidates(query.items, hidden, only, listed)
-
-
-def _reasons(
-    model: ModelArrays, rows: sparse.csr_matrix, items: Array, k: int, added: AddedItems
-) -> list[Any]:
-    """Of every listed item the ``k`` history items that contribute most."""
-    user, place = np.nonzero(items >= 0)
-    lengths = np.diff(rows.indptr)[user]
-    first = np.cumsum(lengths) - lengths
-    entry = np.repeat(np.arange(len(user)), lengths)
-    source = np.arange(len(entry)) - first[entry] + rows.indptr[user][entry]
-    history, weight = rows.indices[source], rows.data[source].astype(np.float64)
-    parts = model.pairs(history, items[user, place][entry], added)
-    collaborative, semantic = weight * parts["collaborative"], weight * parts["semantic"]
-    order = np.lexsort((-(collaborative + semantic), entry))
-    kept = order[np.arange(len(order)) - first[entry] < k]  # entries stay together when sorted
-    ids, titles = model.named(history[kept], added)
-    columns = (
-        ids.tolist(), titles.tolist(), collaborative[kept].tolist(), semantic[kept].tolist(),
-        (collaborative + semantic)[kept].tolist(),
-    )  # fmt: skip
-    names = ("item_id", "title", "collaborative", "semantic", "total")
-    flat = [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
-    stops = np.cumsum(np.minimum(lengths, k))
-    return [flat[stop - min(length, k) : stop] for stop, length in zip(stops, lengths, strict=True)]
-
-
-def common_items(width: int, allow: ItemList | None, block: ItemList | None) -> Array:
-    """Item positions that no list for every user takes out."""
-    chosen = np.arange(width)
-    if allow is not None and allow.common is not None:
-        chosen = allow.common[allow.common < width]
-    if block is not None and block.common is not None:
-        chosen = np.setdiff1d(chosen, block.common, assume_unique=True)
-    return chosen

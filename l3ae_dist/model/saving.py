@@ -1,11 +1,12 @@
 """Copying a model out of its workspace: what it scores with, and nothing of how it was made."""
 
+from dataclasses import asdict
 from typing import Any
 
 from l3ae_dist.data.features import WORDS
 from l3ae_dist.errors import WorkspaceError
 from l3ae_dist.graphs.head import Head
-from l3ae_dist.model.cold_start import ADDED
+from l3ae_dist.model.added_items import ADDED, AddedRecord
 from l3ae_dist.storage.open_blobs import open_blobs
 from l3ae_dist.storage.stages import Stage
 from l3ae_dist.storage.workspace import Workspace
@@ -54,10 +55,10 @@ def _copy_features(workspace: Workspace, target: Workspace, features: str) -> No
     if source is not None:
         _copy_stage(workspace, target, stage, source)
         _copy(workspace, target, f"transforms/{features}")
-    added = workspace.read_doc(f"{ADDED}/{features}")
+    added = AddedRecord.read(workspace, features)
     if added is not None:
-        _copy(workspace, target, f"{ADDED}/{features}/{added['generation']}")
-        target.write_doc(f"{ADDED}/{features}", added)
+        _copy(workspace, target, added.base(features))
+        target.write_doc(f"{ADDED}/{features}", asdict(added))
 
 
 def _copy_stage(workspace: Workspace, target: Workspace, stage: Stage, identifier: str) -> dict[str, Any]:

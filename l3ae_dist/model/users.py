@@ -1,23 +1,26 @@
-"""Whom to recommend to and which items may be recommended, from whatever form a caller has them in."""
+"""Users of a call, from whatever form a caller has them in: known ones by id, others by their histories."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeGuard
 
 import numpy as np
 from scipy import sparse
 
 from l3ae_dist.data.columns import read_column
 from l3ae_dist.data.dataset import Dataset
+from l3ae_dist.data.tables import Frame
 from l3ae_dist.errors import ConfigError, DataError
-from l3ae_dist.linalg.arrays import Array
+from l3ae_dist.linalg.arrays import Array, Integers
 
-FindItems = Callable[[Sequence[Any]], Array]
-"""Item ids to positions; raises for unknown ones."""
+FindItems = Callable[[Sequence[object]], Integers]
+"""Maps item ids to positions; raises for unknown ones."""
 USER, ITEM, WEIGHT = "user_id", "item_id", "weight"
 
 
 class KnownUsers:
-    """Users of the log, all of them or some rows, with what they have."""
+    """Users of the log, all of them or some rows, with their histories."""
 
     def __init__(self, dataset: Dataset, rows: Array | None = None) -> None:
         self._dataset = dataset
@@ -27,11 +30,11 @@ class KnownUsers:
         return self._dataset.n_users if self._rows is None else len(self._rows)
 
     def degree(self) -> float:
-        """Items of a user, on average."""
+        """Return how many items a user has, on average."""
         return self._dataset.nnz("train") / max(1, self._dataset.n_users)
 
     def labels(self, start: int, stop: int) -> Array:
-        """Ids of a range of them."""
+        """Return the ids of a range of them."""
         if self._rows is None:
             return self._dataset.user_ids(start, stop)
         rows = self._rows[start:stop]
@@ -41,7 +44,7 @@ class KnownUsers:
         return np.asarray(read_column(self._dataset.workspace, path, first, last)[rows - first])
 
     def histories(self, start: int, stop: int) -> sparse.csr_matrix:
-        """What a range of them has, (users, n_items)."""
+        """Return the histories of a range of them, (users, n_items)."""
         if self._rows is None:
             return self._dataset.user_rows("input", start, stop)
         if start == stop:
@@ -51,7 +54,7 @@ class KnownUsers:
 
 
 class GivenUsers:
-    """Users who are given by what they have (fold-in)."""
+    """Users who are given by their histories (fold-in)."""
 
     def __init__(self, matrix: sparse.csr_matrix, labels: Array) -> None:
         self._matrix = matrix
@@ -61,23 +64,58 @@ class GivenUsers:
         return len(self._labels)
 
     def degree(self) -> float:
-        """Items of a user, on average."""
+        """Return how many items a user has, on average."""
         return float(self._matrix.nnz) / max(1, len(self))
 
     def labels(self, start: int, stop: int) -> Array:
-        """What a range of them is called."""
+        """Return the labels of a range of them: their positions, or the keys they came with."""
         return self._labels[start:stop]
 
     def histories(self, start: int, stop: int) -> sparse.csr_matrix:
-        """What a range of them has, (users, n_items)."""
+        """Return the histories of a range of them, (users, n_items)."""
         return self._matrix[start:stop]
 
 
 Users = KnownUsers | GivenUsers
 
 
-def users_of(source: Any, dataset: Dataset, find: FindItems) -> Users:
-    """Known users from ids (all when None), or fold-in users from histories.
+@dataclass(frozen=True)
+class Batch:
+    """Consecutive users of a call.
+
+    Parameters
+    ----------
+    start
+        Position of the first one.
+    labels
+        (users,) ids or positions.
+    histories
+        (users, n_items) weights.
+    """
+
+    start: int
+    labels: Array
+    histories: sparse.csr_matrix
+
+    @classmethod
+    def of(cls, users: Users, start: int, stop: int) -> "Batch":
+        """Read the users ``start`` to ``stop``."""
+        return cls(start, users.labels(start, stop), users.histories(start, stop))
+
+    @cached_property
+    def known(self) -> Integers:
+        """Positions, within the batch, of the users that have a history."""
+        return np.flatnonzero(np.diff(self.histories.indptr))
+
+    @cached_property
+    def rows(self) -> sparse.csr_matrix:
+        """Histories of the users that have one."""
+        everyone = len(self.known) == self.histories.shape[0]
+        return self.histories if everyone else self.histories[self.known]
+
+
+def users_of(source: object, dataset: Dataset, find: FindItems) -> Users:
+    """Read who a call is for: known users from ids (all when None), or fold-in users from histories.
 
     Parameters
     ----------
@@ -87,7 +125,7 @@ def users_of(source: Any, dataset: Dataset, find: FindItems) -> Users:
     dataset
         Where known users are.
     find
-        Positions of catalog items.
+        Maps ids of catalog items to positions.
 
     Raises
     ------
@@ -100,15 +138,8 @@ def users_of(source: Any, dataset: Dataset, find: FindItems) -> Users:
     """
     if source is None:
         return KnownUsers(dataset)
-    if sparse.issparse(source):
-        if source.shape[1] != dataset.n_items:
-            raise DataError(
-                f"the histories have {source.shape[1]} columns and the catalog has {dataset.n_items} items; "
-                "give one column for each, in catalog order."
-            )
-        matrix = source.tocsr().astype(np.float64)
-        matrix.sum_duplicates()
-        return GivenUsers(_checked(matrix), np.arange(source.shape[0]))
+    if _is_sparse(source):
+        return _users_of_matrix(source, dataset.n_items)
     if hasattr(source, "columns"):
         return _users_of_frame(source, dataset.n_items, find)
     if isinstance(source, Mapping):
@@ -120,14 +151,29 @@ def users_of(source: Any, dataset: Dataset, find: FindItems) -> Users:
     return KnownUsers(dataset, dataset.user_index(values))
 
 
-def history_of(source: Any, dataset: Dataset, find: FindItems) -> sparse.csr_matrix:
-    """What one user has, (1, n_items): of a user id, or of a history (item ids, or item id to weight)."""
+def history_of(source: object, dataset: Dataset, find: FindItems) -> sparse.csr_matrix:
+    """Return the history of one user, (1, n_items).
+
+    Parameters
+    ----------
+    source
+        A user id, or a history: item ids, a mapping from item id to weight, a DataFrame, or one sparse row.
+    dataset
+        Where known users are.
+    find
+        Maps ids of catalog items to positions.
+
+    Raises
+    ------
+    ConfigError
+        For histories of several users.
+    """
     if isinstance(source, Mapping):
         import pandas as pd
 
         frame = pd.DataFrame({USER: 0, ITEM: list(source), WEIGHT: list(source.values())})
         return users_of(frame, dataset, find).histories(0, 1)
-    if sparse.issparse(source) or hasattr(source, "columns"):
+    if _is_sparse(source) or hasattr(source, "columns"):
         users = users_of(source, dataset, find)
         if len(users) != 1:
             raise ConfigError(f"the history is of {len(users)} users; explain takes one.")
@@ -135,19 +181,34 @@ def history_of(source: Any, dataset: Dataset, find: FindItems) -> sparse.csr_mat
     return users_of([source], dataset, find).histories(0, 1)
 
 
-def id_list(ids: Any, name: str) -> list[Any]:
-    """Ids as a list; raises :class:`ConfigError` for a single one, whose letters would be taken for ids."""
+def id_list(ids: object, name: str) -> list[Any]:
+    """Return ids as a list; raise :class:`ConfigError` for a single one, which is no list."""
     if isinstance(ids, (str, bytes)) or not isinstance(ids, Iterable):
         raise ConfigError(f"{name} is the single id {ids!r}; give a list of ids, such as [{ids!r}].")
     return list(ids)
 
 
-def is_list(value: Any) -> bool:
-    """Whether a value holds several ids; strings are one."""
+def is_list(value: object) -> bool:
+    """Tell whether a value holds several ids; a string is one."""
     return isinstance(value, (list, tuple, set, frozenset, np.ndarray))
 
 
-def _users_of_frame(frame: Any, n_items: int, find: FindItems) -> GivenUsers:
+def _is_sparse(source: object) -> "TypeGuard[sparse.spmatrix]":
+    return bool(sparse.issparse(source))
+
+
+def _users_of_matrix(source: sparse.spmatrix, n_items: int) -> GivenUsers:
+    if source.shape[1] != n_items:
+        raise DataError(
+            f"the histories have {source.shape[1]} columns and the catalog has {n_items} items; "
+            "give one column for each, in catalog order."
+        )
+    matrix = source.tocsr().astype(np.float64)
+    matrix.sum_duplicates()
+    return GivenUsers(_checked(matrix), np.arange(source.shape[0]))
+
+
+def _users_of_frame(frame: Frame, n_items: int, find: FindItems) -> GivenUsers:
     import pandas as pd
 
     for column in (USER, ITEM):
@@ -164,13 +225,23 @@ def _users_of_frame(frame: Any, n_items: int, find: FindItems) -> GivenUsers:
     return GivenUsers(_checked(matrix), np.asarray(labels))
 
 
-def _binary(lists: Iterable[Any], n_items: int, find: FindItems) -> sparse.csr_matrix:
+def _binary(lists: Iterable[Iterable[object]], n_items: int, find: FindItems) -> sparse.csr_matrix:
     matrix = positions_of(lists, n_items, find)
     return matrix.astype(np.float64)
 
 
-def positions_of(lists: Iterable[Any], width: int, find: FindItems) -> sparse.csr_matrix:
-    """Lists of item ids as rows of ones, (lists, width); ids twice in a list count once."""
+def positions_of(lists: Iterable[Iterable[object]], width: int, find: FindItems) -> sparse.csr_matrix:
+    """Return lists of item ids as rows of ones, (lists, width) float32.
+
+    Parameters
+    ----------
+    lists
+        Item ids; an id twice in a list counts once.
+    width
+        Item positions.
+    find
+        Maps ids to positions.
+    """
     rows = [list(ids) for ids in lists]
     lengths = np.array([len(ids) for ids in rows], np.int64)
     found = find([item for ids in rows for item in ids])
@@ -191,56 +262,7 @@ def _checked(matrix: sparse.csr_matrix) -> sparse.csr_matrix:
     return matrix
 
 
-def _labels(values: list[Any]) -> Array:
+def _labels(values: list[object]) -> Array:
     found = np.empty(len(values), object)
     found[:] = values
     return np.array(values) if all(isinstance(value, (int, np.integer)) for value in values) else found
-
-
-class ItemList:
-    """An allow-list or a block-list: for every user, or one for each.
-
-    Parameters
-    ----------
-    value
-        Item ids; or for each user a list, by position in a list of lists, by user id in a mapping, or as
-        rows ``user_id``, ``item_id`` of a DataFrame (one without ``user_id`` is for every user).
-    users
-        How many users there are.
-    width
-        Item positions.
-    find
-        Ids to positions.
-    name
-        What the argument is called in errors.
-    """
-
-    def __init__(self, value: Any, users: int, width: int, find: FindItems, name: str) -> None:
-        self.common: Array | None = None
-        self._rows = sparse.csr_matrix((0, width), dtype=np.float32)
-        self._of_user: dict[Any, int] | None = None
-        if hasattr(value, "columns"):
-            if ITEM not in value.columns:
-                raise DataError(f"{name} has no column {ITEM!r}; it has {', '.join(value.columns)}.")
-            groups = value.groupby(USER)[ITEM] if USER in value.columns else None
-            value = value[ITEM].tolist() if groups is None else {u: ids.tolist() for u, ids in groups}
-        if isinstance(value, Mapping):
-            self._of_user = {user: row for row, user in enumerate(value)}
-            self._rows = positions_of(value.values(), width, find)
-            return
-        values = id_list(value, name)
-        if values and all(is_list(entry) for entry in values):
-            if len(values) != users:
-                raise ConfigError(f"{name} has {len(values)} lists for {users} users; give one for each.")
-            self._rows = positions_of(values, width, find)
-            return
-        self.common = np.unique(find(values)) if values else np.empty(0, np.int64)
-
-    def rows(self, start: int, stop: int, labels: Array) -> tuple[sparse.csr_matrix, Array]:
-        """The lists of a range of users, (users, width), and which of these users have one."""
-        if self._of_user is None:
-            return self._rows[start:stop], np.ones(stop - start, bool)
-        last = self._rows.shape[0]
-        which = np.array([self._of_user.get(label, last) for label in labels.tolist()], np.int64)
-        none = sparse.csr_matrix((1, self._rows.shape[1]), dtype=np.float32)
-        return sparse.vstack([self._rows, none], format="csr")[which], which < last

@@ -1,0 +1,255 @@
+"""What becomes of a fitted model: new items and interactions, measurements, copies and exports."""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
+
+import numpy as np
+
+from l3ae_dist.data.tables import Frame, Id, Table, Vectors
+from l3ae_dist.linalg.arrays import Array
+from l3ae_dist.model.added_items import AddedItems, write_added
+from l3ae_dist.model.export import MEMORY_BUDGET, ExportHeader, ExportOptions, Format, write_export
+from l3ae_dist.model.new_items import NewItems
+from l3ae_dist.model.recommender import Recommender
+from l3ae_dist.runtime.events import OnEvent, ignore
+
+if TYPE_CHECKING:
+    import distributed
+
+Section: TypeAlias = Mapping[str, object]
+"""Values of one section of the configuration."""
+
+
+class ModelLifecycle(Recommender):
+    """A recommender that grows with new data, and is measured, copied and exported."""
+
+    @abstractmethod
+    def _refitted(self, result: dict[str, Any]) -> Self:
+        """Return this with the model that the workspace holds after another fit."""
+
+    def _compute(self) -> Section | None:
+        """Return the section ``compute`` of calls that start a run and name none."""
+        return None
+
+    def add_items(
+        self,
+        items: "Frame | Sequence[str] | Sequence[Id]",
+        *,
+        ids: Sequence[Id] | None = None,
+        embeddings: Array | None = None,
+    ) -> Array:
+        """Make items that were not in the catalog recommendable from their text alone (cold start).
+
+        Parameters
+        ----------
+        items
+            A DataFrame with the columns of the fit's items, or a list of texts (of ids, beside
+            ``embeddings`` alone).
+        ids
+            Of the texts; numbered after the largest id, or ``added-0`` and so on, when not given.
+        embeddings
+            (items, d) instead of embedding the text with the encoder that the workspace records.
+
+        Returns
+        -------
+        The ids. An id that was added before replaces that item.
+
+        Raises
+        ------
+        ConfigError
+            When the model does not use text, or no encoder is known.
+        DataError
+            For ids that the catalog has, missing text, embeddings of another dimension or with NaN.
+        WorkspaceLockedError
+            While a run holds the workspace.
+        """
+        from l3ae_dist.embed.new_items import features_of_new
+
+        model = self._fitted()
+        model.cold.check()
+        vectors = None if embeddings is None else np.asarray(embeddings)
+        if not len(items):
+            return np.empty(0, object)
+        named, titles, texts = NewItems(items, ids, vectors).named(model.dataset, model.added())
+        features = str(model.document["embedding"])
+        rows = features_of_new(features, model.dataset, texts, vectors)
+        write_added(model.workspace, features, AddedItems(named, titles, rows))
+        return named
+
+    def append(
+        self,
+        interactions: Table,
+        items: "Table | None" = None,
+        *,
+        embeddings: "Vectors | None" = None,
+        options: Section | None = None,
+        compute: Section | None = None,
+        on_event: OnEvent | None = None,
+    ) -> Self:
+        """Add interactions to those of the fit and fit again, as :func:`l3ae_dist.append` does.
+
+        Parameters
+        ----------
+        interactions
+            The new log, with the columns of the one that was fitted.
+        items
+            Catalog rows of new items.
+        embeddings
+            Rows for the new items, where the model's embeddings were given too.
+        options
+            Changes to the ingest options, such as column names or ``unknown_items="drop"``.
+        compute
+            Section of the configuration; that of an estimator is its own when None.
+        on_event
+            Called with every event.
+
+        Returns
+        -------
+        The model of all interactions: a new one for a model, which stays as it is; an estimator itself, with
+        its fitted attributes renewed (``result_["append"]`` says what was new).
+
+        Raises
+        ------
+        DataError
+            For data that cannot be used; everything is as it was then.
+        """
+        from l3ae_dist.pipeline.append import append
+
+        return self._refitted(
+            append(
+                self._fitted().workspace.url,
+                interactions,
+                items,
+                embeddings=embeddings,
+                options=options,
+                compute=self._compute() if compute is None else compute,
+                on_event=on_event,
+            )
+        )
+
+    def evaluate(
+        self,
+        *,
+        metric: str = "ndcg@20",
+        ks: Sequence[int] = (5, 10, 20, 50),
+        by: Sequence[Literal["popularity", "activity"]] = (),
+        beside: Sequence[Literal["ease", "ease_text"]] = ("ease",),
+        bootstrap: int = 1000,
+        max_users: int | None = None,
+        compute: Section | None = None,
+        on_event: OnEvent | None = None,
+    ) -> dict[str, Any]:
+        """Measure the model on what the fit held out, beside EASE at the same ridge.
+
+        Parameters
+        ----------
+        metric
+            The metric that is compared between models, such as ``"ndcg@20"`` or ``"recall@10"``.
+        ks
+            Cut-offs of the metrics; that of ``metric`` is added.
+        by
+            Also measure by item popularity and by user activity, in fifths.
+        beside
+            Models to measure beside this one, where that inverts nothing more.
+        bootstrap
+            Resamples of the intervals over users; 0 leaves them out, and with them the comparisons.
+        max_users
+            Measure a sample of so many users, the same ones every time; all when None.
+        compute
+            Section of the configuration, such as ``{"memory_budget": "1GiB"}``; that of an estimator is its
+            own when None.
+        on_event
+            Called with every event, such as a :func:`~l3ae_dist.runtime.watch.progress.progress_printer`.
+
+        Returns
+        -------
+        ``models`` with the metrics of each on ``valid`` and ``test``, ``comparison`` (paired over users) and
+        what :func:`l3ae_dist.pipeline.run.run` tells of every run.
+
+        Raises
+        ------
+        ConfigError
+            When the fit held nothing out (``split`` is ``none``, an estimator's default).
+        """
+        from l3ae_dist.config.load import make_config
+        from l3ae_dist.pipeline.run import evaluate_workspace
+
+        what = {"metric": metric, "ks": ks, "by": by, "beside": beside}
+        values = {
+            "workspace": self._fitted().workspace.url,
+            "evaluate": {**what, "bootstrap": bootstrap, "max_users": max_users},
+            "compute": (self._compute() if compute is None else compute) or {},
+        }
+        return evaluate_workspace(make_config(values), on_event=on_event)
+
+    def save(self, url: str | Path) -> None:
+        """Copy what the model needs (neither the Gram matrix nor L) into a new workspace.
+
+        Parameters
+        ----------
+        url
+            Path or URL that is empty or not there.
+
+        Raises
+        ------
+        WorkspaceError
+            When something is there already.
+        """
+        from l3ae_dist.model.saving import save_model
+
+        model = self._fitted()
+        save_model(model.workspace, model.document, str(url))
+
+    def export_weights(
+        self,
+        path: str | Path,
+        k: int | Literal["all"] | None = 100,
+        *,
+        format: Format = "npz",
+        dtype: Literal["float32", "float64"] = "float32",
+        memory_budget: int | str = MEMORY_BUDGET,
+        client: "distributed.Client | None" = None,
+        on_event: OnEvent = ignore,
+    ) -> ExportHeader:
+        """Keep the ``k`` largest ``|B_ij|`` of every column j (what predicts item j), in files in a folder.
+
+        Parameters
+        ----------
+        path
+            Local folder to make; an earlier export there is replaced, anything else is left alone.
+        k
+            Weights for each item; equal magnitudes by lower row, zeros are not stored, the diagonal never is.
+            ``"all"`` or None keeps all of B.
+        format
+            ``"npz"`` (what :func:`l3ae_dist.serving.load_export` reads), ``"parquet"`` or ``"both"``.
+        dtype
+            Of the stored weights.
+        memory_budget
+            Bytes that this process may hold for it, beside the interpreter; also such as ``"2GiB"``.
+        client
+            A ``distributed.Client``: the column tiles are made by its workers (under the workspace's lock,
+            in the workspace, resumable) instead of one after the other in this process.
+        on_event
+            Called with ``stage_start``, ``tile`` and ``stage_end`` events.
+
+        Returns
+        -------
+        The header: model, params, k, n_items, entries, dtype, certificate, versions.
+
+        Raises
+        ------
+        BudgetError
+            When so many weights do not fit, with the numbers and the largest k that does.
+        ConfigError
+            When ``k`` is not positive, or the format is none of the three.
+        WorkspaceError
+            When the folder holds something else or cannot be written.
+
+        Notes
+        -----
+        Cost: n^2 (1 + 2 d) flops; each tile of the lower triangle is read once (twice on a cluster).
+        """
+        options = ExportOptions(k, format, dtype, memory_budget)
+        return write_export(self._fitted(), path, options, client=client, on_event=on_event)

@@ -1,0 +1,83 @@
+"""Neighbours of an item: what owning it recommends, which is its row of B."""
+
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import numpy as np
+from scipy import sparse
+
+from l3ae_dist.data.tables import Frame, Id
+from l3ae_dist.errors import ConfigError
+from l3ae_dist.graphs.batch_scoring import Candidates
+from l3ae_dist.graphs.head import Head
+from l3ae_dist.graphs.panels import restricted
+from l3ae_dist.linalg.arrays import Array, Integers
+from l3ae_dist.linalg.top_k import top_k
+from l3ae_dist.model.added_items import AddedItems
+from l3ae_dist.model.arrays import ModelArrays
+from l3ae_dist.model.users import id_list
+
+Kind = Literal["weights", "semantic", "collaborative"]
+# Added items whose rows, n items wide, are held at once.
+_COLD_ROWS = 64
+
+
+def similar_items(model: ModelArrays, item_ids: Sequence[Id], n: int, kind: Kind, cold_items: bool) -> Frame:
+    """Return the largest entries of the items' rows of B.
+
+    Parameters
+    ----------
+    model
+        The fitted model.
+    item_ids
+        Items of the catalog or added ones.
+    n
+        Neighbours of each.
+    kind
+        All of B, or a part of it.
+    cold_items
+        Whether added items may be listed.
+    """
+    if n < 1:
+        raise ConfigError(f"n is {n} and must be at least 1.")
+    head, added = _part(model, kind), model.added()
+    wanted = model.find(id_list(item_ids, "item_ids"))
+    n_added = len(added) if cold_items and kind != "collaborative" else 0
+    k = min(n, model.n_items + n_added)
+    items, scores = np.full((len(wanted), k), -1, np.int64), np.full((len(wanted), k), -np.inf)
+    warm = np.flatnonzero(wanted < model.n_items)
+    size = model.server.batch_size(head, k, 1.0)
+    for some in (warm[start : start + size] for start in range(0, len(warm), size)):
+        items[some], scores[some] = _of_catalog(model, head, wanted[some], k, added, n_added)
+    cold = np.flatnonzero((wanted >= model.n_items) & (kind != "collaborative"))
+    width = min(k, model.n_items)
+    for some in (cold[start : start + _COLD_ROWS] for start in range(0, len(cold), _COLD_ROWS)):
+        rows = model.cold.weight_rows(added.features[wanted[some] - model.n_items])
+        items[some, : model.n_items], scores[some, : model.n_items] = top_k(rows, width)
+    frame = model.table("of", model.named(wanted, added)[0], items, scores, added)
+    return frame.rename(columns={"item_id": "similar_item_id", "of": "item_id"})
+
+
+def _of_catalog(
+    model: ModelArrays, head: Head, wanted: Integers, k: int, added: AddedItems, n_added: int
+) -> tuple[Array, Array]:
+    """The best ``k`` for users who have one item each, without that item."""
+    one_hot = sparse.csr_matrix(
+        (np.ones(len(wanted), np.float32), wanted, np.arange(len(wanted) + 1)),
+        shape=(len(wanted), model.n_items + n_added),
+    )
+    rows = one_hot[:, : model.n_items]
+    terms = model.cold.terms(added) if n_added else ()
+    return model.server.top(head, rows, k, Candidates(hidden=one_hot), terms, n_added)
+
+
+def _part(model: ModelArrays, kind: Kind) -> Head:
+    """The terms of one part of the score."""
+    if kind not in get_args(Kind):
+        raise ConfigError(f"kind is {kind!r} but must be weights, semantic or collaborative.")
+    if kind == "weights":
+        return model.head
+    head = restricted(model.head, kind)
+    if not head.matrices and not head.products:
+        raise ConfigError(f"{model.name} has no {kind} part; ask for kind='weights'.")
+    return head

@@ -1,0 +1,116 @@
+"""Items that a user adds after the fit: their ids, titles and texts, checked against the catalog."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from l3ae_dist.config.data import IngestOptions
+from l3ae_dist.data.catalog import read_catalog
+from l3ae_dist.data.dataset import Dataset
+from l3ae_dist.data.tables import Frame, Id
+from l3ae_dist.errors import DataError
+from l3ae_dist.linalg.arrays import Array
+from l3ae_dist.model.added_items import AddedItems
+
+
+@dataclass(frozen=True, slots=True)
+class NewItems:
+    """Items to add, as they are given.
+
+    Parameters
+    ----------
+    items
+        A DataFrame with the columns of the fit's items, or a list of texts (of ids, beside vectors alone).
+    ids
+        Of the texts; None for ids that are numbered.
+    vectors
+        (m, d) embeddings; None for items that are embedded.
+    """
+
+    items: "Frame | Sequence[str] | Sequence[Id]"
+    ids: Sequence[Id] | None
+    vectors: Array | None
+
+    def named(self, dataset: Dataset, before: AddedItems) -> tuple[Array, Array, list[str] | None]:
+        """Return ids, titles and (unless vectors are given) texts.
+
+        Raises
+        ------
+        DataError
+            For ids that the catalog has, ids twice, an id that is no integer where the catalog's are, or
+            items without text.
+        """
+        options = IngestOptions(**dataset.options)
+        catalog_ids = dataset.item_ids()
+        table = self.items
+        if not hasattr(table, "columns"):
+            options = _list_options(options)
+            table = self._table(options, catalog_ids, before)
+        found = read_catalog(table, options)
+        texts = found["text"].tolist()
+        self._check_texts(texts, found["ids"], options)
+        named = _same_kind(found["ids"], catalog_ids)
+        clash = named[dataset.find_items(named.tolist()) >= 0]
+        if len(clash):
+            raise DataError(
+                f"{len(clash)} id(s) are in the catalog already: {clash[:5].tolist()}; choose other ids."
+            )
+        titles = np.array([t or x for t, x in zip(found["title"], texts, strict=True)], object)
+        return named, titles, None if self.vectors is not None else texts
+
+    def _table(self, options: IngestOptions, catalog_ids: Array, before: AddedItems) -> Frame:
+        """The list as a table of ids and texts."""
+        import pandas as pd
+
+        ids: Sequence[object] | None = self.ids
+        values: list[object] = list(self.items)
+        if ids is None and self.vectors is None:
+            ids = _numbered(catalog_ids, before.ids, len(values))
+        elif ids is None:
+            ids, values = values, [str(value) for value in values]
+        if len(ids) != len(values):
+            raise DataError(f"{len(values)} texts come with {len(ids)} ids; give one id for each text.")
+        return pd.DataFrame({options.catalog_id_column: list(ids), options.text_columns[0]: values})
+
+    def _check_texts(self, texts: list[str], ids: Array, options: IngestOptions) -> None:
+        """Raise :class:`DataError` for items without text, or vectors that are not one for each."""
+        if self.vectors is not None:
+            if len(self.vectors) != len(texts):
+                raise DataError(
+                    f"{len(self.vectors)} embeddings come with {len(texts)} items; give one for each."
+                )
+            return
+        empty = [i for i, text in enumerate(texts) if not text.strip()]
+        if empty:
+            raise DataError(
+                f"{len(empty)} item(s) have no text in {', '.join(options.text_columns)}, first "
+                f"{ids[empty[:5]].tolist()}; give a text or embeddings=."
+            )
+
+
+def _list_options(options: IngestOptions) -> IngestOptions:
+    """The ingest options with one column of text, which is the title too."""
+    text = options.text_columns[0] if options.text_columns else "text"
+    return options.model_copy(update={"text_columns": (text,), "title_column": text})
+
+
+def _same_kind(ids: Array, like: Array) -> Array:
+    if like.dtype == object:
+        return ids.astype(str).astype(object)
+    try:
+        return ids.astype(np.int64)
+    except ValueError:
+        raise DataError(
+            f"the catalog's ids are integers and {ids[0]!r} is not; give ids= as integers."
+        ) from None
+
+
+def _numbered(catalog: Array, added: Array, count: int) -> Sequence[Id]:
+    """Ids for texts that come without: the next integers, or ``added-0`` and so on."""
+    if catalog.dtype != object:
+        first = int(max(catalog.max(initial=-1), added.max(initial=-1) if len(added) else -1)) + 1
+        return list(range(first, first + count))
+    taken = {*catalog.tolist(), *added.tolist()}
+    names = (f"added-{i}" for i in range(len(taken) + count + 1))
+    return [name for name in names if name not in taken][:count]

@@ -1,0 +1,188 @@
+"""The answers of a fitted model, which an estimator gives too once it is fitted."""
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from l3ae_dist.data.tables import Frame, Histories, History, Id, ItemLists
+from l3ae_dist.linalg.arrays import Floats
+from l3ae_dist.model.arrays import ModelArrays
+from l3ae_dist.model.neighbours import Kind, similar_items
+from l3ae_dist.model.reasons import explain
+from l3ae_dist.model.recommending import recommend_batches
+from l3ae_dist.model.rules import Rules
+
+if TYPE_CHECKING:
+    pass
+
+
+class Recommender:
+    """Base class of what recommends: a fitted model and the estimators."""
+
+    @abstractmethod
+    def _fitted(self) -> ModelArrays:
+        """Return the arrays of the fitted model."""
+
+    def recommend(
+        self,
+        users: Histories,
+        n: int = 20,
+        *,
+        filter_already_liked: bool = True,
+        filter_items: "ItemLists | None" = None,
+        items: "ItemLists | None" = None,
+        cold_items: bool = True,
+        return_reasons: int = 0,
+        batch_size: int | None = None,
+    ) -> Frame:
+        """Recommend the best ``n`` items to each user, in one table.
+
+        Parameters
+        ----------
+        users
+            Known users by id; or histories of users who need not be known (fold-in): a list of lists of
+            item ids, a mapping from user to item ids, a DataFrame with ``user_id``, ``item_id`` and perhaps
+            ``weight``, or a sparse users x items matrix in catalog order.
+        n
+            Items for each; fewer where a user has fewer left.
+        filter_already_liked
+            Leave out what the user has.
+        filter_items
+            Items not to recommend: one list for every user, or one for each (a list of lists, a mapping from
+            user to list, or a DataFrame with ``user_id`` and ``item_id``). A user whom a mapping does not
+            name has no such list.
+        items
+            Items of which alone to recommend, in the same forms.
+        cold_items
+            Whether items of :meth:`add_items` take part.
+        return_reasons
+            So many items of the history that contribute most, in a column ``reasons``: dictionaries with
+            item_id, title, collaborative, semantic and total.
+        batch_size
+            Users at a time; as many as the memory budget allows when None.
+
+        Returns
+        -------
+        DataFrame: user_id (or the position of the history), item_id, title, rank (1 is best), score. A user
+        without any history gets no rows, for no item is better than another; nor one who may get nothing.
+
+        Raises
+        ------
+        UnknownIdError
+            Naming unknown users or items.
+        ConfigError
+            When ``n`` is not positive, or ``users`` is a single id.
+        DataError
+            For weights that are negative or NaN.
+
+        Notes
+        -----
+        Every tile of the model is read once for a batch. Per batch 2 nnz n flops, and 2 d n min(users, n).
+        """
+        import pandas as pd
+
+        rules = Rules(filter_already_liked, filter_items, items, cold_items)
+        given: Histories = [] if users is None else users
+        frames = list(
+            recommend_batches(self._fitted(), given, n, rules, reasons=return_reasons, batch_size=batch_size)
+        )
+        filled = [frame for frame in frames if len(frame)] or frames[:1]
+        return pd.concat(filled, ignore_index=True)
+
+    def recommend_batches(
+        self,
+        users: "Histories | None" = None,
+        n: int = 20,
+        *,
+        filter_already_liked: bool = True,
+        filter_items: "ItemLists | None" = None,
+        items: "ItemLists | None" = None,
+        cold_items: bool = True,
+        return_reasons: int = 0,
+        batch_size: int | None = None,
+    ) -> Iterator[Frame]:
+        """Recommend to one batch of users after the other, so that never all tables are held.
+
+        Parameters
+        ----------
+        users
+            As :meth:`recommend` takes them; all known users when None.
+        n, filter_already_liked, filter_items, items, cold_items, return_reasons, batch_size
+            As :meth:`recommend` takes them.
+
+        Yields
+        ------
+        Tables as :meth:`recommend` returns them. Arguments are checked before the first one, by the call.
+        """
+        rules = Rules(filter_already_liked, filter_items, items, cold_items)
+        return recommend_batches(
+            self._fitted(), users, n, rules, reasons=return_reasons, batch_size=batch_size
+        )
+
+    def similar_items(
+        self, item_ids: Sequence[Id], n: int = 10, *, kind: Kind = "weights", cold_items: bool = True
+    ) -> Frame:
+        """Return what owning an item recommends: the largest entries of its row of B.
+
+        Parameters
+        ----------
+        item_ids
+            Items of the catalog, or added ones: their row is that of a refit with the item in the catalog
+            and nobody having it, and lists items of the catalog only.
+        n
+            Items for each.
+        kind
+            ``"weights"`` for B, ``"collaborative"`` or ``"semantic"`` for that part of it alone; an added
+            item has no collaborative part, hence no rows.
+        cold_items
+            Whether added items may be listed.
+
+        Returns
+        -------
+        DataFrame: item_id, similar_item_id, title, rank, score.
+
+        Raises
+        ------
+        ConfigError
+            For another kind, a part that the model does not have, a single id, or ``n`` below 1.
+        """
+        return similar_items(self._fitted(), item_ids, n, kind, cold_items)
+
+    def explain(self, user: History, item_id: Id) -> Frame:
+        """Return how a score comes about: one row for each item of the history.
+
+        Parameters
+        ----------
+        user
+            A known user's id; or a history: item ids, a mapping from item id to weight, a DataFrame, or one
+            sparse row.
+        item_id
+            Any item, added ones too.
+
+        Returns
+        -------
+        DataFrame: item_id, title, collaborative, semantic, total; sorted by total, and summing to the
+        score exactly (to rounding). An empty history has no rows.
+        """
+        return explain(self._fitted(), user, item_id)
+
+    def weights(self, item_ids: Sequence[Id]) -> Floats:
+        """Return columns of B, the weights of all items in the scores of some.
+
+        Parameters
+        ----------
+        item_ids
+            Items of the catalog, or added ones.
+
+        Returns
+        -------
+        (n_items, len(item_ids)) float64: column j predicts item j. ``scores = X @ weights`` for histories X.
+
+        Raises
+        ------
+        UnknownIdError
+            Naming unknown items.
+        ConfigError
+            For a single id.
+        """
+        return self._fitted().weight_columns(item_ids)
