@@ -1,7 +1,7 @@
 """Recommend from an exported model with NumPy and SciPy alone: no Dask, Ray, Zarr or torch.
 
 An export is a folder written by :meth:`l3ae_dist.model.fitted.FittedModel.export_weights`: ``header.json``,
-``weights.npz`` (a SciPy CSR matrix W, the largest weights of each column of B) and ``items.npz`` (ids, titles).
+``weights.npz`` (SciPy CSR matrix W, the largest weights of each column of B) and ``items.npz`` (ids, titles).
 ``scores = X @ W`` for users' histories X; column j of W predicts item j.
 """
 
