@@ -68,7 +68,7 @@ bench-scaling: $(VENV)/.installed-test  ## strong and weak scaling, the simulato
 bench-once: $(VENV)/.installed-test  ## every benchmark in asv's form once; counts of tasks and bytes must be the expected ones
 	OPENBLAS_NUM_THREADS=1 $(BIN)/pytest benchmarks -q
 
-figures: $(VENV)/.installed-demo $(VENV)/.installed-test  ## measure every figure of the README and write its tables (hours)
+figures: $(VENV)/.installed-demo $(VENV)/.installed-test  ## measure every figure of docs/benchmarks.md and write its tables (hours)
 	$(BIN)/python benchmarks/figures.py
 
 docs: $(VENV)/.installed-test  ## build the documentation, warnings are errors, and run its examples

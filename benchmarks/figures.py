@@ -1,4 +1,4 @@
-"""Every figure of README.md: all benchmarks and suites one after the other, then its tables.
+"""Every figure of docs/benchmarks.md: all benchmarks and suites one after the other, then its tables.
 
 It takes about two hours, alone on the machine. A step that fails ends it; ``--only demo,books``
 goes on from there, or repeats single steps. The tables are written after the last step.

@@ -1,7 +1,7 @@
 """What every benchmark prints and writes: figures, their peer, the machine and the versions.
 
 ``python benchmarks/report.py NAME`` prints a result as a table, ``--write`` puts today's tables between the
-marks of README.md (``<!-- figures: NAME -->`` to ``<!-- end -->``), and ``--check`` tells which differ.
+marks of docs/benchmarks.md (``<!-- figures: NAME -->`` to ``<!-- end -->``), and ``--check`` tells which differ.
 Results lie in ``benchmarks/results``, or where ``L3AE_BENCHMARK_RESULTS`` says.
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 
 from l3ae_dist.runtime.versions import machine, versions
 
-README = Path(__file__).parents[1] / "README.md"
+PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 _BLOCK = re.compile(r"(<!-- figures: ([a-z]+) -->\n)(.*?)(\n?<!-- end -->)", re.DOTALL)
 
 
@@ -137,7 +137,7 @@ def main_job() -> str:
         ("a second `make demo`, everything complete",
          f"{demo_of['the demo again, everything complete']['ours']:.1f} s", "`make demo`"),
         ("metrics of the published code, all models and both data sets",
-         "equal, see [the tests](tests/test_parity.py)", "`make test parity`"),
+         "equal, see [the tests](../tests/test_parity.py)", "`make test parity`"),
     ]  # fmt: skip
     lines = [_measured(books, demo), "", "| what | figure | command |", "|---|---|---|"]
     return "\n".join(lines + [f"| {' | '.join(cells)} |" for cells in rows])
@@ -195,22 +195,24 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("names", nargs="*", help="results to print, main or tests")
-    parser.add_argument("--write", action="store_true", help="put the tables into README.md")
-    parser.add_argument("--check", action="store_true", help="end with 1 when a table of README.md differs")
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/benchmarks.md")
+    parser.add_argument(
+        "--check", action="store_true", help="end with 1 when a table of docs/benchmarks.md differs"
+    )
     given = parser.parse_args()
     for name in given.names:
         print(table(name) or f"{name} is not measured")
-    text = README.read_text()
+    text = PAGE.read_text()
     if given.write:
-        README.write_text(renewed(text))
+        PAGE.write_text(renewed(text))
     if given.check:
         names = stale(text)
         unmeasured = [m[2] for m in _BLOCK.finditer(text) if table(m[2]) is None]
         for name in unmeasured:
-            print(f"the table {name} of README.md has no result yet; make figures measures it")
+            print(f"the table {name} of docs/benchmarks.md has no result yet; make figures measures it")
         for name in names:
             print(
-                f"the table {name} of README.md is not its result's; run python benchmarks/report.py --write"
+                f"the table {name} of docs/benchmarks.md is not its result's; run python benchmarks/report.py --write"
             )
         raise SystemExit(bool(names))
 

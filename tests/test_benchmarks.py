@@ -95,10 +95,10 @@ def test_replaying_a_factorisation_never_beats_its_critical_path():
     assert makespan(graph, tiles, 1000) >= 2 * 12 - 1
 
 
-def test_the_tables_of_the_readme_are_those_of_the_results():
-    from report import README, stale, table
+def test_the_tables_of_the_page_are_those_of_the_results():
+    from report import PAGE, stale, table
 
-    text = README.read_text()
+    text = PAGE.read_text()
     marks = re.findall(r"<!-- figures: (\w+) -->", text)
     assert len(marks) == text.count("<!-- end -->") >= 9
     # the suites cannot have been counted before they have passed
