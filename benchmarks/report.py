@@ -1,8 +1,8 @@
 """What every benchmark prints and writes: figures, their peer, the machine and the versions.
 
 ``python benchmarks/report.py NAME`` prints a result as a table, ``--write`` puts today's tables between the
-marks of docs/benchmarks.md (``<!-- figures: NAME -->`` to ``<!-- end -->``), and ``--check`` tells which differ.
-Results lie in ``benchmarks/results``, or where ``L3AE_BENCHMARK_RESULTS`` says.
+marks of docs/benchmarks.md (``<!-- figures: NAME -->`` to ``<!-- end -->``), and ``--check`` tells which
+differ. Results lie in ``benchmarks/results``, or where ``L3AE_BENCHMARK_RESULTS`` says.
 """
 
 import argparse
@@ -212,7 +212,7 @@ def main() -> None:
             print(f"the table {name} of docs/benchmarks.md has no result yet; make figures measures it")
         for name in names:
             print(
-                f"the table {name} of docs/benchmarks.md is not its result's; run python benchmarks/report.py --write"
+                f"the table {name} of docs/benchmarks.md is not its result's; run benchmarks/report.py --write"
             )
         raise SystemExit(bool(names))
 
