@@ -211,9 +211,7 @@ def main() -> None:
         for name in unmeasured:
             print(f"the table {name} of docs/benchmarks.md has no result yet; make figures measures it")
         for name in names:
-            print(
-                f"the table {name} of docs/benchmarks.md is not its result's; run benchmarks/report.py --write"
-            )
+            print(f"the table {name} is not that of its result; run benchmarks/report.py --write")
         raise SystemExit(bool(names))
 
 
