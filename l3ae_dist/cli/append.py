@@ -58,7 +58,8 @@ def append(
     if as_json:
         print_json(result)
         return
-    from l3ae_dist.cli.views.tables import append_sentence, print_result
+    from l3ae_dist.cli.views.appended import append_sentence
+    from l3ae_dist.cli.views.result import print_result
 
     screen().print(append_sentence(result["append"]), soft_wrap=True, markup=False)
     print_result(screen(), result)

@@ -57,7 +57,7 @@ def show_records(records: Sequence[Mapping[str, object]], name: str, as_json: bo
     if as_json:
         print_json({name: records})
         return
-    from l3ae_dist.cli.views.tables import record_table
+    from l3ae_dist.cli.views.records import record_table
 
     screen().print(record_table([{key: plain(value) for key, value in row.items()} for row in records]))
 

@@ -1,15 +1,13 @@
 """The outcome of a run: its stages with progress, its report, and how it is shown."""
 
 import sys
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING
 
+from l3ae_dist.cli.documents import Document
 from l3ae_dist.cli.output import output_to_stderr, print_json, run_with_progress, screen
 
 if TYPE_CHECKING:
     from l3ae_dist.config.run_config import RunConfig
-
-Result: TypeAlias = dict[str, Any]
-"""The outcome of a run as the JSON object that commands print."""
 
 
 def run_stages(config: "RunConfig", *, until: str | None, as_json: bool) -> None:
@@ -30,17 +28,17 @@ def run_stages(config: "RunConfig", *, until: str | None, as_json: bool) -> None
     show_result(add_report(result, wanted=config.report and until != "embed"), as_json)
 
 
-def show_result(result: Result, as_json: bool) -> None:
+def show_result(result: Document, as_json: bool) -> None:
     """Print the outcome of a run as JSON or as tables."""
     if as_json:
         print_json(result)
         return
-    from l3ae_dist.cli.views.tables import print_result
+    from l3ae_dist.cli.views.result import print_result
 
     print_result(screen(), result)
 
 
-def add_report(result: Result, *, wanted: bool = True) -> Result:
+def add_report(result: Document, *, wanted: bool = True) -> Document:
     """Write the report of a run and add its place to the outcome, under ``report``.
 
     A run that was reused keeps the report that it has. A report that fails is a sentence on standard error.

@@ -15,6 +15,6 @@ def status(workspace: WorkspaceArgument, as_json: AsJson = False) -> None:
     if as_json:
         print_json(result)
         return
-    from l3ae_dist.cli.views.tables import print_status
+    from l3ae_dist.cli.views.status import print_status
 
     print_status(screen(), result)

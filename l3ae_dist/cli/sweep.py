@@ -28,8 +28,8 @@ def sweep(
     chosen = compute.configure(config, settings)
     from l3ae_dist.report.sweep_page import sweep as run_sweep
 
-    result = run_with_progress(lambda on_event: run_sweep(chosen, on_event=on_event, plot=plot))
-    result = add_report(result, wanted=chosen.report)
+    found = run_with_progress(lambda on_event: run_sweep(chosen, on_event=on_event, plot=plot))
+    result = add_report(found, wanted=chosen.report)
     if as_json:
         print_json(result)
         return

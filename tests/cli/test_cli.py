@@ -21,7 +21,7 @@ from l3ae_dist.cli.exits import EXIT_CODES, guarded
 from l3ae_dist.cli.ids import call_with_ids
 from l3ae_dist.cli.options import ComputeOptions, Count
 from l3ae_dist.cli.output import plain
-from l3ae_dist.cli.views.tables import print_result
+from l3ae_dist.cli.views.result import print_result
 from l3ae_dist.runtime.events import event_of
 from l3ae_dist.runtime.watch.progress import progress_printer
 from l3ae_dist.storage.chunks import ChunkArray

@@ -1,18 +1,16 @@
 """Two runs side by side, as tables for people."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from l3ae_dist.cli.documents import Document
 from l3ae_dist.report import tables
 from l3ae_dist.report.compare import SIDES, difference_table, figure_table, metric_table
 
 
-def print_comparison(console: Console, comparison: Mapping[str, Any]) -> None:
+def print_comparison(console: Console, comparison: Document) -> None:
     """Print two runs and their differences in metrics, configuration, figures and versions."""
     for side, run in zip(SIDES, comparison["runs"], strict=True):
         line = f"{side}: run {run['run']} of {run['workspace']}, {run['outcome']} {run['finished']}"

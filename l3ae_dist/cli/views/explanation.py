@@ -1,15 +1,16 @@
 """A score split over the history of a user, as a table for people."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from rich.markup import escape
 from rich.table import Table
 
+from l3ae_dist.cli.documents import Document
+
 _PARTS = ("collaborative", "semantic", "total")
 
 
-def explanation_table(user: str, item: str, rows: Sequence[Mapping[str, Any]]) -> Table:
+def explanation_table(user: str, item: str, rows: Sequence[Document]) -> Table:
     """Draw what each item of a history adds to a score, and the score as the last line.
 
     Parameters

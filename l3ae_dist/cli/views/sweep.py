@@ -1,20 +1,20 @@
 """The outcome of a sweep as tables for people."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from l3ae_dist.cli.views.tables import comparison_sentence, model_table, print_cost
+from l3ae_dist.cli.documents import Document
+from l3ae_dist.cli.views.result import comparison_sentence, model_table, print_cost
 
 _SHOWN_ROWS = 12
 _PARAMETERS = ("ridge", "reg_x", "reg_f", "reg_e")
 
 
-def print_sweep(console: Console, result: Mapping[str, Any]) -> None:
+def print_sweep(console: Console, result: Document) -> None:
     """Print the best models of a sweep, the measured ones, their comparisons and the cost."""
     console.print(sweep_table(result["sweep"]))
     console.print(model_table(result["models"]))
@@ -30,7 +30,7 @@ def print_sweep(console: Console, result: Mapping[str, Any]) -> None:
     console.print(Text(f"Workspace: {result['workspace']}"), soft_wrap=True)
 
 
-def sweep_table(sweep: Mapping[str, Any]) -> Table:
+def sweep_table(sweep: Document) -> Table:
     """Draw the best models on the validation split, and the best of each kind and ridge among the others."""
     metric = sweep["metric"]
     ordered = sorted(sweep["table"], key=lambda row: -float(row[metric]))
@@ -51,7 +51,7 @@ def sweep_table(sweep: Mapping[str, Any]) -> Table:
     return table
 
 
-def _best(ordered: Sequence[Mapping[str, Any]]) -> list[tuple[int, Mapping[str, Any]]]:
+def _best(ordered: Sequence[Document]) -> list[tuple[int, Document]]:
     """Return the first rows, and the first row of each kind and ridge, with their places."""
     seen: set[tuple[str, float | None]] = set()
     shown = []

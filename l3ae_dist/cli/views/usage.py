@@ -1,15 +1,15 @@
 """The bytes of a workspace, and what a collection deleted, as tables and lines for people."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from rich.console import Console
 from rich.table import Table
 
+from l3ae_dist.cli.documents import Document
 from l3ae_dist.units import human_bytes
 
 
-def print_usage(console: Console, usage: Mapping[str, Any]) -> None:
+def print_usage(console: Console, usage: Document) -> None:
     """Print the bytes of each kind of array, the largest first, and what the disk has left."""
     table = Table(title=None)
     for heading in ("what", "arrays", "chunks or files", "size"):
@@ -23,7 +23,7 @@ def print_usage(console: Console, usage: Mapping[str, Any]) -> None:
         console.print(f"{human_bytes(usage['free_bytes'])} are free on its disk")
 
 
-def collection_lines(collected: Mapping[str, Any]) -> Iterator[str]:
+def collection_lines(collected: Document) -> Iterator[str]:
     """Yield one line for each artifact that was deleted, and a summary."""
     for path, count in collected["deleted"].items():
         yield f"{human_bytes(count):>12}  {path}"

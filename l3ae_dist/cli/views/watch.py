@@ -1,9 +1,8 @@
 """The view of a run as text for a terminal."""
 
 import time
-from typing import Any
 
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
@@ -40,7 +39,7 @@ def view_panel(view: RunView, most: int) -> Group:
             str(found["tiles"]["recomputed"] or ""),
             str(found["tiles"]["bad"] or ""),
         )
-    parts: list[Any] = [Text(title, style="bold"), table]
+    parts: list[RenderableType] = [Text(title, style="bold"), table]
     maps = view.maps()[-1:]
     if maps:
         parts += [Text(f"Tiles of {maps[0].array} ({maps[0].name})"), _tile_text(maps[0], most), _legend()]

@@ -1,13 +1,13 @@
-"""Results as tables for people. Ids and titles are data: they are never read as markup."""
+"""The outcome of a run as tables for people. Ids and titles are data: they are never read as markup."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from l3ae_dist.cli.documents import Document
 from l3ae_dist.units import human_bytes
 
 _SHOWN = ("recall@20", "ndcg@20")
@@ -17,12 +17,13 @@ _GROUPS = {
 }
 
 
-def _number(value: Any) -> str:
+def cell_text(value: object) -> str:
+    """Write a figure with four digits, and anything else as it is."""
     return f"{value:.4f}" if isinstance(value, float) else escape(str(value))
 
 
-def model_table(models: Mapping[str, Mapping[str, Any]]) -> Table:
-    """Each model's regularisers and its figures on the test split."""
+def model_table(models: Mapping[str, Document]) -> Table:
+    """Draw each model's regularisers and its figures on the test split."""
     names = list(models)
     chosen = [dict(models[name].get("params", {})) for name in names]
     regularisers = list(dict.fromkeys(key for values in chosen for key in values))
@@ -37,13 +38,23 @@ def model_table(models: Mapping[str, Mapping[str, Any]]) -> Table:
         table.add_column(escape(heading), justify="right")
     for name, values, figures in zip(names, chosen, test, strict=True):
         cells = [f"{values[key]:g}" if key in values else "" for key in regularisers]
-        cells += [_number(figures.get(key, "")) for key in metrics]
+        cells += [cell_text(figures.get(key, "")) for key in metrics]
         table.add_row(escape(name), *cells)
     return table
 
 
-def group_table(models: Mapping[str, Mapping[str, Any]], key: str, title: str) -> Table:
-    """Every model's figures of the test split in each group of items or users."""
+def group_table(models: Mapping[str, Document], key: str, title: str) -> Table:
+    """Draw every model's figures of the test split in each group of items or users.
+
+    Parameters
+    ----------
+    models
+        Figures by model.
+    key
+        The grouping, such as ``"by_user_activity"``.
+    title
+        Of the table.
+    """
     groups = {name: figures["test"][key] for name, figures in models.items() if key in figures["test"]}
     first = next(iter(groups.values()))
     metrics = [name for name in _SHOWN if name in first[0]] or [k for k in first[0] if "@" in k][:2]
@@ -56,13 +67,13 @@ def group_table(models: Mapping[str, Mapping[str, Any]], key: str, title: str) -
         least, most = group["interactions"]
         cells = [f"{least:,}" if least == most else f"{least:,} to {most:,}"]
         cells += [f"{group[size]:,}" for size in sizes]
-        cells += [_number(rows[i][metric]) for rows in groups.values() for metric in metrics]
+        cells += [cell_text(rows[i][metric]) for rows in groups.values() for metric in metrics]
         table.add_row(*cells)
     return table
 
 
-def print_result(console: Console, result: Mapping[str, Any]) -> None:
-    """The outcome of a run: grid, models, comparison, examples, certificate, memory, workspace."""
+def print_result(console: Console, result: Document) -> None:
+    """Print the outcome of a run: grid, models, comparison, examples, certificate, memory, workspace."""
     if result.get("grid"):
         console.print(grid_table(result["grid"]))
     if result.get("models"):
@@ -82,10 +93,10 @@ def print_result(console: Console, result: Mapping[str, Any]) -> None:
     console.print(Text(f"Workspace: {result['workspace']}"), soft_wrap=True)
 
 
-def grid_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """The best combination of each model and ridge on the validation split."""
+def grid_table(rows: Sequence[Document]) -> Table:
+    """Draw the best combination of each model and ridge on the validation split."""
     metric = list(rows[0])[-1]
-    best: dict[tuple[Any, Any], Mapping[str, Any]] = {}
+    best: dict[tuple[str, float], Document] = {}
     for row in rows:
         key = (row["model"], row["ridge"])
         if key not in best or row[metric] > best[key][metric]:
@@ -101,16 +112,16 @@ def grid_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     for heading in headings:
         table.add_column(escape(heading), justify="left" if heading == "model" else "right")
     for _, row in sorted(best.items()):
-        table.add_row(*(_setting(row.get(heading, "")) for heading in headings[:-1]), _number(row[metric]))
+        table.add_row(*(_setting(row.get(heading, "")) for heading in headings[:-1]), cell_text(row[metric]))
     return table
 
 
-def _setting(value: Any) -> str:
+def _setting(value: object) -> str:
     return f"{value:g}" if isinstance(value, (int, float)) else escape(str(value))
 
 
-def comparison_sentence(comparison: Mapping[str, Any]) -> Text:
-    """The lift of one model over the other with its paired bootstrap interval, in words."""
+def comparison_sentence(comparison: Document) -> Text:
+    """Say in words the lift of one model over the other, with its paired bootstrap interval."""
     ours, other = comparison["models"]
     return Text(
         f"Lift of {ours} over {other} on test {comparison['metric']}: {comparison['lift']:+.2%} "
@@ -119,20 +130,8 @@ def comparison_sentence(comparison: Mapping[str, Any]) -> Text:
     )
 
 
-def append_sentence(report: Mapping[str, Any]) -> str:
-    """Say in words what an appended log added."""
-    if report["already"]:
-        return "This log was appended before; nothing was done."
-    return (
-        f"Appended {report['interactions']:,} new interactions ({report['known']:,} were known, "
-        f"{report['held_out']:,} are held out and stay so), {report['users']:,} new users and "
-        f"{report['items']:,} new items; {report['gram_tiles_computed']:,} of {report['gram_tiles']:,} "
-        "Gram tiles were computed."
-    )
-
-
-def print_example(console: Console, example: Mapping[str, Any]) -> None:
-    """One user's recommendations and why."""
+def print_example(console: Console, example: Document) -> None:
+    """Print one user's recommendations and the items that they come from."""
     liked = ", ".join(escape(str(title)) for title in example["liked"])
     table = Table(title=f"User {escape(str(example['user_id']))} liked {liked}", title_justify="left")
     table.add_column("recommended")
@@ -144,8 +143,8 @@ def print_example(console: Console, example: Mapping[str, Any]) -> None:
     console.print(table)
 
 
-def print_cost(console: Console, result: Mapping[str, Any]) -> None:
-    """Certificate, peak memory against the budget, and time."""
+def print_cost(console: Console, result: Document) -> None:
+    """Print certificate, peak memory against the budget, and time."""
     if result.get("certificate"):
         figures = ", ".join(f"{key} {_figure(value)}" for key, value in result["certificate"].items())
         console.print(Text(f"Certificate: {figures}"), soft_wrap=True)
@@ -161,41 +160,7 @@ def print_cost(console: Console, result: Mapping[str, Any]) -> None:
         console.print(f"Time: {result['seconds']:.1f} s")
 
 
-def _figure(value: Any) -> str:
+def _figure(value: object) -> str:
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key} {_figure(item)}" for key, item in value.items()) + "}"
     return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def print_status(console: Console, status: Mapping[str, Any]) -> None:
-    """What a workspace holds: finished stages, then the arrays with their finished chunks."""
-    console.print(Text(f"Workspace: {status['workspace']}"), soft_wrap=True)
-    lock = status.get("lock")
-    if lock:
-        line = f"Being written by run {lock['run_id']} (host {lock['host']}, pid {lock['pid']})"
-        console.print(Text(line), soft_wrap=True)
-    stages = Table(title="Finished stages")
-    for heading in ("stage", "id", "finished"):
-        stages.add_column(heading)
-    for stage, records in status.get("stages", {}).items():
-        for record in records:
-            stages.add_row(*(escape(str(cell)) for cell in (stage, record["id"], record["finished"])))
-    arrays = Table(title="Arrays")
-    arrays.add_column("array", overflow="fold")
-    arrays.add_column("chunks done", justify="right")
-    for path, counts in status.get("arrays", {}).items():
-        arrays.add_row(escape(path), f"{counts['done']}/{counts['total']}")
-    console.print(stages)
-    console.print(arrays)
-    for result in status.get("results", []):
-        print_result(console, {**result, "grid": None, "examples": [], "reused": False})
-
-
-def record_table(records: Sequence[Mapping[str, Any]]) -> Table:
-    """Records with equal keys as a table."""
-    table = Table()
-    for heading in records[0] if records else ():
-        table.add_column(escape(str(heading)))
-    for record in records:
-        table.add_row(*(_number(value) for value in record.values()))
-    return table
