@@ -179,6 +179,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
         "planning",
         (
+            "advice",
             "calibrate",
             "data_size",
             "embedding_rate",
@@ -193,6 +194,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "resources",
             "simulated_solve",
             "simulator",
+            "smallest_change",
             "stage_counts",
             "stage_plans",
             "storage_need",

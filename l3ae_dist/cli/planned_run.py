@@ -140,7 +140,7 @@ class SpeedOptions:
         disk
             Bytes that the workspace may take, such as ``"2TiB"``; None for no bound.
         """
-        from l3ae_dist.planning.forecast import uses_gpu
+        from l3ae_dist.planning.plan_run import planned_device
         from l3ae_dist.planning.rates import assumed_rates, read_rates, stored_rates
         from l3ae_dist.planning.resources import Resources
         from l3ae_dist.units import parse_bytes
@@ -148,7 +148,7 @@ class SpeedOptions:
         threads = config.compute.threads
         rates = read_rates(self.rates) if self.rates is not None else stored_rates(config.workspace)
         if rates is None:
-            rates = assumed_rates(threads or _THREADS, "cuda" if uses_gpu(config) else "cpu")
+            rates = assumed_rates(threads or _THREADS, planned_device(config))
         elif threads is not None:
             rates = rates.scaled(threads)
         return Resources(

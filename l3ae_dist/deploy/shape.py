@@ -96,7 +96,7 @@ def cluster_shape(
     """
     compute = config.compute
     on_gpu = compute.device == "cuda"
-    plan = cluster_plan(config, size, gpu=on_gpu)
+    plan = cluster_plan(config, size)
     embeds = config.model.uses == "embeddings" and config.data.embeddings is None
     if gpus is None:
         gpus = compute.workers if on_gpu else int(embeds and config.encoder.model.lower() != "minilm")

@@ -197,17 +197,20 @@ def check_limit(limit: int | None, plan: Plan) -> None:
         )
 
 
-def cluster_plan(config: RunConfig, size: DataSize, *, gpu: bool) -> Plan:
-    """Plan a run on a cluster and validate it; dtype ``auto`` counts as float64, the larger of the two.
+def uses_gpu(config: RunConfig) -> bool:
+    """Tell whether a run is planned for workers that compute on a GPU."""
+    return config.compute.device == "cuda"
 
-    Parameters
-    ----------
-    config
-        The run.
-    size
-        Of its data, which need not be there.
-    gpu
-        Whether workers compute on a GPU.
+
+def planned_device(config: RunConfig) -> str:
+    """Return the device that a run is planned for; ``auto`` counts as ``cpu``."""
+    return "cuda" if uses_gpu(config) else "cpu"
+
+
+def cluster_plan(config: RunConfig, size: DataSize) -> Plan:
+    """Plan a run on data that need not be there, and validate it.
+
+    The dtype ``auto`` counts as float64, the larger of the two, and the device ``auto`` as ``cpu``.
 
     Raises
     ------
@@ -217,7 +220,7 @@ def cluster_plan(config: RunConfig, size: DataSize, *, gpu: bool) -> Plan:
     dtype = "float64" if config.compute.dtype == "auto" else config.compute.dtype
     route = semantic_route(config, (size.items, size.dim) if size.dim else None)
     models = model_needs(config, candidates(config), size, route, sparse=config.model.uses == "words")
-    plan = fitting_plan(size, models, configured_machine(config.compute, dtype, gpu=gpu))
+    plan = fitting_plan(size, models, configured_machine(config.compute, dtype, gpu=uses_gpu(config)))
     plan.validate()
     return plan
 

@@ -6,10 +6,9 @@ from typing import Any
 import numpy as np
 
 from l3ae_dist.config.run_config import RunConfig
-from l3ae_dist.planning.forecast import uses_gpu
 from l3ae_dist.planning.plan import Plan
 from l3ae_dist.planning.plan_inputs import DataSize
-from l3ae_dist.planning.plan_run import cluster_plan
+from l3ae_dist.planning.plan_run import cluster_plan, planned_device
 from l3ae_dist.planning.rates import Rates
 from l3ae_dist.planning.resources import Resources
 from l3ae_dist.planning.simulator import (
@@ -76,8 +75,8 @@ def simulate_solve(
     BudgetError
         When the plan does not fit.
     """
-    plan = cluster_plan(config, size, gpu=uses_gpu(config))
-    resources.rates.check(plan.dtype, "cuda" if uses_gpu(config) else "cpu")
+    plan = cluster_plan(config, size)
+    resources.rates.check(plan.dtype, planned_device(config))
     return simulate_plan(plan, resources, trouble)
 
 
