@@ -21,6 +21,7 @@ from l3ae_dist.data.readers import column_names, describe
 from l3ae_dist.data.store import RECORDS_PER_BLOCK, USERS_PER_BLOCK, store_dataset
 from l3ae_dist.errors import DataError
 from l3ae_dist.linalg.arrays import Array
+from l3ae_dist.storage import layout
 from l3ae_dist.storage.fingerprint import fingerprint
 from l3ae_dist.storage.stages import Stage
 from l3ae_dist.storage.workspace import Workspace
@@ -98,8 +99,8 @@ def append_interactions(
         if users.dtype != known.dtype:
             raise DataError("the workspace's user ids are integers and the log's are not; convert them.")
         added = _merge(parent, users, np.searchsorted(users, known), buckets, users_per_block)
-        for path in ("items", "users", "interactions"):
-            workspace.delete(f"{path}/{identifier}")
+        for path in layout.DatasetPaths(identifier).folders:
+            workspace.delete(path)
         stats = store_dataset(
             workspace,
             identifier,

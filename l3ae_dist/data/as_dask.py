@@ -6,6 +6,7 @@ import numpy as np
 
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.errors import StageMissingError
+from l3ae_dist.storage import layout
 from l3ae_dist.storage.fingerprint import fingerprint
 from l3ae_dist.storage.workspace import Workspace
 
@@ -31,7 +32,7 @@ def training_matrix(workspace: Workspace, *, dataset: str | None = None, columns
     from scipy import sparse
 
     if dataset is None:
-        last = workspace.read_doc("last_run")
+        last = workspace.read_doc(layout.LAST_RUN)
         if last is None:
             raise StageMissingError(f"{workspace.url} holds no interactions; run `l3ae-dist run` first.")
         dataset = str(last["dataset"])

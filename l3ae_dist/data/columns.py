@@ -5,6 +5,7 @@ from functools import cached_property
 import numpy as np
 
 from l3ae_dist.linalg.arrays import Array
+from l3ae_dist.storage import layout
 from l3ae_dist.storage.vectors import Vector, write_vector
 from l3ae_dist.storage.workspace import Workspace
 
@@ -16,20 +17,22 @@ def write_column(workspace: Workspace, path: str, values: Array) -> None:
         return
     encoded = [str(value).encode() for value in values]
     offsets = np.concatenate([[0], np.cumsum([len(value) for value in encoded], dtype=np.int64)])
-    write_vector(workspace, f"{path}/offsets", offsets.astype(np.int64))
-    write_vector(workspace, f"{path}/bytes", np.frombuffer(b"".join(encoded), np.uint8))
+    paths = layout.StringColumnPaths(path)
+    write_vector(workspace, paths.offsets, offsets.astype(np.int64))
+    write_vector(workspace, paths.bytes, np.frombuffer(b"".join(encoded), np.uint8))
 
 
 def read_column(workspace: Workspace, path: str, start: int = 0, stop: int | None = None) -> Array:
     """Rows ``start`` to ``stop`` of a column: int64, or an object array of ``str``."""
-    if not workspace.has(f"{path}/offsets"):
+    paths = layout.StringColumnPaths(path)
+    if not workspace.has(paths.offsets):
         return Vector(workspace, path)[start:stop]
-    offsets = Vector(workspace, f"{path}/offsets")
+    offsets = Vector(workspace, paths.offsets)
     last = offsets.shape[0] - 1 if stop is None else stop
     bounds = offsets[start : last + 1]
     if len(bounds) < 2:
         return np.empty(0, object)
-    data = Vector(workspace, f"{path}/bytes")[int(bounds[0]) : int(bounds[-1])].tobytes()
+    data = Vector(workspace, paths.bytes)[int(bounds[0]) : int(bounds[-1])].tobytes()
     cuts = bounds - bounds[0]
     out = np.empty(len(cuts) - 1, object)
     for i in range(len(out)):
@@ -46,10 +49,11 @@ class ColumnReader:
 
     @cached_property
     def _stored(self) -> tuple[Array, bytes | None]:
-        if not self._workspace.has(f"{self._path}/offsets"):
+        paths = layout.StringColumnPaths(self._path)
+        if not self._workspace.has(paths.offsets):
             return Vector(self._workspace, self._path)[:], None
-        offsets = Vector(self._workspace, f"{self._path}/offsets")[:]
-        return offsets, Vector(self._workspace, f"{self._path}/bytes")[:].tobytes()
+        offsets = Vector(self._workspace, paths.offsets)[:]
+        return offsets, Vector(self._workspace, paths.bytes)[:].tobytes()
 
     def take(self, rows: Array) -> Array:
         """Values of these rows: int64, or an object array of ``str`` in which equal rows share one string."""

@@ -11,6 +11,7 @@ from scipy import sparse
 from l3ae_dist.data.columns import read_column
 from l3ae_dist.errors import DataError, StageMissingError, UnknownIdError
 from l3ae_dist.linalg.arrays import Array
+from l3ae_dist.storage import layout
 from l3ae_dist.storage.stages import Stage
 from l3ae_dist.storage.vectors import Vector
 from l3ae_dist.storage.workspace import Workspace
@@ -38,6 +39,7 @@ class Dataset:
     def __init__(self, workspace: Workspace, identifier: str) -> None:
         self.workspace = workspace
         self.id = identifier
+        self.paths = layout.DatasetPaths(identifier)
         record = workspace.stage_done(Stage.INGEST, identifier)
         if record is None:
             raise StageMissingError(
@@ -57,19 +59,19 @@ class Dataset:
 
     def item_ids(self, start: int = 0, stop: int | None = None) -> Array:
         """Item ids in catalog order."""
-        return read_column(self.workspace, f"items/{self.id}/ids", start, stop)
+        return read_column(self.workspace, self.paths.item_ids, start, stop)
 
     def user_ids(self, start: int = 0, stop: int | None = None) -> Array:
         """User ids in row order (sorted)."""
-        return read_column(self.workspace, f"users/{self.id}/ids", start, stop)
+        return read_column(self.workspace, self.paths.user_ids, start, stop)
 
     def titles(self, start: int = 0, stop: int | None = None) -> list[str]:
         """What to call the items."""
-        return list(read_column(self.workspace, f"items/{self.id}/title", start, stop))
+        return list(read_column(self.workspace, self.paths.titles, start, stop))
 
     def texts(self, start: int = 0, stop: int | None = None) -> list[str]:
         """What is embedded."""
-        return list(read_column(self.workspace, f"items/{self.id}/text", start, stop))
+        return list(read_column(self.workspace, self.paths.texts, start, stop))
 
     def require_text(self) -> None:
         """Raise :class:`DataError` with the reason when the items have no text."""
@@ -101,13 +103,13 @@ class Dataset:
 
     def popularity(self) -> npt.NDArray[np.int64]:
         """Training interactions of each item, (n_items,)."""
-        indptr = Vector(self.workspace, f"interactions/{self.id}/train_csc/indptr")
+        indptr = Vector(self.workspace, self.paths.train_by_item.indptr)
         return np.diff(indptr[:]).astype(np.int64)
 
     def activity(self) -> npt.NDArray[np.int64]:
         """Interactions of each user that are known at prediction time, (n_users,)."""
         name = "input" if self.stats["foldin"] else "train"
-        indptr = Vector(self.workspace, f"interactions/{self.id}/{name}_csr/indptr")
+        indptr = Vector(self.workspace, self.paths.by_user(name).indptr)
         return np.diff(indptr[:]).astype(np.int64)
 
     def max_count(self) -> int:
@@ -120,8 +122,8 @@ class Dataset:
 
     def columns(self, start: int, stop: int) -> sparse.csc_matrix:
         """Columns of the training matrix, (n_users, stop - start), float32; one contiguous read."""
-        base = f"interactions/{self.id}/train_csc"
-        return sparse.csc_matrix(self._compressed(base, start, stop), shape=(self.n_users, stop - start))
+        stored = self._compressed(self.paths.train_by_item, start, stop)
+        return sparse.csc_matrix(stored, shape=(self.n_users, stop - start))
 
     def user_rows(self, split: str, start: int, stop: int) -> sparse.csr_matrix:
         """Rows of a split (``train``, ``input``, ``valid``, ``test``), (stop - start, n_items), float32.
@@ -131,8 +133,8 @@ class Dataset:
         """
         if split == "input" and not self.stats["foldin"]:
             split = "train"
-        base = f"interactions/{self.id}/{split}_csr"
-        return sparse.csr_matrix(self._compressed(base, start, stop), shape=(stop - start, self.n_items))
+        stored = self._compressed(self.paths.by_user(split), start, stop)
+        return sparse.csr_matrix(stored, shape=(stop - start, self.n_items))
 
     def rows_of(self, split: str, users: Array) -> sparse.csr_matrix:
         """Return the rows of a split for ascending user indices, (len(users), n_items), read in ranges."""
@@ -146,12 +148,12 @@ class Dataset:
                 parts.append(self.user_rows(split, start, last)[wanted - start])
         return sparse.vstack(parts, format="csr")
 
-    def _compressed(self, base: str, start: int, stop: int) -> tuple[Array, Array, Array]:
-        indptr = Vector(self.workspace, f"{base}/indptr")[start : stop + 1]
+    def _compressed(self, paths: layout.SparseRowPaths, start: int, stop: int) -> tuple[Array, Array, Array]:
+        indptr = Vector(self.workspace, paths.indptr)[start : stop + 1]
         first, last = int(indptr[0]), int(indptr[-1])
-        indices = Vector(self.workspace, f"{base}/indices")[first:last]
+        indices = Vector(self.workspace, paths.indices)[first:last]
         if self.weighted:
-            data = Vector(self.workspace, f"{base}/data")[first:last]
+            data = Vector(self.workspace, paths.data)[first:last]
         else:
             data = np.ones(last - first, np.float32)
         return data, indices, indptr - first

@@ -8,28 +8,24 @@ import numpy.typing as npt
 from scipy import sparse
 
 from l3ae_dist.linalg.arrays import Array
+from l3ae_dist.storage import layout
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.rows import read_rows
 from l3ae_dist.storage.stages import Stage
 from l3ae_dist.storage.vectors import Vector
 from l3ae_dist.storage.workspace import Workspace
 
-WORDS = "words"
 _STEP = 4096
-
-
-def feature_path(identifier: str) -> str:
-    """Where features lie in the workspace; ids of words say that they are."""
-    return f"{WORDS}/{identifier}" if identifier.startswith(f"{WORDS}-") else f"embeddings/{identifier}"
 
 
 class SparseRows:
     """An n x d binary matrix as compressed rows: ``indptr`` and ``indices`` below ``path``."""
 
     def __init__(self, workspace: Workspace, path: str) -> None:
-        self._indptr = Vector(workspace, f"{path}/indptr")
-        self._indices = Vector(workspace, f"{path}/indices")
-        stats = workspace.require_stage(Stage.WORDS, path.rpartition("/")[2])["stats"]
+        paths = layout.SparseRowPaths(path)
+        self._indptr = Vector(workspace, paths.indptr)
+        self._indices = Vector(workspace, paths.indices)
+        stats = workspace.require_stage(Stage.WORDS, layout.identifier_of(path))["stats"]
         self.path = path
         self.shape = (int(stats["rows"]), int(stats["dim"]))
         self.nnz = int(stats["nnz"])
@@ -99,7 +95,11 @@ class RowCache:
 
 def open_rows(workspace: Workspace, path: str) -> Rows:
     """Features, or any n x d array of the workspace, by item rows."""
-    return SparseRows(workspace, path) if path.startswith(f"{WORDS}/") else DenseRows(workspace, path)
+    return (
+        SparseRows(workspace, path)
+        if layout.kind_of(path) is layout.Kind.WORDS
+        else DenseRows(workspace, path)
+    )
 
 
 def dense(rows: Any, dtype: npt.DTypeLike = np.float64) -> Array:

@@ -22,6 +22,7 @@ from l3ae_dist.data.readers import describe, partitions
 from l3ae_dist.data.store import RECORDS_PER_BLOCK, USERS_PER_BLOCK, store_dataset
 from l3ae_dist.errors import ConfigError, DataError
 from l3ae_dist.linalg.arrays import Array
+from l3ae_dist.storage import layout
 from l3ae_dist.storage.fingerprint import fingerprint
 from l3ae_dist.storage.stages import Stage
 from l3ae_dist.storage.workspace import Workspace
@@ -99,8 +100,8 @@ def ingest(
         options = options.model_copy(update=changes)
     catalog = read_catalog(items, options)
     catalog["no_text"] = no_text or catalog["no_text"]
-    for path in ("items", "users", "interactions"):
-        workspace.delete(f"{path}/{identifier}")
+    for path in layout.DatasetPaths(identifier).folders:
+        workspace.delete(path)
     with workspace.scratch_dir() as scratch:
         buckets = Buckets(scratch, "users")
         users, dropped = spill_log(interactions, catalog["ids"], options, buckets, users_per_block)

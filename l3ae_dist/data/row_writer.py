@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from l3ae_dist.linalg.arrays import Array
+from l3ae_dist.storage import layout
 from l3ae_dist.storage.vectors import write_vector
 from l3ae_dist.storage.workspace import Workspace
 
@@ -29,13 +30,13 @@ class RowWriter:
             with self._data.open("ab") as file:
                 data.astype(np.float32).tofile(file)
 
-    def store(self, workspace: Workspace, base: str) -> None:
-        """Store ``indptr``, ``indices`` and, when weighted, ``data`` below ``base``."""
+    def store(self, workspace: Workspace, paths: layout.SparseRowPaths) -> None:
+        """Store ``indptr``, ``indices`` and, when weighted, ``data``."""
         counts = np.concatenate(self.counts) if self.counts else np.empty(0, np.int64)
-        write_vector(workspace, f"{base}/indptr", np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))
-        _store_file(workspace, f"{base}/indices", self._indices, self.nnz, "int32")
+        write_vector(workspace, paths.indptr, np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))
+        _store_file(workspace, paths.indices, self._indices, self.nnz, "int32")
         if self._weighted:
-            _store_file(workspace, f"{base}/data", self._data, self.nnz, "float32")
+            _store_file(workspace, paths.data, self._data, self.nnz, "float32")
 
 
 def _store_file(workspace: Workspace, path: str, file: Any, count: int, dtype: str) -> None:

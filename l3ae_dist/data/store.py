@@ -11,6 +11,7 @@ from l3ae_dist.data.columns import write_column
 from l3ae_dist.data.row_writer import RowWriter
 from l3ae_dist.errors import DataError
 from l3ae_dist.linalg.arrays import Array
+from l3ae_dist.storage import layout
 from l3ae_dist.storage.workspace import Workspace
 
 USERS_PER_BLOCK = 1 << 16
@@ -58,11 +59,11 @@ def store_dataset(
     """
     n_items, blocks = len(catalog["ids"]), -(-len(users) // users_per_block)
     kept = _kept_users(buckets, blocks, len(users))
-    rows, n_users, base = np.cumsum(kept) - 1, int(kept.sum()), f"interactions/{identifier}"
+    rows, n_users, paths = np.cumsum(kept) - 1, int(kept.sum()), layout.DatasetPaths(identifier)
     with workspace.scratch_dir() as scratch:
         stats = _write_rows(
             workspace,
-            base,
+            paths,
             buckets,
             blocks,
             rows,
@@ -74,10 +75,10 @@ def store_dataset(
             users_per_block,
         )
         popularity = stats.pop("popularity")
-        _write_columns(workspace, base, buckets, blocks, popularity, weighted, records_per_block, scratch)
-    write_column(workspace, f"users/{identifier}/ids", users[kept])
+        _write_columns(workspace, paths, buckets, blocks, popularity, weighted, records_per_block, scratch)
+    write_column(workspace, paths.user_ids, users[kept])
     for name in ("ids", "title", "text"):
-        write_column(workspace, f"items/{identifier}/{name}", catalog[name])
+        write_column(workspace, paths.item_column(name), catalog[name])
     return stats | {
         "n_users": n_users,
         "n_items": n_items,
@@ -101,7 +102,7 @@ def _kept_users(buckets: Buckets, blocks: int, count: int) -> Array:
 
 def _write_rows(
     workspace: Workspace,
-    base: str,
+    paths: layout.DatasetPaths,
     buckets: Buckets,
     blocks: int,
     rows: Array,
@@ -140,7 +141,7 @@ def _write_rows(
             buckets.replace(block, training)
             first = stop
         for name, writer in writers.items():
-            writer.store(workspace, f"{base}/{name}_csr")
+            writer.store(workspace, paths.by_user(name))
         if not popularity.sum():
             raise DataError("the training split is empty; check the split column or the ratios.")
         return {
@@ -152,7 +153,7 @@ def _write_rows(
 
 def _write_columns(
     workspace: Workspace,
-    base: str,
+    paths: layout.DatasetPaths,
     buckets: Buckets,
     blocks: int,
     popularity: Array,
@@ -171,4 +172,4 @@ def _write_columns(
         order = np.lexsort((records["user"], records["item"]))
         writer.append(np.empty(0, np.int64), records["user"][order], records["weight"][order])
     writer.counts = [popularity]
-    writer.store(workspace, f"{base}/train_csc")
+    writer.store(workspace, paths.train_by_item)

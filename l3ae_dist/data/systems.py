@@ -11,10 +11,11 @@ import numpy as np
 
 from l3ae_dist.config.members import COLLECTIVE, ModelSpec
 from l3ae_dist.data.dataset import Dataset
-from l3ae_dist.data.features import feature_path, features_times, open_rows
+from l3ae_dist.data.features import features_times, open_rows
 from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.linalg.sparse_gram import exact_dtype
 from l3ae_dist.linalg.spectral import largest_eigenvalue
+from l3ae_dist.storage import layout
 from l3ae_dist.storage.fingerprint import fingerprint
 from l3ae_dist.storage.workspace import Workspace
 
@@ -45,7 +46,7 @@ class System:
         if self.interactions:
             out += gram_times(dataset, vectors)
         if self.features is not None:
-            rows = open_rows(dataset.workspace, feature_path(self.features))
+            rows = open_rows(dataset.workspace, layout.features(self.features))
             out += self.alpha**2 * features_times(rows, vectors)
         return out
 
@@ -68,7 +69,7 @@ def gram_times(dataset: Dataset, vectors: Array) -> Array:
 
 def spectrum(workspace: Workspace, dataset: Dataset, system: System = INTERACTIONS) -> float:
     """The largest eigenvalue of G, estimated once."""
-    key = f"spectra/{dataset.id if system == INTERACTIONS else fingerprint(system.key(dataset))}"
+    key = layout.spectrum(dataset.id if system == INTERACTIONS else fingerprint(system.key(dataset)))
     found = workspace.read_doc(key)
     if found is None:
         value = float(largest_eigenvalue(lambda v: system.times(dataset, v), dataset.n_items))

@@ -12,10 +12,10 @@ from scipy import sparse
 
 from l3ae_dist.config.data import WordOptions
 from l3ae_dist.data.dataset import Dataset
-from l3ae_dist.data.features import WORDS, feature_path
 from l3ae_dist.data.row_writer import RowWriter
 from l3ae_dist.errors import DataError
 from l3ae_dist.linalg.arrays import Array
+from l3ae_dist.storage import layout
 from l3ae_dist.storage.fingerprint import fingerprint
 from l3ae_dist.storage.stages import Stage
 from l3ae_dist.storage.workspace import Workspace
@@ -25,7 +25,7 @@ _TEXTS = 8192
 
 def words_id(dataset: str, options: WordOptions) -> str:
     """Name of the words of a dataset under these options."""
-    return f"{WORDS}-{fingerprint([dataset, options.model_dump()])}"
+    return layout.words_id(fingerprint([dataset, options.model_dump()]))
 
 
 def make_words(dataset: Dataset, options: WordOptions, workspace: Workspace) -> str:
@@ -53,7 +53,7 @@ def make_words(dataset: Dataset, options: WordOptions, workspace: Workspace) -> 
             writer.append(np.diff(rows.indptr), rows.indices, rows.data)
         if not writer.nnz:
             raise DataError("no word is left in the items' texts; lower words.min_df.")
-        writer.store(workspace, feature_path(identifier))
+        writer.store(workspace, layout.SparseRowPaths(layout.features(identifier)))
     stats = {"rows": dataset.n_items, "dim": int(keep.sum()), "nnz": writer.nnz}
     workspace.mark_stage(Stage.WORDS, identifier, options.model_dump(), stats)
     return identifier

@@ -13,6 +13,7 @@ from l3ae_dist.data.pickles import load_restricted
 from l3ae_dist.data.readers import describe, expand, is_frame, partitions
 from l3ae_dist.errors import DataError
 from l3ae_dist.linalg.arrays import Array
+from l3ae_dist.storage import layout
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.credentials import refuse_secrets
 from l3ae_dist.storage.fingerprint import fingerprint
@@ -79,7 +80,7 @@ def import_embeddings(source: Any, dataset: Dataset, workspace: Workspace) -> st
                 f"the embeddings have {n} rows and the catalog has {dataset.n_items} items; "
                 "give one row for each item, in catalog order."
             )
-        path = f"embeddings/{identifier}"
+        path = layout.embeddings(identifier)
         try:
             _copy(
                 table, ChunkArray.create(workspace, path, shape=(n, d), chunks=(min(_ROWS, n), d), dtype="f4")
@@ -138,7 +139,7 @@ def _is_zarr(source: Any) -> bool:
     fs, path = fsspec.core.url_to_fs(str(source))
     if not any(mark in path for mark in "*?[") and not fs.exists(path):
         raise DataError(f"no embeddings at {source}; check the path.")
-    return any(fs.exists(f"{path.rstrip('/')}/{name}") for name in ("zarr.json", ".zarray"))
+    return any(fs.exists(f"{path.rstrip('/')}/{name}") for name in (layout.GROUP_HEADER, ".zarray"))
 
 
 def _describe_tree(source: Any) -> Any:

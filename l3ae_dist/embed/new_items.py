@@ -7,11 +7,11 @@ import numpy as np
 
 from l3ae_dist.config.embedding import EncoderOptions
 from l3ae_dist.data.dataset import Dataset
-from l3ae_dist.data.features import WORDS
 from l3ae_dist.data.words import words_of
 from l3ae_dist.embed.transform import transform_rows
 from l3ae_dist.errors import ConfigError, DataError
 from l3ae_dist.linalg.arrays import Array
+from l3ae_dist.storage import layout
 from l3ae_dist.storage.stages import Stage
 
 
@@ -39,7 +39,7 @@ def features_of_new(identifier: str, dataset: Dataset, texts: list[str] | None, 
         For embeddings of another dimension, or with NaN or infinite values.
     """
     workspace = dataset.workspace
-    if identifier.startswith(f"{WORDS}-"):
+    if layout.are_words(identifier):
         if vectors is not None:
             raise ConfigError("the model was fitted on words, which are taken from texts; give texts.")
         return words_of(texts or [], identifier, dataset)

@@ -11,6 +11,7 @@ from l3ae_dist.errors import ClusterError, L3AEError
 from l3ae_dist.runtime.backends.ray_session import ray_session
 from l3ae_dist.runtime.events import ChunkDone, Message, OnEvent, StageEnd, StageStart, ignore
 from l3ae_dist.runtime.memory import MemorySampler
+from l3ae_dist.storage import layout
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.fingerprint import fingerprint
 from l3ae_dist.storage.stages import Stage
@@ -81,7 +82,7 @@ def embed_items(
         actors = start_actors(
             workspace, dataset.id, options, chunks=chunks, num_actors=num_actors, gpus=num_gpus_per_actor
         )
-        pool = _Pool(actors, dataset, options, f"embeddings/{identifier}", epoch, on_event or ignore)
+        pool = _Pool(actors, dataset, options, layout.embeddings(identifier), epoch, on_event or ignore)
         try:
             pool.run()
         finally:

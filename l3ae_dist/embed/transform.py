@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from l3ae_dist.config.embedding import TransformOptions
 from l3ae_dist.errors import ConfigError
+from l3ae_dist.storage import layout
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.fingerprint import fingerprint
 from l3ae_dist.storage.stages import Stage
@@ -33,7 +34,7 @@ def transform_embeddings(source: str, options: TransformOptions, workspace: Work
     identifier = transformed_id(source, options)
     if identifier == source or workspace.stage_done(Stage.EMBED, identifier) is not None:
         return identifier
-    array = ChunkArray.open(workspace, f"embeddings/{source}")
+    array = ChunkArray.open(workspace, layout.embeddings(source))
     n, d = array.shape
     if options.compress != "none" and options.dim >= min(n, d):
         raise ConfigError(
@@ -47,7 +48,7 @@ def transform_embeddings(source: str, options: TransformOptions, workspace: Work
         columns = options.dim if options.compress != "none" else d
         target = ChunkArray.create(
             workspace,
-            f"embeddings/{identifier}",
+            layout.embeddings(identifier),
             shape=(n, columns),
             chunks=(array.chunks[0], columns),
             dtype="f4",
@@ -62,7 +63,7 @@ def transform_embeddings(source: str, options: TransformOptions, workspace: Work
 
 def transform_rows(rows: npt.NDArray[Any], identifier: str, workspace: Workspace) -> npt.NDArray[Any]:
     """Rows of other items, (m, d) float64, through the transformation that made ``identifier``."""
-    shift, *matrix = ChunkArray.open(workspace, f"transforms/{identifier}").read(0, 0)
+    shift, *matrix = ChunkArray.open(workspace, layout.transform(identifier)).read(0, 0)
     return np.asarray(rows @ np.asarray(matrix) + shift)
 
 
@@ -76,7 +77,7 @@ def _write_map(workspace: Workspace, identifier: str, steps: list[Any], d: int) 
     found = np.asarray(probe.compute(scheduler="synchronous"), np.float64)
     found[1:] -= found[0]
     shape = (d + 1, found.shape[1])
-    path = f"transforms/{identifier}"
+    path = layout.transform(identifier)
     ChunkArray.create(workspace, path, shape=shape, chunks=shape, dtype="f8").write(0, 0, found)
 
 

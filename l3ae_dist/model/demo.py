@@ -7,6 +7,7 @@ import numpy as np
 from l3ae_dist.config.load import make_config
 from l3ae_dist.pipeline.run import run
 from l3ae_dist.runtime.events import OnEvent
+from l3ae_dist.storage import layout
 from l3ae_dist.storage.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def run_demo(workspace: str, *, on_event: OnEvent | None = None) -> dict[str, An
 
         result["examples"] = examples(load_model(workspace))
         store = Workspace.open(workspace)
-        store.write_doc(f"results/{result['run']}", result)
+        store.write_doc(layout.result(result["run"]), result)
     return result
 
 

@@ -3,10 +3,10 @@
 from dataclasses import asdict
 from typing import Any
 
-from l3ae_dist.data.features import WORDS
 from l3ae_dist.errors import WorkspaceError
 from l3ae_dist.graphs.head import Head
 from l3ae_dist.model.added_items import ADDED, AddedRecord
+from l3ae_dist.storage import layout
 from l3ae_dist.storage.open_blobs import open_blobs
 from l3ae_dist.storage.stages import Stage
 from l3ae_dist.storage.workspace import Workspace
@@ -49,7 +49,7 @@ def _paths(document: dict[str, Any]) -> list[str]:
 
 def _copy_features(workspace: Workspace, target: Workspace, features: str) -> None:
     """How the features were made, so that new text becomes features the same way; and the added items."""
-    stage = Stage.WORDS if features.startswith(f"{WORDS}-") else Stage.EMBED
+    stage = layout.features_stage(features)
     record = _copy_stage(workspace, target, stage, features)
     source = record["params"].get("source")
     if source is not None:

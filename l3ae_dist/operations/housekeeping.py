@@ -5,8 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from l3ae_dist.graphs.head import Head
-from l3ae_dist.runtime.event_store import EVENTS, Attempt, attempts, read_events
-from l3ae_dist.runtime.watch.observers import REPORTS
+from l3ae_dist.runtime.event_store import Attempt, attempts, read_events
 from l3ae_dist.storage import layout
 from l3ae_dist.storage.lock import WorkspaceLock
 from l3ae_dist.storage.usage import array_bytes, free_bytes
@@ -37,7 +36,7 @@ def usage(url: str) -> dict[str, Any]:
         kind["arrays"] += 1
         for name in ("chunks", "bytes"):
             kind[name] += found[name]
-    for prefix in (EVENTS, REPORTS):
+    for prefix in (layout.EVENTS, layout.REPORTS):
         sizes = [workspace.blobs.size(key) or 0 for key in workspace.blobs.list(prefix)]
         if sizes:
             kinds[prefix.split("/")[1]] = {"arrays": 0, "chunks": len(sizes), "bytes": sum(sizes)}
@@ -190,5 +189,5 @@ def _old_events(workspace: Workspace, keep: int, unfinished: set[str]) -> list[s
     every = attempts(workspace)
     old = {attempt.name for attempt in every[: max(0, len(every) - keep)]} - unfinished
     files = [key for attempt in every if attempt.name in old for key in attempt.files]
-    reports = workspace.blobs.list(REPORTS)
+    reports = workspace.blobs.list(layout.REPORTS)
     return files + [key for key in reports if key.rpartition("/")[2].partition(".")[0] in old]

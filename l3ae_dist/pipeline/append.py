@@ -20,6 +20,7 @@ from l3ae_dist.errors import DataError
 from l3ae_dist.pipeline.model_document import config_of_model, raw_embeddings, read_model
 from l3ae_dist.pipeline.run import run
 from l3ae_dist.runtime.events import OnEvent
+from l3ae_dist.storage import layout
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.fingerprint import fingerprint
 from l3ae_dist.storage.local_blobs import storage_errors
@@ -81,7 +82,7 @@ def append(
     opened = Workspace.open(workspace)
     document = read_model(opened)
     if appended_before(opened, document["dataset"], log_id(interactions, items)):
-        result = opened.read_doc(f"results/{document['run']}") or {"workspace": opened.url}
+        result = opened.read_doc(layout.result(document["run"])) or {"workspace": opened.url}
         result |= {"reused": True, "tiles_written": 0, "seconds": round(time.perf_counter() - started, 3)}
         return result | {"append": _report(opened, document) | {"already": True}}
     parent = Dataset(opened, document["dataset"])
@@ -104,7 +105,7 @@ def _report(workspace: Workspace, document: Mapping[str, Any]) -> dict[str, Any]
     stats = workspace.require_stage(Stage.INGEST, document["dataset"])["stats"]
     report = {"dataset": document["dataset"], "parent": stats.get("parent"), **stats.get("appended", {})}
     gram = document["arrays"]["gram"]
-    record = None if gram is None else workspace.stage_done(Stage.GRAM, gram.rpartition("/")[2])
+    record = None if gram is None else workspace.stage_done(Stage.GRAM, layout.identifier_of(gram))
     tiles = 0 if record is None else int(record["stats"]["tasks"])
     reused = 0 if record is None else int(record["params"].get("parent_tiles", 0))
     return report | {"gram_tiles": tiles, "gram_tiles_computed": tiles - reused}
@@ -116,7 +117,7 @@ def _extend(
     """The rows that are there and those of the new items, which alone are embedded or imported."""
     workspace = dataset.workspace
     record = workspace.require_stage(Stage.EMBED, before)
-    known = ChunkArray.open(workspace, f"embeddings/{before}")
+    known = ChunkArray.open(workspace, layout.embeddings(before))
     catalog, rows = _new_items(dataset, known.shape[0]), None
     try:
         if not record["params"].get("imported"):
@@ -130,33 +131,32 @@ def _extend(
         else:
             identifier = import_id(embeddings, dataset.catalog)
             rows = import_embeddings(embeddings, catalog, workspace)
-        _join(known, ChunkArray.open(workspace, f"embeddings/{rows}"), f"embeddings/{identifier}")
+        _join(known, ChunkArray.open(workspace, layout.embeddings(rows)), layout.embeddings(identifier))
         stats = {**record["stats"], "rows": dataset.n_items, "embedded": catalog.n_items, "parent": before}
         workspace.mark_stage(Stage.EMBED, identifier, record["params"], stats)
     except DataError:
-        for kind in ("ingest", "items", "users", "interactions"):
-            _delete(workspace, kind, dataset.id)
+        _delete(workspace, Stage.INGEST, dataset.id)
         raise
     finally:
-        _delete(workspace, "ingest", catalog.id)
-        _delete(workspace, "items", catalog.id)
+        _delete(workspace, Stage.INGEST, catalog.id)
         if rows is not None:
-            _delete(workspace, "embed", rows)
-            _delete(workspace, "embeddings", rows)
+            _delete(workspace, Stage.EMBED, rows)
     return identifier
 
 
-def _delete(workspace: Workspace, kind: str, name: str) -> None:
-    """Delete a completion record (of a stage) or what lies under that name."""
-    workspace.delete_doc(f"stages/{kind}/{name}")
-    workspace.delete(f"{kind}/{name}")
+def _delete(workspace: Workspace, stage: Stage, identifier: str) -> None:
+    """Delete what a stage made under an id, its completion record first."""
+    workspace.reopen_stage(stage, identifier)
+    for path in layout.made_by(stage, identifier):
+        workspace.delete(path)
 
 
 def _new_items(dataset: Dataset, first: int) -> Dataset:
     """The items from row ``first`` on as a catalog of their own, as embedding takes it."""
     workspace, identifier = dataset.workspace, fingerprint(["new items", dataset.id])
-    for name, values in (("ids", dataset.item_ids(first)), ("text", np.array(dataset.texts(first), object))):
-        write_column(workspace, f"items/{identifier}/{name}", values)
+    paths = layout.DatasetPaths(identifier)
+    write_column(workspace, paths.item_ids, dataset.item_ids(first))
+    write_column(workspace, paths.texts, np.array(dataset.texts(first), object))
     counts = {"n_items": dataset.n_items - first, "n_users": 0}
     text = {name: dataset.stats.get(name) for name in ("has_text", "no_text")}
     stats: dict[str, Any] = {**counts, **text, "weighted": False, "nnz": {}}

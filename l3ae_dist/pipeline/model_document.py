@@ -6,7 +6,6 @@ from typing import Any
 from l3ae_dist.config.load import make_config
 from l3ae_dist.config.members import BY_TITLE, MEMBERS
 from l3ae_dist.config.run_config import RunConfig
-from l3ae_dist.data.features import WORDS
 from l3ae_dist.errors import StageMissingError
 from l3ae_dist.graphs.head import Head
 from l3ae_dist.storage import layout
@@ -24,19 +23,17 @@ def read_model(workspace: Workspace) -> dict[str, Any]:
 
 def write_model(workspace: Workspace, document: dict[str, Any]) -> None:
     """Make a model the current one, and keep its document under its run."""
-    workspace.write_doc(f"fitted/{document['run']}", document)
+    workspace.write_doc(layout.fitted_model(document["run"]), document)
     workspace.write_doc(layout.CURRENT_MODEL, document)
 
 
 def model_of_run(workspace: Workspace, run: str) -> dict[str, Any] | None:
     """The document of the model that a run fitted; None without one, or when an array of it is gone."""
-    document = workspace.read_doc(f"fitted/{run}")
+    document = workspace.read_doc(layout.fitted_model(run))
     if document is None:
         return None
     paths = Head.from_document(document["head"]).paths()
-    # sparse words are two arrays below their path
-    names = (f"{path}/indptr" if path.startswith(f"{WORDS}/") else path for path in paths)
-    return document if all(workspace.has(name) for name in names) else None
+    return document if all(workspace.has(layout.first_array(path)) for path in paths) else None
 
 
 def config_of_model(
@@ -70,10 +67,10 @@ def config_of_model(
     features = document["embedding"]
     if features is None:
         return make_config(values)
-    words = features.startswith(f"{WORDS}-")
+    words = layout.are_words(features)
     if BY_TITLE[document["name"]].features is not None:
-        values["model"]["features"] = WORDS if words else "embeddings"
-    record = workspace.require_stage(Stage.WORDS if words else Stage.EMBED, features)["params"]
+        values["model"]["features"] = "words" if words else "embeddings"
+    record = workspace.require_stage(layout.features_stage(features), features)["params"]
     if words:
         return make_config({**values, "words": record})
     if "source" in record:
@@ -86,7 +83,7 @@ def config_of_model(
 
 def raw_embeddings(workspace: Workspace, features: str | None) -> str | None:
     """The embeddings that a model's features were made from; None for words and without text."""
-    if features is None or features.startswith(f"{WORDS}-"):
+    if features is None or layout.are_words(features):
         return None
     params = workspace.require_stage(Stage.EMBED, features)["params"]
     return str(params.get("source", features))

@@ -101,7 +101,7 @@ def run_job(
     workspace = _workspace(config, inputs, source)
     dataset, embedding = _identify(config, inputs, workspace, source)
     run_id = _run_id(config, dataset, embedding, until, job.models(config))
-    found = workspace.read_doc(f"results/{run_id}")
+    found = workspace.read_doc(layout.result(run_id))
     if found is not None and not noted_damage(workspace) and _is_current(workspace, run_id, found):
         seconds = round(time.perf_counter() - started, 3)
         return {**found, "seconds": seconds, "reused": True, "tiles_written": 0}
@@ -135,7 +135,7 @@ def run_job(
             "peak_memory_bytes": asdict(memory.peak),
             "tiles_written": sum(isinstance(e, TileDone) and not e.skipped for e in events.kept),
         }
-        workspace.write_doc(f"results/{run_id}", result)
+        workspace.write_doc(layout.result(run_id), result)
     return result
 
 

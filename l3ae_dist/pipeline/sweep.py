@@ -13,7 +13,7 @@ import numpy as np
 from l3ae_dist.config.members import ModelSpec
 from l3ae_dist.config.run_config import RunConfig
 from l3ae_dist.data.dataset import Dataset
-from l3ae_dist.data.features import feature_path, open_rows
+from l3ae_dist.data.features import open_rows
 from l3ae_dist.errors import ConfigError
 from l3ae_dist.evaluation.evaluate import TopLists, compare_models, evaluated_users, measure_models, score
 from l3ae_dist.evaluation.sweep_ranks import Group, groups_of, held_ranks, release
@@ -28,6 +28,7 @@ from l3ae_dist.planning.plan_run import may_use_gpu
 from l3ae_dist.runtime.events import Message, OnEvent
 from l3ae_dist.runtime.run_graph import StageStats
 from l3ae_dist.solve.solver import Solver
+from l3ae_dist.storage import layout
 from l3ae_dist.storage.stages import TILE_STAGES
 
 NAMES = ("L3AE", "EASE", "EASEText")
@@ -105,7 +106,7 @@ class SweepJob(Job):
 
     def _plan_ranks(self, plan: Plan, route: str, dataset: Dataset, embedding: str) -> RankPlan:
         direct = route == "direct"
-        d = 0 if direct else open_rows(self.workspace, feature_path(embedding)).shape[1]
+        d = 0 if direct else open_rows(self.workspace, layout.features(embedding)).shape[1]
         gpu = may_use_gpu(self.config.compute)
         return plan_ranks(plan, dataset.n_users, dataset.nnz("train"), d, 2 if direct else 1, gpu=gpu)
 

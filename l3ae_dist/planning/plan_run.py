@@ -10,7 +10,7 @@ from l3ae_dist.config.compute import ComputeConfig
 from l3ae_dist.config.members import ModelSpec
 from l3ae_dist.config.run_config import RunConfig
 from l3ae_dist.data.dataset import Dataset
-from l3ae_dist.data.features import SparseRows, feature_path, open_rows
+from l3ae_dist.data.features import SparseRows, open_rows
 from l3ae_dist.data.systems import spectrum, systems_of
 from l3ae_dist.errors import BudgetError
 from l3ae_dist.linalg.spectral import choose_dtype, condition_number
@@ -20,6 +20,7 @@ from l3ae_dist.planning.plan import Plan, make_plan
 from l3ae_dist.planning.plan_inputs import DataSize, Machine, ModelNeeds
 from l3ae_dist.planning.tile_size import STEP
 from l3ae_dist.planning.worker_memory import INTERPRETER_BYTES
+from l3ae_dist.storage import layout
 from l3ae_dist.storage.workspace import Workspace
 from l3ae_dist.units import mebibytes
 
@@ -74,7 +75,7 @@ def plan_run(
         When not even the smallest tile fits the budget.
     """
     compute = config.compute
-    features = None if embedding is None else open_rows(workspace, feature_path(embedding))
+    features = None if embedding is None else open_rows(workspace, layout.features(embedding))
     route = semantic_route(config, None if features is None else features.shape)
     systems = {system for spec in specs for system in systems_of(spec, embedding, route)}
     kappas = [condition_number(spectrum(workspace, dataset, system), ridge) for ridge, system in systems]

@@ -11,8 +11,8 @@ from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.systems import System, gram_name
 from l3ae_dist.errors import WorkspaceError
 from l3ae_dist.planning.plan import Plan
+from l3ae_dist.storage import layout
 from l3ae_dist.storage.chunks import TRAILER
-from l3ae_dist.storage.fingerprint import fingerprint
 from l3ae_dist.storage.stages import TILE_STAGES, Stage
 from l3ae_dist.storage.usage import array_bytes, free_bytes
 from l3ae_dist.storage.workspace import Workspace
@@ -77,19 +77,17 @@ def storage_need(
     pairs = sorted(set(solves), key=repr)
     names = {system: gram_name(dataset, system, plan.grid.tile, plan.dtype) for _, system in pairs}
     triangle = plan.grid.lower_count * _chunk(plan, plan.dtype)
-    grams = {f"grams/{name}": plan.grid.lower_count * _chunk(plan, dtype) for name, dtype in names.values()}
+    grams = {layout.gram(name): plan.grid.lower_count * _chunk(plan, dtype) for name, dtype in names.values()}
     already = sum(found["bytes"] for path, found in there.items() if path in grams)
     wanted = sum(grams.values()) + (triangle if low_pass else 0)
-    bases = [f"factors/{names[system][0]}/{ridge!r}/{plan.dtype}" for ridge, system in pairs]
-    held = [sum(v["bytes"] for p, v in there.items() if p.startswith(f"{base}/")) for base in bases]
-    undone = [
-        k for k, base in enumerate(bases) if not workspace.stage_done(Stage.CERTIFIED, fingerprint(base))
-    ]
+    factors = [layout.FactorPaths.of(names[system][0], ridge, plan.dtype) for ridge, system in pairs]
+    held = [sum(v["bytes"] for p, v in there.items() if one.holds(p)) for one in factors]
+    undone = [k for k, one in enumerate(factors) if not workspace.stage_done(Stage.CERTIFIED, one.id)]
     at_work = (2 + ("L" in keep)) * triangle  # L and its inverse, then that and P
     others = _others(pairs, undone, keep) * (1 + sum(name in keep for name in ("L", "Linv"))) * triangle
     square = plan.grid.count**2 * _chunk(plan, plan.dtype)
     products = square * sum(not system.interactions for _, system in pairs) if product else 0
-    products = max(0, products - sum(v["bytes"] for p, v in there.items() if p.endswith("/PC")))
+    products = max(0, products - sum(v["bytes"] for p, v in there.items() if layout.is_product(p)))
     begun = max((held[k] for k in undone), default=0)
     missing = max(0, wanted - already) + (max(0, at_work - begun) if undone else 0)
     reads = sum(stage.bytes_read for stage in plan.stages if stage.name in TILE_STAGES)

@@ -6,6 +6,7 @@ from typing import Any
 from l3ae_dist.report.grid import at_the_edge, tried
 from l3ae_dist.report.run import RunRecord
 from l3ae_dist.report.words import date_text, figure_text, iso_text, listed, percent
+from l3ae_dist.storage import layout
 from l3ae_dist.storage.repair import noted_damage
 from l3ae_dist.units import human_bytes
 
@@ -115,9 +116,9 @@ def _sources(record: RunRecord) -> Iterator[str]:
             yield f"An earlier execution of this run used other versions: {', '.join(differ)}."
             break
     yield from (f"{m[0].upper()}{m[1:]}." for m in record.trace.messages if "different BLAS builds" in m)
-    current = record.workspace.read_doc("model") or {}
+    current = record.workspace.read_doc(layout.CURRENT_MODEL) or {}
     if record.result.get("certificate") and current.get("run") not in (None, record.run):
-        finished = (record.workspace.read_doc(f"results/{current['run']}") or {}).get("finished")
+        finished = (record.workspace.read_doc(layout.result(current["run"])) or {}).get("finished")
         when = f", which finished at {iso_text(finished)}" if finished else ""
         yield f"Another run, {current['run']}{when}, made the current model of this workspace."
     if not record.has_events:

@@ -11,6 +11,7 @@ from l3ae_dist.report.page import render
 from l3ae_dist.report.plots import BLUE, ORANGE, Plot
 from l3ae_dist.report.run import RunRecord, find_run, known_runs, read_run
 from l3ae_dist.report.words import PARTS, figure_text, flat, iso_text, seconds_text, setting_text
+from l3ae_dist.storage import layout
 from l3ae_dist.storage.workspace import Workspace
 from l3ae_dist.units import human_bytes
 
@@ -55,7 +56,7 @@ def _one(text: str, workspace: str | Path | None) -> RunRecord:
 
 
 def _last_two(workspace: Workspace) -> tuple[RunRecord, RunRecord]:
-    finished = [run for run in known_runs(workspace) if workspace.read_doc(f"results/{run}") is not None]
+    finished = [run for run in known_runs(workspace) if workspace.read_doc(layout.result(run)) is not None]
     if len(finished) < 2:
         raise StageMissingError(
             f"{workspace.url} holds {len(finished)} finished run{'s' * (len(finished) != 1)}, and a "

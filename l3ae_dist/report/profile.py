@@ -8,6 +8,7 @@ import numpy as np
 
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.linalg.arrays import Integers
+from l3ae_dist.storage import layout
 from l3ae_dist.storage.vectors import Vector
 from l3ae_dist.storage.workspace import Workspace
 
@@ -108,15 +109,15 @@ def profile(workspace: Workspace, identifier: str) -> DataProfile:
     """
     dataset = Dataset(workspace, identifier)
     known = "input" if dataset.stats["foldin"] else "train"
-    base, splits = f"interactions/{identifier}", ("train", "valid", "test")
-    text = f"items/{identifier}/text/offsets"
+    paths, splits = layout.DatasetPaths(identifier), ("train", "valid", "test")
+    text = layout.StringColumnPaths(paths.texts).offsets
     return DataProfile(
         users=dataset.n_users,
         items=dataset.n_items,
         interactions={split: dataset.nnz(split) for split in splits},
         density=sum(dataset.nnz(split) for split in splits) / max(dataset.n_users * dataset.n_items, 1),
-        popularity=distribution(lengths(workspace, f"{base}/train_csc/indptr")),
-        activity=distribution(lengths(workspace, f"{base}/{known}_csr/indptr")),
+        popularity=distribution(lengths(workspace, paths.train_by_item.indptr)),
+        activity=distribution(lengths(workspace, paths.by_user(known).indptr)),
         text_bytes=(
             distribution(lengths(workspace, text)) if dataset.has_text and workspace.has(text) else None
         ),

@@ -9,6 +9,7 @@ from l3ae_dist.planning.rates import CALIBRATION_DOC
 from l3ae_dist.report.trace import Trace
 from l3ae_dist.runtime.event_store import Attempt, attempts, stream_events
 from l3ae_dist.runtime.events import RunStart
+from l3ae_dist.storage import layout
 from l3ae_dist.storage.lock import lock_holder
 from l3ae_dist.storage.workspace import Workspace
 
@@ -98,9 +99,9 @@ def find_run(workspace: Workspace, run: str | None = None) -> str:
 def known_runs(workspace: Workspace) -> list[str]:
     """Ids of all runs that left a result or events, the latest last."""
     when: dict[str, float] = {}
-    for key in workspace.list_docs("results"):
+    for key in workspace.list_docs(layout.RESULTS):
         finished = (workspace.read_doc(key) or {}).get("finished")
-        when[key.partition("/")[2]] = _timestamp(finished)
+        when[layout.run_of(key)] = _timestamp(finished)
     for attempt in attempts(workspace):
         when[attempt.run] = max(when.get(attempt.run, 0.0), attempt.started)
     return sorted(when, key=lambda run: (when[run], run))
@@ -110,7 +111,7 @@ def read_run(workspace: Workspace, run: str) -> RunRecord:
     """Everything that the workspace holds of a run; its events are read once, in batches."""
     executions = [attempt for attempt in attempts(workspace) if attempt.run == run]
     latest = executions[-1] if executions else None
-    result = workspace.read_doc(f"results/{run}") or {}
+    result = workspace.read_doc(layout.result(run)) or {}
     trace = Trace() if latest is None else Trace.of(stream_events(workspace, latest))
     # a result is written before the events are closed, and after they began
     ended = bool(result) and (latest is None or _timestamp(result.get("finished")) + 1 >= latest.started)
@@ -123,7 +124,7 @@ def read_run(workspace: Workspace, run: str) -> RunRecord:
         has_events=latest is not None,
         outcome=_outcome(workspace, run, latest, trace, ended=ended),
         calibration=_calibration(workspace),
-        fitted=workspace.read_doc(f"fitted/{run}"),
+        fitted=workspace.read_doc(layout.fitted_model(run)),
         earlier_result="" if ended else str(result.get("finished", "")),
         earlier_versions=tuple(_versions(workspace, attempt) for attempt in executions[-4:-1]),
     )

@@ -10,6 +10,7 @@ from l3ae_dist.pipeline.inputs import Inputs
 from l3ae_dist.pipeline.sweep import run_sweep
 from l3ae_dist.report.sweep_plot import columns_of_maps, model_plots, ridges_plot
 from l3ae_dist.runtime.events import OnEvent
+from l3ae_dist.storage import layout
 from l3ae_dist.storage.workspace import Workspace
 
 
@@ -58,7 +59,7 @@ def sweep(
 def _write_page(result: Mapping[str, Any], path: str | Path | None) -> str:
     """Write the page into the workspace unless it is there, and to ``path``; return where it is."""
     workspace = Workspace.open(result["workspace"])
-    key = f"meta/plots/sweep-{result['run']}.html"
+    key = layout.sweep_plot(result["run"])
     page = workspace.blobs.get(key)
     if page is None:
         page = sweep_page(result).encode()

@@ -21,7 +21,7 @@ from l3ae_dist.report.words import (
     signed_percent,
 )
 from l3ae_dist.runtime.event_store import attempts
-from l3ae_dist.runtime.watch.observers import REPORTS
+from l3ae_dist.storage import layout
 from l3ae_dist.storage.workspace import Workspace
 from l3ae_dist.units import human_bytes
 
@@ -60,7 +60,7 @@ def write_report(
     record = read_run(opened, find_run(opened, run))
     page = report_page(record).encode()
     if output is None:
-        key = report_key(record.name)
+        key = layout.run_report(record.name)
         opened.blobs.put(key, [page])
         where = f"{opened.url}/{key}"
     else:
@@ -78,13 +78,8 @@ def kept_report(workspace: str | Path, run: str) -> str | None:
     """Where the report of a run's latest execution is; None when it has none."""
     opened = Workspace.open(workspace)
     names = [attempt.name for attempt in attempts(opened) if attempt.run == run][-1:] or [run]
-    key = report_key(names[0])
+    key = layout.run_report(names[0])
     return f"{opened.url}/{key}" if opened.blobs.size(key) is not None else None
-
-
-def report_key(name: str) -> str:
-    """Where the report of an execution is kept; ``gc`` deletes it with the events of that execution."""
-    return f"{REPORTS}/{name}.report.html"
 
 
 def save_page(page: bytes, output: str | Path) -> str:
@@ -157,7 +152,7 @@ def report_page(record: RunRecord) -> str:
 def _data(record: RunRecord) -> tuple[DataProfile | None, str]:
     """The profile of the data, or why there is none."""
     identifier = record.result.get("dataset", {}).get("id") or (
-        (record.workspace.read_doc("last_run") or {}).get("dataset")
+        (record.workspace.read_doc(layout.LAST_RUN) or {}).get("dataset")
     )
     if identifier is None:
         return None, "The run read no data."
@@ -171,7 +166,7 @@ def _examples(record: RunRecord) -> tuple[list[dict[str, Any]], str]:
     """A few recommendations: those of the result, else made now when the model is at hand and small."""
     if "examples" in record.result:
         return record.result["examples"], ""
-    fitted, current = record.fitted, record.workspace.read_doc("model")
+    fitted, current = record.fitted, record.workspace.read_doc(layout.CURRENT_MODEL)
     if fitted is None:
         return [], "The run fitted no model."
     if fitted != current:

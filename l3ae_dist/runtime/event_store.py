@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from l3ae_dist.runtime.events import Event, event_of, events_of
+from l3ae_dist.storage import layout
 from l3ae_dist.storage.workspace import Workspace
 
-EVENTS = "meta/events"
 _NAME = re.compile(r"(.+)-(\d+)")
 # Seconds between two segments; a request to an object store takes longer than a file.
 LOCAL_SECONDS, REMOTE_SECONDS = 4.0, 15.0
@@ -40,20 +40,19 @@ class EventStore:
     def __init__(self, workspace: Workspace, run_id: str) -> None:
         self._blobs = workspace.blobs
         self.name = f"{run_id}-{int(1000 * time.time())}"
-        self._path = f"{EVENTS}/{self.name}"
         self.seconds = LOCAL_SECONDS if workspace.blobs.concurrency == 1 else REMOTE_SECONDS
         self._segments = 0
 
     def append(self, events: list[Event]) -> None:
         """Write one more segment."""
         self._segments += 1
-        self._blobs.put(f"{self._path}/{self._segments:06}.jsonl", [json_lines(events)])
+        self._blobs.put(layout.event_segment(self.name, self._segments), [json_lines(events)])
 
     def finish(self, events: list[Event]) -> None:
         """Write all events as one JSON Lines file and as Parquet, then delete the segments."""
-        self._blobs.put(f"{self._path}.jsonl", [json_lines(events)])
-        self._blobs.put(f"{self._path}.parquet", [parquet(events)])
-        self._blobs.delete_prefix(self._path)
+        self._blobs.put(layout.events(self.name, "jsonl"), [json_lines(events)])
+        self._blobs.put(layout.events(self.name, "parquet"), [parquet(events)])
+        self._blobs.delete_prefix(layout.event_segments(self.name))
 
 
 def json_lines(events: Iterable[Event]) -> bytes:
@@ -94,15 +93,15 @@ class Attempt:
 def attempts(workspace: Workspace) -> list[Attempt]:
     """List the executions that have left events, the latest last."""
     files: dict[str, list[str]] = {}
-    for key in workspace.blobs.list(EVENTS):
-        files.setdefault(key.removeprefix(f"{EVENTS}/").partition("/")[0].partition(".")[0], []).append(key)
+    for key in workspace.blobs.list(layout.EVENTS):
+        files.setdefault(layout.execution_of(key), []).append(key)
     named = ((_NAME.fullmatch(name), keys) for name, keys in files.items())
     found = [
         Attempt(
             match[0],
             match[1],
             int(match[2]) / 1000,
-            f"{EVENTS}/{match[0]}.jsonl" in keys,
+            layout.events(match[0], "jsonl") in keys,
             tuple(sorted(keys)),
         )
         for match, keys in named
@@ -113,12 +112,8 @@ def attempts(workspace: Workspace) -> list[Attempt]:
 
 def read_events(workspace: Workspace, attempt: Attempt) -> list[Event]:
     """Read all events of an execution, of its one file or of its segments."""
-    whole = f"{EVENTS}/{attempt.name}.jsonl"
-    keys = (
-        [whole]
-        if attempt.finished
-        else [key for key in attempt.files if "/" in key.removeprefix(f"{EVENTS}/")]
-    )
+    whole = layout.events(attempt.name, "jsonl")
+    keys = [whole] if attempt.finished else [key for key in attempt.files if layout.is_event_segment(key)]
     return [event for key in keys for event in _lines(workspace, key)]
 
 
@@ -126,7 +121,7 @@ def stream_events(workspace: Workspace, attempt: Attempt) -> Iterator[Event]:
     """Yield the events of an execution, read from its Parquet file in batches, so that few are in memory."""
     import pyarrow.parquet as pq
 
-    data = workspace.blobs.get(f"{EVENTS}/{attempt.name}.parquet") if attempt.finished else None
+    data = workspace.blobs.get(layout.events(attempt.name, "parquet")) if attempt.finished else None
     if data is None:
         keys = [key for key in attempt.files if key.endswith(".jsonl")]
         for key in keys:
@@ -169,7 +164,7 @@ class EventReader:
         self.name, self.finished = latest.name, latest.finished
         if latest.finished:
             return anew, read_events(self._workspace, latest) if anew else []
-        segments = [key for key in latest.files if key.startswith(f"{EVENTS}/{latest.name}/")]
+        segments = [key for key in latest.files if layout.is_event_segment(key)]
         new = segments[self._segments :]
         self._segments = len(segments)
         return anew, [event for key in new for event in _lines(self._workspace, key)]

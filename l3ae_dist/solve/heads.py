@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from l3ae_dist.config.members import ADDITIVE, COLLECTIVE, ModelSpec
-from l3ae_dist.data.features import feature_path, features_times, open_rows, squared_norms
+from l3ae_dist.data.features import features_times, open_rows, squared_norms
 from l3ae_dist.data.systems import System, semantic_system, spectrum, systems_of
 from l3ae_dist.errors import NumericalError
 from l3ae_dist.graphs.assemble import diagonal_rows
@@ -22,6 +22,7 @@ from l3ae_dist.linalg.spectral import certificate_tolerance, condition_number
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.solve.solver import Factor, Solver
 from l3ae_dist.solve.spectral_filter import spectral_certificate, spectral_head
+from l3ae_dist.storage import layout
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.fingerprint import fingerprint
 from l3ae_dist.storage.stages import Stage
@@ -249,5 +250,5 @@ def model_arrays(solver: Solver, spec: ModelSpec, head: Head) -> dict[str, str |
     if spec.with_semantics and solver.route == "direct":
         arrays["P1"] = solver.factor(float(spec.reg_f or 0.0), semantic_system(solver.embedding)).path
     if spec.with_features:
-        arrays["F"] = feature_path(str(solver.embedding))
+        arrays["F"] = layout.features(str(solver.embedding))
     return arrays

@@ -9,11 +9,11 @@ import numpy as np
 from l3ae_dist.config.data import WordOptions
 from l3ae_dist.data.changes import touched_tiles
 from l3ae_dist.data.dataset import Dataset
-from l3ae_dist.data.features import WORDS
 from l3ae_dist.data.systems import System, gram_name
 from l3ae_dist.data.words import words_id
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.runtime.events import Message, OnEvent
+from l3ae_dist.storage import layout
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.stages import Stage
 from l3ae_dist.storage.workspace import Workspace
@@ -87,7 +87,7 @@ def _system_before(parent: Dataset, dataset: Dataset, system: System) -> System 
 
 def _features_before(workspace: Workspace, parent: Dataset, dataset: Dataset, features: str) -> str | None:
     grown = dataset.n_items > parent.n_items
-    if features.startswith(f"{WORDS}-"):
+    if layout.are_words(features):
         # the words of a larger catalog are other words
         options = WordOptions(**workspace.require_stage(Stage.WORDS, features)["params"])
         return None if grown else words_id(parent.id, options)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from l3ae_dist.data.dataset import Dataset
-from l3ae_dist.data.features import feature_path, open_rows
+from l3ae_dist.data.features import open_rows
 from l3ae_dist.data.systems import INTERACTIONS, System, gram_name, spectrum
 from l3ae_dist.errors import DamagedTileError, NumericalError
 from l3ae_dist.graphs.assemble import (
@@ -189,7 +189,7 @@ class Solver:
             paths: dict[str, str] = {"gram": path}
             source = self.dataset.id if system.interactions else None
             if system.features is not None:
-                paths["features"] = feature_path(system.features)
+                paths["features"] = layout.features(system.features)
             context = self.context(paths, GramParams(source, system.alpha), dtype=dtype)
             stats = self.run(gram_graph(self.plan.grid), context, {"gram"}, Stage.GRAM)
             params: dict[str, Any] = {"dataset": source, "alpha": system.alpha}
@@ -332,7 +332,7 @@ class Solver:
 
     def features(self) -> tuple[str, int]:
         """Path and dimension of the item features."""
-        path = feature_path(str(self.embedding))
+        path = layout.features(str(self.embedding))
         return path, open_rows(self.workspace, path).shape[1]
 
     def semantic(self, reg_f: float) -> str:

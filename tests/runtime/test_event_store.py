@@ -18,7 +18,6 @@ from l3ae_dist.errors import L3AEError
 from l3ae_dist.pipeline.run import run
 from l3ae_dist.runtime.event_log import EventLog
 from l3ae_dist.runtime.event_store import (
-    EVENTS,
     EventReader,
     EventStore,
     attempts,
@@ -26,6 +25,7 @@ from l3ae_dist.runtime.event_store import (
     read_events,
 )
 from l3ae_dist.runtime.events import MemorySample, Message, RunEnd, StageStart, TileDone, event_of
+from l3ae_dist.storage import layout
 from l3ae_dist.storage.workspace import Workspace
 
 
@@ -52,15 +52,15 @@ def test_a_reader_sees_each_event_once_while_the_run_goes_on_and_when_it_is_over
     assert reader.poll() == (True, events)  # the whole, whatever became of single segments
     assert reader.finished
     assert reader.poll() == (False, [])
-    names = [f"{EVENTS}/{store.name}.{form}" for form in ("jsonl", "parquet")]
-    assert sorted(workspace.blobs.list(EVENTS)) == names
+    names = [f"{layout.EVENTS}/{store.name}.{form}" for form in ("jsonl", "parquet")]
+    assert sorted(workspace.blobs.list(layout.EVENTS)) == names
     assert read_events(workspace, attempts(workspace)[0]) == events
 
 
 def test_a_reader_turns_to_the_run_that_began_last(workspace):
     for name, first in (("old-100", 0), ("new-200", 50)):
-        workspace.blobs.put(f"{EVENTS}/{name}/000001.jsonl", [json_lines([event(first)])])
-    workspace.blobs.put(f"{EVENTS}/.nfs0001", [b"not ours"])
+        workspace.blobs.put(f"{layout.EVENTS}/{name}/000001.jsonl", [json_lines([event(first)])])
+    workspace.blobs.put(f"{layout.EVENTS}/.nfs0001", [b"not ours"])
     assert EventReader(workspace).poll() == (True, [event(50)])
     assert [attempt.run for attempt in attempts(workspace)] == ["old", "new"]
 
@@ -74,8 +74,12 @@ def test_parquet_and_json_lines_hold_the_same(workspace):
     ]  # fmt: skip
     store = EventStore(workspace, "run")
     store.finish(events)
-    table = pq.read_table(io.BytesIO(workspace.blobs.get(f"{EVENTS}/{store.name}.parquet"))).to_pylist()
-    lines = [json.loads(line) for line in workspace.blobs.get(f"{EVENTS}/{store.name}.jsonl").splitlines()]
+    table = pq.read_table(
+        io.BytesIO(workspace.blobs.get(f"{layout.EVENTS}/{store.name}.parquet"))
+    ).to_pylist()
+    lines = [
+        json.loads(line) for line in workspace.blobs.get(f"{layout.EVENTS}/{store.name}.jsonl").splitlines()
+    ]
     assert lines == events
     for line, found in zip(table, events, strict=True):
         more = json.loads(line.pop("more") or "{}")
@@ -128,7 +132,7 @@ def small_run(where, address, **compute):
 @pytest.mark.dask
 def test_a_run_leaves_its_start_its_memory_its_tiles_and_its_end(tmp_path, dask_session):
     result = small_run(tmp_path / "w", dask_session.client.scheduler.address)
-    (file,) = (tmp_path / "w" / EVENTS).glob("*.parquet")
+    (file,) = (tmp_path / "w" / layout.EVENTS).glob("*.parquet")
     frame = pd.read_parquet(file)
     assert frame["kind"].iloc[[0, -1]].tolist() == ["run_start", "run_end"]
     assert frame["run"].dropna().unique().tolist() == [result["run"]]
@@ -145,7 +149,7 @@ def test_a_run_that_fails_leaves_its_events_and_says_how_it_ended(tmp_path, dask
     address = dask_session.client.scheduler.address
     with pytest.raises(L3AEError):
         small_run(tmp_path / "w", address, memory_budget="300MiB")
-    (file,) = (tmp_path / "w" / EVENTS).glob("*.parquet")
+    (file,) = (tmp_path / "w" / layout.EVENTS).glob("*.parquet")
     assert pd.read_parquet(file)["outcome"].iloc[-1] == "failed: BudgetError"
 
 
@@ -170,7 +174,7 @@ def test_a_killed_run_leaves_what_happened_up_to_the_last_seconds(tmp_path):
     script.write_text(SCRIPT)
     process = subprocess.Popen([sys.executable, str(script), str(where)], start_new_session=True)
     deadline = time.monotonic() + 100
-    while sum('"tile"' in file.read_text() for file in (where / EVENTS).rglob("*.jsonl")) < 2:
+    while sum('"tile"' in file.read_text() for file in (where / layout.EVENTS).rglob("*.jsonl")) < 2:
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.02)

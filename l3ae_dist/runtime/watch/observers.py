@@ -7,9 +7,9 @@ from typing import Any
 
 from l3ae_dist.runtime.event_log import EventLog
 from l3ae_dist.runtime.events import Message
+from l3ae_dist.storage import layout
 from l3ae_dist.storage.workspace import Workspace
 
-REPORTS = "meta/reports"
 # Dask's report of a shorter solve tells nothing for its 2 MB.
 REPORTED_SECONDS = 5.0
 
@@ -55,7 +55,7 @@ def dask_report(session: Any, workspace: Workspace, events: EventLog) -> Iterato
         try:
             write()
             data = (folder / "dask.html").read_bytes()
-            workspace.blobs.put(f"{REPORTS}/{events.name}.html", [data])
+            workspace.blobs.put(layout.dask_report(events.name), [data])
         except Exception as error:  # the model is there, and more than its report
             _say(events, "Dask's report is not kept", error)
 

@@ -95,6 +95,16 @@ def vector_maker(path: str) -> tuple[Stage, str] | None:
     return kind.stage, identifier_of(path)
 
 
+def made_by(stage: Stage, identifier: str) -> list[str]:
+    """Return the artifacts that a stage makes under one id."""
+    return [kind.path(identifier) for kind in Kind if kind.stage is stage and kind.depth == 2]
+
+
+def is_product(path: str) -> bool:
+    """Tell whether ``path`` is the array of tiles of ``P C``."""
+    return kind_of(path) is Kind.CROSSES and path.endswith("/PC")
+
+
 _FACTORISATION = {
     "L": (Stage.FACTOR,),
     "Linv": (Stage.LINV,),

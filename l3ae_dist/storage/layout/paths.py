@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from l3ae_dist.storage.fingerprint import fingerprint
-from l3ae_dist.storage.layout.kinds import DATASET_KINDS, Kind, identifier_of
+from l3ae_dist.storage.layout.kinds import DATASET_KINDS, Kind, identifier_of, kind_of
 from l3ae_dist.storage.stages import Stage
 
 
@@ -101,6 +101,10 @@ class Folder:
     def array(self, name: str) -> str:
         """Return the path of the array ``name``."""
         return f"{self.base}/{name}"
+
+    def holds(self, path: str) -> bool:
+        """Tell whether the array at ``path`` lies in this folder."""
+        return path.startswith(f"{self.base}/")
 
 
 @dataclass(frozen=True)
@@ -241,6 +245,11 @@ class SparseRowPaths(Folder):
     """Columns."""
     data = Name("data")
     """Values; a matrix of ones has none."""
+
+
+def first_array(path: str) -> str:
+    """Return the path of an array that is there when the features, or the array, at ``path`` are."""
+    return SparseRowPaths(path).indptr if kind_of(path) is Kind.WORDS else path
 
 
 @dataclass(frozen=True)
