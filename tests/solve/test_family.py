@@ -20,10 +20,11 @@ from l3ae_dist import (
 from l3ae_dist.config.data import IngestOptions
 from l3ae_dist.data import words
 from l3ae_dist.data.dataset import Dataset
-from l3ae_dist.data.features import feature_path, open_rows
+from l3ae_dist.data.features import open_rows
 from l3ae_dist.data.ingest import ingest
 from l3ae_dist.errors import ConfigError, DataError
 from l3ae_dist.linalg import closed_form as cf
+from l3ae_dist.storage import layout
 from l3ae_dist.storage.workspace import Workspace
 
 pytestmark = pytest.mark.dask
@@ -168,12 +169,12 @@ def test_words_are_those_of_scikit_learn_however_the_catalog_is_cut(tmp_path, sm
     monkeypatch.setattr(words, "_TEXTS", 7)
     for options in ({"min_df": 2}, {"min_df": 3, "ngram_range": (1, 2)}):
         identifier = words.make_words(dataset, words.WordOptions(**options), ws)
-        found = open_rows(ws, feature_path(identifier))
+        found = open_rows(ws, layout.features(identifier))
         np.testing.assert_array_equal(found.item_rows(0, 40).toarray(), multi_hot(items, **options).T)
         np.testing.assert_array_equal(found.item_rows(5, 9).toarray(), multi_hot(items, **options).T[5:9])
     identifier = words.make_words(dataset, words.WordOptions(vectorizer="hashing", n_features=64), ws)
     hashed = HashingVectorizer(n_features=64, binary=True, norm=None, alternate_sign=False)
-    got = open_rows(ws, feature_path(identifier)).item_rows(0, 40).toarray()
+    got = open_rows(ws, layout.features(identifier)).item_rows(0, 40).toarray()
     np.testing.assert_array_equal(got, hashed.transform(items.text).toarray())
     with pytest.raises(DataError, match="no word is left"):
         words.make_words(dataset, words.WordOptions(min_df=100), ws)
