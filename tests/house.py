@@ -127,6 +127,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "cholesky",
             "chunk_tasks",
             "context",
+            "entries",
             "execute",
             "export",
             "gram",
@@ -136,7 +137,10 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "rank",
             "score",
             "semantic",
+            "shared_scoring",
             "tasks",
+            "terms",
+            "weight_blocks",
         ),
     ),
     (

@@ -1,8 +1,9 @@
 """The best items of many users: tiles of B outside, users inside, never users x items.
 
 A tile is read once for a whole batch of users. What a score is the sum of goes into a block of B first
-(:mod:`l3ae_dist.graphs.panels`), unless there are fewer users than rows of that block; then threads take
-small groups of users, multiply, and keep what exceeds the worst of each user's list.
+(:mod:`l3ae_dist.graphs.weight_blocks`), unless there are fewer users than rows of that block; then threads
+take small groups of users, multiply, and keep what exceeds the worst of each user's list. Evaluation, which
+scores many models that share matrices, has an engine of its own (:mod:`l3ae_dist.graphs.shared_scoring`).
 """
 
 import os
@@ -17,9 +18,9 @@ import numpy as np
 from scipy import sparse
 
 from l3ae_dist.data.features import RowCache
-from l3ae_dist.graphs.head import Head, Parts
-from l3ae_dist.graphs.panels import AddedTerm, Panels, Piece, Term, times
-from l3ae_dist.linalg.arrays import Array
+from l3ae_dist.graphs.terms import ScoreTerms, TermArrays
+from l3ae_dist.graphs.weight_blocks import AddedTerm, Columns, ColumnTerm, WeightBlocks, times_transposed
+from l3ae_dist.linalg.arrays import Array, Matrix
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.linalg.top_k import RunningTop
 from l3ae_dist.storage.tile_reader import TileReader
@@ -52,13 +53,13 @@ class Candidates:
     listed: Array | None = None
 
 
-class Server:
-    """Ranks items for histories with the arrays of one model.
+class BatchScorer:
+    """Ranks items for many histories at once with the arrays of one model.
 
     Parameters
     ----------
-    parts, grid, dtype
-        The model's arrays.
+    arrays, grid, dtype
+        The model's arrays, their tiles, and the dtype of the scores.
     memory_budget
         Bytes of tiles, blocks and lists held at once.
     threads
@@ -66,15 +67,26 @@ class Server:
     """
 
     def __init__(
-        self, parts: Parts, grid: TileGrid, dtype: str, *, memory_budget: int, threads: int | None = None
+        self,
+        arrays: TermArrays,
+        grid: TileGrid,
+        dtype: str,
+        *,
+        memory_budget: int,
+        threads: int | None = None,
     ) -> None:
-        self.parts = parts
+        self.arrays = arrays
         self.grid = grid
         self.dtype = np.dtype(dtype)
         self.budget = memory_budget
         self.reader = TileReader(int(memory_budget * CACHE_SHARE))
         self._rows = RowCache(int(memory_budget * ROWS_SHARE))
         self._threads = threads or os.cpu_count() or 1
+
+    @property
+    def parts(self) -> TermArrays:
+        """Former name of the arrays."""
+        return self.arrays
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:
@@ -86,10 +98,24 @@ class Server:
 
         return ThreadpoolController()
 
-    def batch_size(self, head: Head, k: int, degree: float, *, reasons: bool = False) -> int:
-        """Users whose histories, lists, table rows and rows of ``x L`` fit their share of the budget."""
+    def batch_size(self, model: ScoreTerms, k: int, degree: float, *, reasons: bool = False) -> int:
+        """Count the users that fit their share of the budget: histories, lists, tables, rows of ``x L``.
+
+        Parameters
+        ----------
+        model
+            The model's terms.
+        k
+            Items listed for each user.
+        degree
+            Mean length of a history.
+        reasons
+            Whether each listed item comes with its reasons.
+        """
         per_user = 16 * degree + (200 + (64 * degree if reasons else 0)) * k
-        per_user += sum(self.parts.rows(term.left).shape[1] for term in head.products) * self.dtype.itemsize
+        per_user += (
+            sum(self.arrays.features(term.left).shape[1] for term in model.products) * self.dtype.itemsize
+        )
         width = min(self.grid.tile, self.grid.n) * self.dtype.itemsize
         if self.grid.n * width > self.budget * BLOCK_SHARE:
             per_user += width  # the sums between one block of rows and the next
@@ -97,37 +123,53 @@ class Server:
 
     def top(
         self,
-        head: Head,
+        model: ScoreTerms,
         histories: sparse.csr_matrix,
         k: int,
         candidates: Candidates,
         added: Sequence[AddedTerm] = (),
         n_added: int = 0,
     ) -> tuple[Array, Array]:
-        """The best ``k`` items of each history.
+        """List the best ``k`` items of each history.
+
+        Parameters
+        ----------
+        model
+            The model's terms.
+        histories
+            (users, n) item histories.
+        k
+            Items wanted.
+        candidates
+            Which items may be listed.
+        added, n_added
+            Terms of items that are not in the catalog, and their number.
 
         Returns
         -------
-        items (users, k) int64, -1 where fewer; scores (users, k). Added items follow the catalog.
+        tuple
+            Items (users, k) int64, -1 where fewer; scores (users, k). Added items follow the catalog.
 
         Notes
         -----
         2 nnz n flops for the sparse products and 2 d n min(users, rows) for the dense ones.
         """
-        panels = Panels(head, self.parts, self.grid, self.reader, self.dtype, added, self._pool, self._rows)
+        blocks = WeightBlocks(
+            model, self.arrays, self.grid, self.reader, self.dtype, added, self._pool, self._rows
+        )
         rows, compact = np.unique(histories.indices, return_inverse=True)
         x = sparse.csr_matrix(
             (histories.data.astype(self.dtype), compact.astype(np.int32), histories.indptr),
             shape=(histories.shape[0], len(rows)),
         )
-        run = _Batch(panels, rows.astype(np.int64), x, RunningTop(x.shape[0], k, self.dtype), candidates)
+        run = _Batch(blocks, rows.astype(np.int64), x, RunningTop(x.shape[0], k, self.dtype), candidates)
         seen = 0
-        for piece in self._pieces(candidates.items, n_added):
-            self._score(run, piece, seen)
-            seen += len(piece.items)
+        for columns in self._column_groups(candidates.items, n_added):
+            self._score(run, columns, seen)
+            seen += len(columns.items)
         return run.top.items, run.top.values
 
-    def _pieces(self, items: Array | None, n_added: int) -> list[Piece]:
+    def _column_groups(self, items: Array | None, n_added: int) -> list[Columns]:
         n, tile = self.grid.n, self.grid.tile
         bounds = [(j, j * tile, j * tile + self.grid.size(j)) for j in range(self.grid.count)]
         parts: list[tuple[int | None, int, int]] = list(bounds)
@@ -139,32 +181,32 @@ class Server:
             else:
                 chosen = items[np.searchsorted(items, start) : np.searchsorted(items, stop)]
             if len(chosen):
-                found.append(Piece(j, chosen - (n if j is None else start), chosen))
+                found.append(Columns(j, chosen - (n if j is None else start), chosen))
         return found
 
-    def _score(self, run: "_Batch", piece: Piece, seen: int) -> None:
-        """Score one piece for all users; more than one block of rows needs the sums in between."""
-        width = len(piece.items) * self.dtype.itemsize
+    def _score(self, run: "_Batch", columns: Columns, seen: int) -> None:
+        """Score some columns for all users; more than one block of rows needs the sums in between."""
+        width = len(columns.items) * self.dtype.itemsize
         step = max(1, int(self.budget * BLOCK_SHARE) // width)
-        terms = run.panels.terms(piece)
+        terms = run.blocks.terms(columns)
         fold = len(run.rows) <= run.x.shape[0]
         left = [] if fold else [(run.times_left(term), term.right) for term in terms]
-        masks = run.masks(piece)
+        masks = run.masks(columns)
         groups = self._groups(run.x.shape[0], width)
-        sums = None if len(run.rows) <= step else np.zeros((run.x.shape[0], len(piece.items)), self.dtype)
+        sums = None if len(run.rows) <= step else np.zeros((run.x.shape[0], len(columns.items)), self.dtype)
         for start in range(0, max(1, len(run.rows)), step):
             some = slice(start, start + step)
-            block = run.panels.block(run.rows[some], piece, terms if fold else ())
+            block = run.blocks.block(run.rows[some], columns, terms if fold else ())
             x = run.x if sums is None else run.by_column[:, some].tocsr()
             last = start + step >= len(run.rows)
 
-            def work(users: slice, x: Any = x, block: Array = block, last: bool = last) -> None:
+            def work(users: slice, x: Matrix = x, block: Array = block, last: bool = last) -> None:
                 scores = x[users] @ block
                 if sums is not None:
                     sums[users] += scores
                     scores = sums[users]
                 if last:
-                    run.finish(users, scores, piece, left, masks, seen)
+                    run.finish(users, scores, columns, left, masks, seen)
 
             self._each(work, groups, bool(left))
 
@@ -184,14 +226,14 @@ class Server:
             list(self._pool.map(work, groups))
 
 
-Mask = Any  # scipy.sparse.csr_matrix
+Masks = tuple[sparse.csr_matrix | None, sparse.csr_matrix | None]
 
 
 @dataclass
 class _Batch:
     """One batch of users: their histories on the rows in use, their lists and what they must not get."""
 
-    panels: Panels
+    blocks: WeightBlocks
     rows: Array
     x: sparse.csr_matrix
     top: RunningTop
@@ -205,23 +247,23 @@ class _Batch:
         """The histories by column."""
         return self.x.tocsc()
 
-    def times_left(self, term: Term) -> Array:
-        """``x L``, users x d, made once."""
+    def times_left(self, term: ColumnTerm) -> Array:
+        """Compute ``x L``, (users, d), once."""
         if term.key not in self._left:
-            out = np.zeros((self.x.shape[0], term.left.shape[1]), self.panels.dtype)
-            for part, rows in self.panels.row_parts(self.rows, term.left):
-                product = self.by_column[:, part] @ rows.astype(self.panels.dtype)
+            out = np.zeros((self.x.shape[0], term.left.shape[1]), self.blocks.dtype)
+            for part, rows in self.blocks.row_parts(self.rows, term.left):
+                product = self.by_column[:, part] @ rows.astype(self.blocks.dtype)
                 out += product.toarray() if sparse.issparse(product) else product
             self._left[term.key] = out
         return self._left[term.key]
 
-    def masks(self, piece: Piece) -> tuple[Mask | None, Mask | None]:
-        """What is hidden, and what alone is allowed, on the columns of a piece."""
+    def masks(self, columns: Columns) -> Masks:
+        """Cut what is hidden, and what alone is allowed, to some columns."""
         hidden, only = self._masks
-        return _columns(hidden, piece.items), _columns(only, piece.items)
+        return _columns(hidden, columns.items), _columns(only, columns.items)
 
     @cached_property
-    def _masks(self) -> tuple[Any, Any]:
+    def _masks(self) -> tuple[sparse.csc_matrix | None, sparse.csc_matrix | None]:
         found = (self.candidates.hidden, self.candidates.only)
         return tuple(None if mask is None else mask.tocsc() for mask in found)  # type: ignore[return-value]
 
@@ -229,14 +271,14 @@ class _Batch:
         self,
         users: slice,
         scores: Array,
-        piece: Piece,
-        left: list[tuple[Array, Any]],
-        masks: tuple[Mask | None, Mask | None],
+        columns: Columns,
+        left: list[tuple[Array, Matrix]],
+        masks: Masks,
         seen: int,
     ) -> None:
         """Add what is not in the block, take out what is not wanted, and list the best."""
         for x_left, right in left:
-            scores += times(x_left[users], right)
+            scores += times_transposed(x_left[users], right)
         hidden, only = masks
         if hidden is not None:
             scores[_positions(hidden, users)] = -np.inf
@@ -245,10 +287,10 @@ class _Batch:
             refused[~self.candidates.listed[users]] = False
             refused[_positions(only, users)] = False
             scores[refused] = -np.inf
-        self.top.update(users, scores, piece.items, seen)
+        self.top.update(users, scores, columns.items, seen)
 
 
-def _columns(mask: sparse.csc_matrix | None, items: Array) -> Mask | None:
+def _columns(mask: sparse.csc_matrix | None, items: Array) -> sparse.csr_matrix | None:
     if mask is None:
         return None
     first, last = int(items[0]), int(items[-1])
@@ -256,7 +298,10 @@ def _columns(mask: sparse.csc_matrix | None, items: Array) -> Mask | None:
     return chosen.tocsr()
 
 
-def _positions(mask: Mask, users: slice) -> tuple[Array, Array]:
+def _positions(mask: sparse.csr_matrix, users: slice) -> tuple[Array, Array]:
     pointers = mask.indptr[users.start : users.stop + 1]
     rows = np.repeat(np.arange(len(pointers) - 1), np.diff(pointers))
     return rows, mask.indices[pointers[0] : pointers[-1]]
+
+
+Server = BatchScorer

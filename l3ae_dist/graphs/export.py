@@ -1,6 +1,6 @@
 """The largest weights of every column of B, tile by tile: what a top-k export keeps.
 
-A block of B is the sum of its head's terms (:mod:`l3ae_dist.graphs.head`). A lower tile of a symmetric
+A block of B is the sum of the model's terms (:mod:`l3ae_dist.graphs.terms`). A lower tile of a symmetric
 matrix serves the blocks (i, j) and (j, i), so that one pass over the lower triangle reads each tile once.
 Lower tiles come column by column, hence every column meets its rows in ascending order: of equal
 magnitudes the lower row is already there, and a later one must be strictly larger to displace it.
@@ -9,7 +9,6 @@ magnitudes the lower row is already there, and a later one must be strictly larg
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +17,9 @@ from scipy import sparse
 from l3ae_dist.graphs.chunk_tasks import Blocks, ChunkGraph
 from l3ae_dist.graphs.context import StageContext, StageParams, open_workspace
 from l3ae_dist.graphs.execute import process_reader
-from l3ae_dist.graphs.head import Head, Parts
 from l3ae_dist.graphs.tasks import TileRef
-from l3ae_dist.linalg.arrays import Array
+from l3ae_dist.graphs.terms import ScoreTerms, TermArrays
+from l3ae_dist.linalg.arrays import Array, Matrix
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.linalg.top_k import top_k
 from l3ae_dist.storage.stages import Stage
@@ -78,8 +77,8 @@ class LargestWeights:
 
 
 def largest_weights(
-    head: Head,
-    parts: Parts,
+    model: ScoreTerms,
+    arrays: TermArrays,
     grid: TileGrid,
     k: int,
     dtype: npt.DTypeLike,
@@ -93,8 +92,8 @@ def largest_weights(
 
     Parameters
     ----------
-    head, parts, grid
-        The model, its arrays, its tiles.
+    model, arrays, grid
+        The model's terms, their arrays and their tiles.
     k
         Weights for each column; at most n - 1 are ever kept, since the diagonal never is.
     dtype
@@ -113,7 +112,7 @@ def largest_weights(
     """
     wanted = set(range(grid.count) if columns is None else columns)
     found = {c: LargestWeights(grid.size(c), k, dtype) for c in sorted(wanted)}
-    blocks = _Blocks(head, parts, grid, np.dtype(dtype))
+    blocks = _Blocks(model, arrays, grid, dtype)
     pairs = [(i, j) for i, j in grid.lower() if i in wanted or j in wanted]
     tiles = reader.stream([blocks.requests(i, j) for i, j in pairs], count)
     for done, ((i, j), held) in enumerate(zip(pairs, tiles, strict=True), start=1):
@@ -127,16 +126,16 @@ def largest_weights(
 class _Blocks:
     """Blocks of B as (columns, rows), from the tiles of a lower pair."""
 
-    def __init__(self, head: Head, parts: Parts, grid: TileGrid, dtype: np.dtype[Any]) -> None:
-        self._head, self._parts, self._grid, self._dtype = head, parts, grid, dtype
+    def __init__(self, model: ScoreTerms, arrays: TermArrays, grid: TileGrid, dtype: npt.DTypeLike) -> None:
+        self._model, self._arrays, self._grid, self._dtype = model, arrays, grid, np.dtype(dtype)
         # both sides of both blocks of a pair; those of tile j serve the next pair too
-        self._rows = lru_cache(maxsize=4 * max(1, len(head.products)))(self._read_rows)
+        self._rows = lru_cache(maxsize=4 * max(1, len(model.products)))(self._read_rows)
 
     def requests(self, i: int, j: int) -> tuple[TileRequest, ...]:
         """What the pair's blocks are made from: one tile of a symmetric matrix, else two."""
         found = []
-        for term in self._head.matrices:
-            matrix = self._parts.matrix(term.path)
+        for term in self._model.matrices:
+            matrix = self._arrays.matrix(term.path)
             found.append(TileRequest(matrix, i, j))
             if not term.symmetric and i != j:
                 found.append(TileRequest(matrix, j, i))
@@ -148,16 +147,16 @@ class _Blocks:
         block = np.zeros(shape, self._dtype)
         upcoming = iter(tiles)
         columns = self._grid.rows(c)
-        for term in self._head.matrices:
+        for term in self._model.matrices:
             lower = next(upcoming)
             if term.symmetric:
                 tile = lower if c >= r else lower.T
             else:
                 upper = next(upcoming) if r != c else lower
                 tile = lower.T if r >= c else upper.T
-            scale = self._parts.vector(term.scale, columns).astype(self._dtype)
+            scale = self._arrays.vector(term.scale, columns).astype(self._dtype)
             block += tile.astype(self._dtype, copy=False) * scale[:, None]
-        for product in self._head.products:
+        for product in self._model.products:
             term_block = self._rows(product.right, c) @ self._rows(product.left, r).T
             if sparse.issparse(term_block):
                 term_block = term_block.toarray()
@@ -167,16 +166,16 @@ class _Blocks:
             np.fill_diagonal(block, 0)
         return block
 
-    def _read_rows(self, path: str, tile: int) -> Any:
+    def _read_rows(self, path: str, tile: int) -> Matrix:
         rows = self._grid.rows(tile)
-        return self._parts.rows(path).item_rows(rows.start, rows.stop).astype(self._dtype, copy=False)
+        return self._arrays.features(path).item_rows(rows.start, rows.stop).astype(self._dtype, copy=False)
 
 
 @dataclass(frozen=True)
 class ExportParams(StageParams):
     """Which model an export stage keeps the weights of, and how many of each column."""
 
-    head: Head
+    model: ScoreTerms
     k: int
 
 
@@ -203,7 +202,9 @@ def largest_of_columns(ref: TileRef, context: StageContext, count: ReadCount) ->
         Values and row positions, (columns, k) each, as in :class:`LargestWeights`.
     """
     j, params = ref.i, context.params_as(ExportParams)
-    parts = Parts(open_workspace(context.url, context.durable))
+    arrays = TermArrays(open_workspace(context.url, context.durable))
     reader, grid = process_reader(), context.grid
-    found = largest_weights(params.head, parts, grid, params.k, context.dtype, reader, count, columns=(j,))[j]
+    found = largest_weights(params.model, arrays, grid, params.k, context.dtype, reader, count, columns=(j,))[
+        j
+    ]
     return [(TileRef("values", j, 0), found.values), (ref, found.rows)]

@@ -20,8 +20,9 @@ from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.graphs.chunk_tasks import Blocks, ChunkTask
 from l3ae_dist.graphs.context import StageContext, StageParams, open_chunks, open_workspace
 from l3ae_dist.graphs.execute import process_reader
-from l3ae_dist.graphs.head import Head, History, Parts, Scorer, TileScores
+from l3ae_dist.graphs.shared_scoring import History, SharedScorer, TileScores
 from l3ae_dist.graphs.tasks import TileRef
+from l3ae_dist.graphs.terms import ScoreTerms, TermArrays
 from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.linalg.ranks import count_over, limits_of, ranks_within
 from l3ae_dist.linalg.tiles import TileGrid
@@ -35,7 +36,7 @@ R = TypeVar("R")
 class Line:
     """Models that score with ``base + weight slope``; without a slope, the base itself."""
 
-    slope: Head | None
+    slope: ScoreTerms | None
     weights: tuple[float, ...]
 
 
@@ -55,7 +56,7 @@ class RankParams(StageParams):
 
     dataset: str
     split: str
-    base: Head
+    base: ScoreTerms
     lines: tuple[Line, ...]
     scores: int
 
@@ -100,7 +101,7 @@ class _Block:
     lengths: Array
     items: Array
     owners: Array
-    scorer: Scorer
+    scorer: SharedScorer
 
 
 @lru_cache(maxsize=1)
@@ -116,7 +117,7 @@ def _block(
     place = np.empty(len(order), np.int64)
     place[order] = np.arange(len(order))
     rows = source.rows_of("input", users)[order]
-    scorer = Scorer(History(rows, grid, dtype), Parts(workspace), process_reader(), ReadCount())
+    scorer = SharedScorer(History(rows, grid, dtype), TermArrays(workspace), process_reader(), ReadCount())
     owners = np.repeat(place, counts)
     return _Block(rows, truth.indptr[:-1][order], counts[order], truth.indices, owners, scorer)
 
@@ -163,7 +164,7 @@ def _own_tile(
     """Scores and ranks of some held-out items that lie in tile j, one row each."""
     shared = block.scorer
     history = History(block.rows[block.owners[entries]], context.grid, context.dtype)
-    scorer = Scorer(history, shared.parts, process_reader(), shared.count)
+    scorer = SharedScorer(history, shared.arrays, process_reader(), shared.count)
     columns = block.items[entries] - context.grid.rows(j).start
     base = scorer.tile(context.params_as(RankParams).base, j)
     for column, part, slope, weights in _lines(scorer, j, context):
@@ -238,7 +239,7 @@ def _count_rows(
 
 
 def _lines(
-    scorer: Scorer, j: int, context: StageContext
+    scorer: SharedScorer, j: int, context: StageContext
 ) -> Iterator[tuple[int, slice, TileScores | None, Array]]:
     """Column of each slope in ``held``, columns of its weights in ``counts``, the slope and the weights."""
     first = 0
@@ -257,10 +258,10 @@ def _scores(base: TileScores, slope: TileScores | None, rows: slice) -> tuple[Ar
     if getattr(_buffers, "shape", None) != shape:
         _buffers.shape, _buffers.pair = shape, np.empty((2, *shape), base.diagonal.dtype)
     pair = _buffers.pair
-    scores = base.rows(rows, pair[0])
+    scores = base.of_users(rows, pair[0])
     seen = base.history[rows].tocoo()
     scores[seen.row, seen.col] = -np.inf
-    return scores, None if slope is None else slope.rows(rows, pair[1])
+    return scores, None if slope is None else slope.of_users(rows, pair[1])
 
 
 def _by_rows(function: Callable[[slice], R], rows: int, width: int, context: StageContext) -> list[R]:

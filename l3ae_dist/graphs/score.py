@@ -1,6 +1,6 @@
 """Scoring: a user block against an item tile, for several models that share matrices.
 
-The terms of a score are those of :mod:`l3ae_dist.graphs.head`: ``x P`` is computed once per (user block,
+By :mod:`l3ae_dist.graphs.shared_scoring`: ``x P`` is computed once per (user block,
 item tile), ``x Q`` once per user block, and every model only rescales. Results are the best ``k`` items
 of each user within the tile; the client merges the tiles.
 """
@@ -14,8 +14,9 @@ from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.graphs.chunk_tasks import Blocks, ChunkGraph
 from l3ae_dist.graphs.context import StageContext, StageParams, open_chunks, open_workspace
 from l3ae_dist.graphs.execute import process_reader
-from l3ae_dist.graphs.head import Head, History, Parts, Scorer
+from l3ae_dist.graphs.shared_scoring import History, SharedScorer
 from l3ae_dist.graphs.tasks import TileRef
+from l3ae_dist.graphs.terms import ScoreTerms, TermArrays
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.linalg.top_k import top_k
 from l3ae_dist.storage.stages import Stage
@@ -30,14 +31,14 @@ class ScoreParams(StageParams):
     ----------
     dataset
         Id of the dataset whose users are scored.
-    heads
-        The models.
+    models
+        Their terms.
     k
         Items kept of each user and tile.
     """
 
     dataset: str
-    heads: tuple[Head, ...]
+    models: tuple[ScoreTerms, ...]
     k: int
 
 
@@ -47,11 +48,11 @@ def score_graph(grid: TileGrid, user_blocks: int) -> ChunkGraph:
 
 
 @lru_cache(maxsize=1)
-def _scorer(url: str, dataset: str, users_path: str, block: int, grid: TileGrid, dtype: str) -> Scorer:
+def _scorer(url: str, dataset: str, users_path: str, block: int, grid: TileGrid, dtype: str) -> SharedScorer:
     workspace = open_workspace(url, False)
     users = open_chunks(url, users_path, False).read(block, 0)[:, 0]
     rows = Dataset(workspace, dataset).rows_of("input", users)
-    return Scorer(History(rows, grid, dtype), Parts(workspace), process_reader(), ReadCount())
+    return SharedScorer(History(rows, grid, dtype), TermArrays(workspace), process_reader(), ReadCount())
 
 
 def best_of_tile(ref: TileRef, context: StageContext, count: ReadCount) -> Blocks:
@@ -76,10 +77,10 @@ def best_of_tile(ref: TileRef, context: StageContext, count: ReadCount) -> Block
     scorer = _scorer(context.url, params.dataset, users_path, u, context.grid, context.dtype)
     scorer.count = count
     history, k = scorer.history, params.k
-    items = np.full((history.users, len(params.heads) * k), -1, np.int64)
-    values = np.full((history.users, len(params.heads) * k), -np.inf, history.dtype)
-    for h, head in enumerate(params.heads):
-        best, score = top_k(scorer.scores(head, j), k, seen=history.part(j))
+    items = np.full((history.users, len(params.models) * k), -1, np.int64)
+    values = np.full((history.users, len(params.models) * k), -np.inf, history.dtype)
+    for h, model in enumerate(params.models):
+        best, score = top_k(scorer.scores(model, j), k, seen=history.part(j))
         items[:, h * k : (h + 1) * k] = np.where(best >= 0, best + context.grid.rows(j).start, -1)
         values[:, h * k : (h + 1) * k] = score
     return [(TileRef("top_values", u, j), values), (ref, items)]
