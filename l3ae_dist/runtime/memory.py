@@ -6,35 +6,31 @@ that the sum over processes is what the machine really holds.
 
 import logging
 import os
-import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import astuple, dataclass, replace
-from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+import psutil
 
 TELL_SECONDS = 5.0
 # Ray's servers and agents are many and change slowly; a sample of them takes 15 ms of a core.
 RAY_SECONDS = 2.0
 GROUPS = ("workers", "scheduler", "client", "ray")
-_PSS = re.compile(rb"^Pss:\s+(\d+) kB", re.MULTILINE)
 _log = logging.getLogger(__name__)
 
 
 def process_bytes(pid: int) -> int:
-    """PSS of a process in bytes (resident set where the system has no PSS); 0 when it is gone."""
+    """Return the PSS of a process in bytes, its resident set where there is no PSS, 0 when it is gone."""
     try:
-        found = _PSS.search(Path(f"/proc/{pid}/smaps_rollup").read_bytes())
-        if found is not None:
-            return int(found.group(1)) * 1024
-    except (FileNotFoundError, ProcessLookupError, PermissionError):
-        _log.debug("no smaps_rollup of process %d", pid)
-    import psutil
-
-    try:
-        return int(psutil.Process(pid).memory_info().rss)
+        process = psutil.Process(pid)
+        try:
+            sizes = process.memory_full_info()
+        except psutil.AccessDenied:  # a process of another user
+            return int(process.memory_info().rss)
+        return int(getattr(sizes, "pss", sizes.rss))
     except psutil.Error:
         return 0
 
