@@ -21,7 +21,7 @@ from l3ae_dist.config.load import make_config
 from l3ae_dist.data.synthetic import zipf_log
 from l3ae_dist.pipeline.run import run
 from l3ae_dist.runtime import event_store
-from l3ae_dist.runtime.backends.local import DaskSession
+from l3ae_dist.runtime.backends.dask_session import DaskSession
 from l3ae_dist.runtime.watch import dashboard
 
 N, USERS, PER_USER, D = 12_288, 20_000, 20, 64

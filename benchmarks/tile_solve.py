@@ -16,7 +16,8 @@ from l3ae_dist.graphs.tasks import Graph
 from l3ae_dist.planning.plan import Plan, make_plan
 from l3ae_dist.planning.plan_inputs import DataSize, Machine, ModelNeeds
 from l3ae_dist.planning.trial_solve import RANK, system_rows, write_system
-from l3ae_dist.runtime.backends.local import DaskSession, local_cluster
+from l3ae_dist.runtime.backends.dask_session import DaskSession
+from l3ae_dist.runtime.backends.local import local_cluster
 from l3ae_dist.runtime.events import Event
 from l3ae_dist.runtime.executors import DaskExecutor
 from l3ae_dist.runtime.memory import MemorySampler

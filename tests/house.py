@@ -146,10 +146,13 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
         "runtime",
         (
+            "backends.address",
+            "backends.dask_on_ray",
+            "backends.dask_session",
+            "backends.in_process",
             "backends.local",
-            "backends.ray_nodes",
+            "backends.ray_placement",
             "backends.ray_session",
-            "backends.ray_workers",
             "backends.session",
             "event_log",
             "event_store",

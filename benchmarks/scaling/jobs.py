@@ -15,7 +15,7 @@ from l3ae_dist.config.load import make_config
 from l3ae_dist.data.synthetic import zipf_log
 from l3ae_dist.errors import ClusterError
 from l3ae_dist.pipeline.run import run
-from l3ae_dist.runtime.backends.local import DaskSession
+from l3ae_dist.runtime.backends.dask_session import DaskSession
 from l3ae_dist.runtime.executors import DaskExecutor
 from l3ae_dist.storage.open_blobs import open_blobs
 

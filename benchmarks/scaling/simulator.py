@@ -26,7 +26,8 @@ from l3ae_dist.planning.resources import Resources
 from l3ae_dist.planning.simulated_solve import simulate_plan
 from l3ae_dist.planning.simulator import VALIDATED_ITEMS, VALIDATED_TILES, Trouble
 from l3ae_dist.planning.trial_solve import trial
-from l3ae_dist.runtime.backends.local import DaskSession, local_cluster
+from l3ae_dist.runtime.backends.dask_session import DaskSession
+from l3ae_dist.runtime.backends.local import local_cluster
 from l3ae_dist.storage.workspace import Workspace
 
 # None of these tiles is among those that a calibration measures (512, 1024, 2048).

@@ -12,7 +12,7 @@ from l3ae_dist.config.run_config import RunConfig
 from l3ae_dist.deploy.shape import OBJECT_STORE_BYTES, ClusterShape, Nodes
 from l3ae_dist.errors import ConfigError
 from l3ae_dist.graphs.execute import STAGED
-from l3ae_dist.runtime.backends.local import WORKER_CONFIG
+from l3ae_dist.runtime.backends.dask_session import WORKER_CONFIG
 from l3ae_dist.units import GIB, MIB
 
 VERSIONS = {

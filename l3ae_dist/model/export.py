@@ -196,7 +196,7 @@ def _on_cluster(
     model: ModelArrays, k: int, client: "distributed.Client", on_event: OnEvent
 ) -> Generator[Column]:
     """The same on a Dask cluster: each task writes the lists of one column tile, which are read here."""
-    from l3ae_dist.runtime.backends.local import DaskSession
+    from l3ae_dist.runtime.backends.dask_session import DaskSession
     from l3ae_dist.runtime.executors import DaskExecutor
     from l3ae_dist.runtime.run_graph import run_graph
 

@@ -31,9 +31,11 @@ from l3ae_dist.pipeline.model_document import write_model
 from l3ae_dist.planning.plan import Plan
 from l3ae_dist.planning.plan_run import check_limit, fill_in, plan_run
 from l3ae_dist.planning.storage_need import check_disk, need_message, need_summary, storage_need
+from l3ae_dist.runtime.backends.session import Session, open_cluster
 from l3ae_dist.runtime.event_log import EventLog
 from l3ae_dist.runtime.events import Message, PlanMade, StageEnd, StageStart
 from l3ae_dist.runtime.memory import ProcessGroups
+from l3ae_dist.runtime.versions import check_processes
 from l3ae_dist.runtime.watch.observers import dask_report, shown_tiles
 from l3ae_dist.solve.heads import certificate, make_head, model_arrays
 from l3ae_dist.solve.solver import Solver
@@ -215,8 +217,6 @@ class Job:
 
     @contextlib.contextmanager
     def _cluster(self, plan: Plan) -> Iterator[Any]:
-        from l3ae_dist.runtime.backends.session import open_cluster
-
         started = time.perf_counter()
         with open_cluster(self.config.compute, self.events) as session:
             self.stage_seconds["cluster start"] = round(time.perf_counter() - started, 3)
@@ -238,10 +238,8 @@ class Job:
                 self.events.flush()
                 self.processes.workers = self.processes.scheduler = self.processes.elsewhere = list
 
-    def _check_processes(self, session: Any) -> None:
+    def _check_processes(self, session: Session) -> None:
         """Every worker has this process's versions; BLAS builds that differ are told of."""
-        from l3ae_dist.runtime.versions import check_processes
-
         for message in check_processes(session.environments()):
             self.events(Message(message=message))
 

@@ -28,9 +28,9 @@ from l3ae_dist.planning.worker_benchmarks import (
     nothing,
 )
 from l3ae_dist.planning.worker_memory import INTERPRETER_BYTES
-from l3ae_dist.runtime.backends.local import DaskSession
+from l3ae_dist.runtime.backends.dask_session import DaskSession
 from l3ae_dist.runtime.backends.ray_session import ray_session
-from l3ae_dist.runtime.backends.session import InProcess, open_cluster
+from l3ae_dist.runtime.backends.session import Session, open_cluster
 from l3ae_dist.runtime.events import Message, OnEvent, ignore
 from l3ae_dist.runtime.executors import Executor
 from l3ae_dist.runtime.versions import blas_builds, blas_threads, machine, versions
@@ -45,7 +45,6 @@ _HELD = 8
 # Small and large tiles of the storage measurement, and how many of each.
 _STORED = {128: 24, 2048: 8}
 _TASKS, _ROUND_TRIPS = 240, 16
-AnySession = DaskSession | InProcess
 
 
 def calibrate(config: RunConfig, *, texts: bool = True, on_event: OnEvent = ignore) -> Rates:
@@ -83,7 +82,7 @@ def calibrate(config: RunConfig, *, texts: bool = True, on_event: OnEvent = igno
     return rates
 
 
-def measure_cluster(config: RunConfig, session: AnySession, workspace: Workspace, on_event: OnEvent) -> Rates:
+def measure_cluster(config: RunConfig, session: Session, workspace: Workspace, on_event: OnEvent) -> Rates:
     """Everything but texts, on an open cluster; scratch arrays stay in the workspace."""
     compute = config.compute
     dtypes = ("float32", "float64") if compute.dtype == "auto" else (compute.dtype,)
@@ -150,7 +149,7 @@ def task_times(executor: Executor) -> tuple[float, float]:
     return each, max(0.0, median(trips) - each)
 
 
-def store_rates(session: AnySession, workspace: Workspace) -> dict[str, float]:
+def store_rates(session: Session, workspace: Workspace) -> dict[str, float]:
     """Latency and bandwidth of tiles, of one worker alone and of all together."""
     count = len(_addresses(session))
     seconds: dict[tuple[int, int], list[dict[str, float]]] = {}
@@ -176,7 +175,7 @@ def store_rates(session: AnySession, workspace: Workspace) -> dict[str, float]:
 
 
 def on_workers(
-    session: AnySession,
+    session: Session,
     function: Callable[..., Any],
     *arguments: Any,
     numbered: bool = False,
@@ -208,13 +207,14 @@ def on_workers(
     return list(client.gather(futures))
 
 
-def _addresses(session: AnySession) -> list[str]:
+def _addresses(session: Session) -> list[str]:
     """Of the workers; of a session without a cluster, one name for this process."""
-    client = getattr(session, "client", None)
-    return ["here"] if client is None else sorted(client.scheduler_info(n_workers=-1)["workers"])
+    if not isinstance(session, DaskSession):
+        return ["here"]
+    return sorted(session.client.scheduler_info(n_workers=-1)["workers"])
 
 
-def _threads(session: AnySession) -> int:
+def _threads(session: Session) -> int:
     return int(on_workers(session, threads_here, only=1)[0])
 
 
@@ -223,7 +223,7 @@ def threads_here(start: float) -> int:
     return blas_threads()
 
 
-def _device(session: AnySession, wanted: str) -> str:
+def _device(session: Session, wanted: str) -> str:
     """Where the workers compute: ``auto`` is decided by each, and they are taken to be alike."""
     if wanted != "auto":
         return wanted

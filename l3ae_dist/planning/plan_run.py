@@ -178,12 +178,11 @@ def fill_in(compute: ComputeConfig) -> ComputeConfig:
     """Take workers, threads and memory from the nodes of the initialised Ray where they are not set."""
     if compute.cluster != "ray":
         return compute
-    from l3ae_dist.runtime.backends.ray_nodes import Shape, fit_to_nodes, ray_nodes
-    from l3ae_dist.runtime.backends.ray_workers import worker_gpus
+    from l3ae_dist.runtime.backends.ray_placement import WorkerShape, fit_to_nodes, ray_nodes, worker_gpus
 
     names = ("workers", "threads", "memory_budget")
     given = {name: getattr(compute, name) for name in names if name in compute.model_fields_set}
-    default = Shape(compute.workers, 1, compute.memory_budget, worker_gpus(compute.device))
+    default = WorkerShape(compute.workers, 1, compute.memory_budget, worker_gpus(compute.device))
     shape = fit_to_nodes(ray_nodes(), default, **given)
     return compute.model_copy(update={name: getattr(shape, name) for name in names})
 

@@ -15,8 +15,7 @@ from l3ae_dist.planning.plan import make_plan
 from l3ae_dist.planning.plan_inputs import DataSize, Machine, ModelNeeds
 from l3ae_dist.planning.rates import Rates
 from l3ae_dist.planning.task_model import TaskModel
-from l3ae_dist.runtime.backends.local import DaskSession
-from l3ae_dist.runtime.backends.session import InProcess
+from l3ae_dist.runtime.backends.session import Session
 from l3ae_dist.runtime.events import Event, TileDone
 from l3ae_dist.runtime.run_graph import StageStats, run_graph
 from l3ae_dist.storage.chunks import ChunkArray
@@ -45,7 +44,7 @@ def solve_graphs(grid: TileGrid, workers: int, ridge: float = 0.0) -> tuple[Grap
 
 
 def trial_overlap(
-    session: DaskSession | InProcess,
+    session: Session,
     workspace: Workspace,
     rates: Rates,
     tile: int,
@@ -104,7 +103,7 @@ def write_system(
 
 
 def trial(
-    session: DaskSession | InProcess,
+    session: Session,
     workspace: Workspace,
     path: str,
     grid: TileGrid,

@@ -56,7 +56,7 @@ class EventLog:
         self._later.append(event)
 
     def flush(self) -> None:
-        """Pass on the events that other threads have reported."""
+        """Take the events that other threads have reported."""
         self._flush(float("inf"))
 
     def follow(self, tell: Callable[[list[Event]], None], seconds: float) -> Callable[[], None]:

@@ -69,9 +69,9 @@ class RunStart(Event):
     kind = "run_start"
     run: str = ""
     workspace: str = ""
-    config: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, object] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
-    machine: Mapping[str, Any] = field(default_factory=dict)
+    machine: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -207,7 +207,7 @@ class StageEnd(Event):
     bytes_read: int | None = None
     bytes_written: int | None = None
     rows: int | None = None
-    data: Mapping[str, Any] | None = None
+    data: Mapping[str, object] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

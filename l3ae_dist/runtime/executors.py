@@ -1,16 +1,26 @@
-"""Executors: where tasks run. The serial one is the readable specification of the other."""
+"""Executors, which run the tasks of a stage; the serial one is the readable specification of the others."""
 
 import re
 from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from l3ae_dist.graphs.execute import STAGED
 from l3ae_dist.graphs.tasks import Task
 
-RunTask = Callable[[Any, Any], Any]
-Outcome = tuple[Task, Any, BaseException | None]
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+RunTask = Callable[..., object]
+
+
+class Outcome(NamedTuple):
+    """A task that is over, with its result or its error."""
+
+    task: Task
+    result: object
+    error: BaseException | None
 
 
 class Executor(Protocol):
@@ -19,13 +29,23 @@ class Executor(Protocol):
     slots: int
 
     def worker_limit(self) -> int | None:
-        """The smallest memory limit of a worker in bytes; None where none is known."""
+        """Return the smallest memory limit of a worker in bytes; None where none is known."""
 
-    def submit(self, function: RunTask, task: Task, context: Any) -> None:
-        """Start a task."""
+    def submit(self, function: RunTask, task: Task, context: object) -> None:
+        """Start a task: ``function(task, context)``.
+
+        Parameters
+        ----------
+        function
+            Called with ``task`` and ``context``; returns something small.
+        task
+            Task to run.
+        context
+            Numbers of the stage that all its tasks share.
+        """
 
     def wait(self) -> Outcome:
-        """Wait for any submitted task; returns it with its result or its error."""
+        """Wait until any submitted task is over."""
 
     def cancel(self) -> None:
         """Forget tasks that have not finished."""
@@ -37,36 +57,42 @@ class SerialExecutor:
     slots = 1
 
     def __init__(self) -> None:
-        self._queue: deque[tuple[RunTask, Task, Any]] = deque()
+        self._queue: deque[tuple[RunTask, Task, object]] = deque()
 
     def worker_limit(self) -> int | None:
         """See :meth:`Executor.worker_limit`."""
         return None
 
-    def submit(self, function: RunTask, task: Task, context: Any) -> None:
-        """See :meth:`Executor.submit`."""
+    def submit(self, function: RunTask, task: Task, context: object) -> None:
+        """Queue a task, to be run when it is waited for.
+
+        Parameters
+        ----------
+        function, task, context
+            As for :meth:`Executor.submit`.
+        """
         self._queue.append((function, task, context))
 
     def wait(self) -> Outcome:
         """See :meth:`Executor.wait`."""
         function, task, context = self._queue.popleft()
         try:
-            return task, self._call(function, task, context), None
+            return Outcome(task, self._call(function, task, context), None)
         except Exception as error:  # handed to the caller, which decides
-            return task, None, error
+            return Outcome(task, None, error)
 
     def cancel(self) -> None:
         """See :meth:`Executor.cancel`."""
         self._queue.clear()
 
-    def _call(self, function: RunTask, task: Task, context: Any) -> Any:
+    def _call(self, function: RunTask, task: Task, context: object) -> object:
         return function(task, context)
 
 
 class SynchronousExecutor(SerialExecutor):
-    """The same through Dask's synchronous scheduler, whose callbacks and profilers see every task."""
+    """Runs each task in this process by Dask's synchronous scheduler, whose callbacks see every task."""
 
-    def _call(self, function: RunTask, task: Task, context: Any) -> Any:
+    def _call(self, function: RunTask, task: Task, context: object) -> object:
         from dask.local import get_sync
 
         key = f"{task.target.array}-{task.target.i}-{task.target.j}"
@@ -77,7 +103,7 @@ _TASK_KEY = re.compile(r"(\w+)-(\d+)-(\d+)-[0-9a-f]+-\d+")
 
 
 def task_targets(keys: Iterable[object]) -> list[tuple[str, int, int]]:
-    """Array, row and column of the chunks that tasks of a :class:`DaskExecutor` make; others are left out."""
+    """Return array, row and column of the chunks that tasks of a :class:`DaskExecutor` make."""
     found = (_TASK_KEY.fullmatch(str(key)) for key in keys)
     return sorted((match[1], int(match[2]), int(match[3])) for match in found if match)
 
@@ -88,14 +114,16 @@ class DaskExecutor:
     Parameters
     ----------
     client
-        A ``distributed.Client``.
+        Client of the cluster.
     per_worker
         Tasks in flight for each worker: those it holds tiles of, and one that waits beside them.
     worker_limit
         Bytes a worker may use, told when workers are killed; None if it is not known.
     """
 
-    def __init__(self, client: Any, *, per_worker: int = STAGED + 1, worker_limit: int | None = None) -> None:
+    def __init__(
+        self, client: "Client", *, per_worker: int = STAGED + 1, worker_limit: int | None = None
+    ) -> None:
         from distributed import as_completed
 
         self.client = client
@@ -104,15 +132,21 @@ class DaskExecutor:
         self._limit = worker_limit
         self._as_completed = as_completed
         self._completed = as_completed([])
-        self._tasks: dict[str, tuple[Task, Any]] = {}
+        self._tasks: dict[str, tuple[Task, Future]] = {}
         self._serial = 0
 
     def worker_limit(self) -> int | None:
         """See :meth:`Executor.worker_limit`."""
         return self._limit
 
-    def submit(self, function: RunTask, task: Task, context: Any) -> None:
-        """See :meth:`Executor.submit`."""
+    def submit(self, function: RunTask, task: Task, context: object) -> None:
+        """Send a task to the scheduler, after those that were sent before it.
+
+        Parameters
+        ----------
+        function, task, context
+            As for :meth:`Executor.submit`.
+        """
         self._serial += 1
         ref = task.target
         key = f"{ref.array}-{ref.i}-{ref.j}-{id(self):x}-{self._serial}"
@@ -135,7 +169,7 @@ class DaskExecutor:
         except Exception as raised:  # its own error, or what became of its worker
             error = raised
         future.release()
-        return task, result, error
+        return Outcome(task, result, error)
 
     def cancel(self) -> None:
         """See :meth:`Executor.cancel`."""

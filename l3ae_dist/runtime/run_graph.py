@@ -1,4 +1,4 @@
-"""Running the tasks of a stage: done-marks first, then the window through an executor."""
+"""Runs the tasks of a stage: what is done is left out, the others go through the window to an executor."""
 
 import time
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from l3ae_dist.storage import layout
 
 @dataclass
 class StageStats:
-    """Totals of one stage run."""
+    """Totals of the tasks of one stage: counts, flops, bytes, and wall time in seconds."""
 
     tasks: int = 0
     written: int = 0
@@ -35,7 +35,7 @@ class StageStats:
 
 
 def finished_chunks(context: StageContext, names: set[str]) -> set[TileRef]:
-    """Done chunks of the named arrays, from one listing each."""
+    """Return the chunks of the named arrays that are done, from one listing of each."""
     return {TileRef(name, i, j) for name in names for i, j in context.array(name).done()}
 
 
@@ -51,19 +51,27 @@ def run_graph(
 
     Parameters
     ----------
-    graph, context, executor
-        What to run, with which numbers, where.
+    graph
+        Tasks with their dependencies.
+    context
+        Arrays and numbers of the stage.
+    executor
+        Runs the tasks.
     targets
         Names of the arrays that the graph writes.
     on_event
-        Called with a ``stage_start``, ``tile`` and ``stage_end`` events.
+        Called with one ``stage_start``, a ``tile`` for each task, and one ``stage_end``.
+
+    Returns
+    -------
+    Totals of the stage; tasks whose chunk was there already count as reused.
 
     Raises
     ------
     DamagedTileError
         When an input that this graph does not make is damaged.
     L3AEError
-        Whatever a task raised.
+        For every other error of a task.
     """
     started = time.perf_counter()
     done = finished_chunks(context, targets)
@@ -92,6 +100,7 @@ def run_graph(
                     raise ClusterError(workers_gone) from error
                 _recover(error, task, graph, context, window, on_event)
                 continue
+            assert isinstance(record, TaskRecord)
             stats.add(record)
             window.complete(task)
             on_event(_tile_event(graph, record, stats))
@@ -149,7 +158,7 @@ def _recover(
     window: SubmissionWindow,
     on_event: OnEvent,
 ) -> None:
-    """A damaged input of this graph is made again, then its consumer; everything else is raised."""
+    """Make a damaged input of this graph again, and then the task that read it; raise everything else."""
     if not isinstance(error, DamagedTileError):
         if isinstance(error, L3AEError):
             raise error
@@ -182,7 +191,7 @@ def _is_sound(context: StageContext, ref: TileRef) -> bool:
 
 
 def _workers_gone(error: BaseException, task: Task, graph: Graph, limit: int | None) -> str | None:
-    """What to change when each worker that took a task was killed, or none is left; None for other errors."""
+    """Advise what to change when each worker that took a task was killed, or none is left; else None."""
     from distributed.scheduler import KilledWorker, NoValidWorkerError, NoWorkerError
 
     target = f"tile ({task.target.i}, {task.target.j}) of {task.target.array}"

@@ -5,7 +5,6 @@ import platform
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import psutil
 
@@ -23,11 +22,12 @@ PACKAGES = (
     "sentence-transformers",
 )
 # These must be the same in every process of a run, or its bits and its messages would not be.
+Environment = dict[str, str | None]
 SAME = ("python", "l3ae_dist", "numpy", "scipy", "distributed", "zarr")
 
 
 def versions() -> dict[str, str]:
-    """Python and the packages that are installed, by name."""
+    """Return the versions of Python and of the packages that are installed, by name."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -37,8 +37,8 @@ def versions() -> dict[str, str]:
     return found
 
 
-def machine() -> dict[str, Any]:
-    """Processor, cores, memory and Python of this machine, without its name."""
+def machine() -> dict[str, object]:
+    """Describe this machine without its name: processor, cores, memory and Python."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -51,7 +51,7 @@ def machine() -> dict[str, Any]:
 
 
 def blas_builds() -> list[str]:
-    """Every BLAS that this process has loaded for NumPy and SciPy, with version and kernel."""
+    """List every BLAS that this process has loaded for NumPy and SciPy, with version and kernel."""
     import scipy.linalg.blas  # noqa: F401  (only what is loaded can be asked)
     from threadpoolctl import threadpool_info
 
@@ -62,7 +62,7 @@ def blas_builds() -> list[str]:
 
 
 def blas_threads() -> int:
-    """The most BLAS threads of this process."""
+    """Return the number of BLAS threads of this process; the largest of several BLAS."""
     import scipy.linalg.blas  # noqa: F401  (as above)
     from threadpoolctl import threadpool_info
 
@@ -70,13 +70,13 @@ def blas_threads() -> int:
     return max((int(pool["num_threads"]) for pool in pools), default=1)
 
 
-def environment() -> dict[str, Any]:
-    """What must not differ between the processes of a run."""
+def environment() -> Environment:
+    """Return the versions and the BLAS that should not differ between the processes of a run."""
     known = versions()
     return {**{name: known.get(name) for name in SAME}, "BLAS": ", ".join(blas_builds())}
 
 
-def check_processes(workers: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def check_processes(workers: Mapping[str, Environment]) -> list[str]:
     """Compare the workers of a cluster with this process and with each other.
 
     Parameters

@@ -1,4 +1,4 @@
-"""The submission window: which tasks may run now, holding few tasks at a time.
+"""The submission window: tells which tasks may run now, and holds few tasks at a time.
 
 Pure bookkeeping, shared by every executor: tasks come from a generator in an order that respects
 their dependencies, at most ``lookahead`` of them are held, and a task is ready when the chunks it
@@ -16,7 +16,7 @@ _FIRST = -1
 
 
 class SubmissionWindow:
-    """Ready tasks, in the generator's order.
+    """Gives out the tasks of a stage when they are ready, in the generator's order.
 
     Parameters
     ----------
@@ -40,11 +40,11 @@ class SubmissionWindow:
 
     @property
     def finished(self) -> bool:
-        """Whether every task has completed."""
+        """True when every task has completed."""
         return not self._open
 
     def pop(self) -> Task | None:
-        """The next ready task, or None while all wait for others."""
+        """Take out the next ready task; None while all wait for others."""
         return self._open[heapq.heappop(self._ready)[1]][1] if self._ready else None
 
     def complete(self, task: Task) -> None:

@@ -29,7 +29,7 @@ from l3ae_dist.planning.stage_plans import tiles_read
 from l3ae_dist.planning.task_model import TaskModel
 from l3ae_dist.planning.trial_solve import solve_graphs, trial
 from l3ae_dist.planning.worker_benchmarks import measure_kernels
-from l3ae_dist.runtime.backends.session import in_process
+from l3ae_dist.runtime.backends.in_process import in_process
 from l3ae_dist.storage.tile_cache import TileCache
 from l3ae_dist.storage.workspace import Workspace
 from l3ae_dist.units import GIB, parse_count

@@ -10,8 +10,9 @@ import pytest
 from l3ae_dist.config.load import make_config
 from l3ae_dist.errors import ClusterError, ConfigError
 from l3ae_dist.pipeline.run import run
-from l3ae_dist.runtime.backends.ray_nodes import Node, Shape, fit_to_nodes
-from l3ae_dist.runtime.backends.session import in_process, open_cluster
+from l3ae_dist.runtime.backends.in_process import in_process
+from l3ae_dist.runtime.backends.ray_placement import Node, WorkerShape, fit_to_nodes
+from l3ae_dist.runtime.backends.session import open_cluster
 
 pytestmark = [pytest.mark.dask, pytest.mark.ray]
 
@@ -308,23 +309,23 @@ def test_settings_that_do_not_go_together_are_refused(compute):
 
 GIB = 2**30
 FITS = {
-    "equal nodes, one worker each": ([Node(8, 10 * GIB)] * 3, {}, Shape(3, 8, 8 * GIB)),
-    "unequal nodes, the smallest is the measure": ([Node(2, 10 * GIB), Node(7, 40 * GIB)], {}, Shape(4, 2, 8 * GIB)),
-    "memory bounds the number": ([Node(2, 10 * GIB), Node(8, 20 * GIB)], {}, Shape(3, 2, 8 * GIB)),
-    "a head without CPUs is passed over": ([Node(0, 50 * GIB), Node(4, 10 * GIB)], {}, Shape(1, 4, 8 * GIB)),
-    "given threads": ([Node(8, 10 * GIB)] * 2, {"threads": 2}, Shape(8, 2, 2 * GIB)),
-    "given workers": ([Node(8, 10 * GIB)] * 2, {"workers": 4}, Shape(4, 4, 4 * GIB)),
-    "given memory": ([Node(8, 10 * GIB)] * 2, {"memory_budget": GIB}, Shape(2, 8, GIB)),
-    "all given": ([Node(1, GIB)], {"workers": 9, "threads": 5, "memory_budget": 7}, Shape(9, 5, 7)),
-    "no node yet": ([], {}, Shape(1, 1, 2 * GIB)),
-    "one for each GPU": ([Node(16, 100 * GIB, 4), Node(16, 10 * GIB)], {}, Shape(4, 4, 20 * GIB, 1)),
+    "equal nodes, one worker each": ([Node(8, 10 * GIB)] * 3, {}, WorkerShape(3, 8, 8 * GIB)),
+    "unequal nodes, the smallest is the measure": ([Node(2, 10 * GIB), Node(7, 40 * GIB)], {}, WorkerShape(4, 2, 8 * GIB)),
+    "memory bounds the number": ([Node(2, 10 * GIB), Node(8, 20 * GIB)], {}, WorkerShape(3, 2, 8 * GIB)),
+    "a head without CPUs is passed over": ([Node(0, 50 * GIB), Node(4, 10 * GIB)], {}, WorkerShape(1, 4, 8 * GIB)),
+    "given threads": ([Node(8, 10 * GIB)] * 2, {"threads": 2}, WorkerShape(8, 2, 2 * GIB)),
+    "given workers": ([Node(8, 10 * GIB)] * 2, {"workers": 4}, WorkerShape(4, 4, 4 * GIB)),
+    "given memory": ([Node(8, 10 * GIB)] * 2, {"memory_budget": GIB}, WorkerShape(2, 8, GIB)),
+    "all given": ([Node(1, GIB)], {"workers": 9, "threads": 5, "memory_budget": 7}, WorkerShape(9, 5, 7)),
+    "no node yet": ([], {}, WorkerShape(1, 1, 2 * GIB)),
+    "one for each GPU": ([Node(16, 100 * GIB, 4), Node(16, 10 * GIB)], {}, WorkerShape(4, 4, 20 * GIB, 1)),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", FITS)
 def test_what_is_not_given_comes_from_the_nodes(name):
     nodes, given, want = FITS[name]
-    assert fit_to_nodes(nodes, Shape(1, 1, 2 * GIB, want.gpus), **given) == want
+    assert fit_to_nodes(nodes, WorkerShape(1, 1, 2 * GIB, want.gpus), **given) == want
 
 
 def test_a_run_on_ray_takes_its_numbers_from_the_nodes_unless_they_are_set(ray_cluster):

@@ -13,7 +13,8 @@ from distributed import Client, LocalCluster
 from l3ae_dist.config.load import make_config
 from l3ae_dist.errors import ClusterError, ConfigError
 from l3ae_dist.pipeline.run import run
-from l3ae_dist.runtime.backends.local import existing_cluster, local_cluster
+from l3ae_dist.runtime.backends.address import existing_cluster
+from l3ae_dist.runtime.backends.local import local_cluster
 from l3ae_dist.runtime.memory import MemorySampler
 
 pytestmark = pytest.mark.dask

@@ -52,7 +52,7 @@ def test_a_damaged_tile_is_bad_until_it_is_made_again_and_then_recomputed():
     assert view_of(started(), bad).current.matrix()[1, 0] == TileState.BAD
     again = view_of(started(), bad, tile(1, 0, 2)).current
     assert again.matrix()[1, 0] == TileState.AGAIN
-    assert again.summary(200.0)["tiles"] == {"pending": 8, "running": 0, "done": 1, "recomputed": 1, "bad": 0}
+    assert again.summary(200.0).tiles == {"pending": 8, "running": 0, "done": 1, "recomputed": 1, "bad": 0}
 
 
 def test_tiles_of_a_lost_worker_are_pending_and_then_recomputed():
@@ -84,7 +84,7 @@ def test_maps_of_stages_that_are_long_over_are_given_up_and_their_counts_stay():
     view = view_of(*(started(stage=f"s{k}") for k in range(7)))
     assert [stage.name for stage in view.maps()] == ["s3", "s4", "s5", "s6"]
     assert view.stages[0].states is None
-    assert view.stages[0].summary(200.0)["tiles"]["done"] == 2
+    assert view.stages[0].summary(200.0).tiles["done"] == 2
     view.take(event_of({"time": 300.0, **tile(2, 0, 3, stage="s0")}))
     assert view.stages[0].matrix().shape == (0, 0)
 
@@ -92,13 +92,13 @@ def test_maps_of_stages_that_are_long_over_are_given_up_and_their_counts_stay():
 def test_rates_and_time_left_are_those_of_the_stage():
     view = view_of(started(), tile(1, 1, 3, flops=4e9, bytes=2_000_000), tile(2, 1, 4, flops=4e9, bytes=0))
     found = view.current.summary(104.0)
-    assert found["rate"] == "2.0 GFLOP/s"
-    assert found["bytes_per_second"] == 500_000
-    assert found["left"] == "0:12 left"
+    assert found.rate == "2.0 GFLOP/s"
+    assert found.bytes_per_second == 500_000
+    assert found.left == "0:12 left"
     view.take(event_of({"time": 108.0, "kind": "stage_end", "stage": "factor"}))
     assert view.current is None
     ended = view.stages[0].summary(500.0)
-    assert (ended["seconds"], ended["done"], ended["left"], ended["running"]) == (8.0, 10, "", False)
+    assert (ended.seconds, ended.done, ended.left, ended.running) == (8.0, 10, "", False)
 
 
 def test_another_run_begins_with_an_empty_view_and_an_end_stays_seen():

@@ -136,7 +136,7 @@ def test_watch_shows_a_run_that_is_over(tmp_path):
 
 SCRIPT = """
 import sys, time
-sys.path.insert(0, {here!r})
+sys.path[:0] = {folders!r}
 from test_watch import config, run, tables
 
 if __name__ == "__main__":
@@ -149,7 +149,7 @@ if __name__ == "__main__":
 @pytest.mark.timeout(120)
 def test_watch_follows_a_run_of_another_process_and_tells_when_it_was_killed(tmp_path):
     script, where = tmp_path / "job.py", tmp_path / "w"
-    script.write_text(SCRIPT.format(here=str(Path(__file__).parent)))
+    script.write_text(SCRIPT.format(folders=[str(folder) for folder in Path(__file__).parents[:2]]))
     process = subprocess.Popen([sys.executable, str(script), str(where)], start_new_session=True)
     try:
         deadline = time.monotonic() + 100

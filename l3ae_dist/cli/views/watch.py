@@ -29,15 +29,15 @@ def view_panel(view: RunView, most: int) -> Group:
     for heading in ("stage", "done", "time", "rate", "MB/s", "recomputed", "bad"):
         table.add_column(heading, justify="left" if heading == "stage" else "right")
     for stage in view.stages[-10:]:
-        found = stage.summary(now)
+        summary = stage.summary(now)
         table.add_row(
-            escape(found["stage"]),
-            f"{found['done']:,}/{found['total']:,}" if found["total"] else "",
-            clock(found["seconds"]),
-            found["rate"],
-            f"{found['bytes_per_second'] / 1e6:,.0f}" if found["bytes"] else "",
-            str(found["tiles"]["recomputed"] or ""),
-            str(found["tiles"]["bad"] or ""),
+            escape(summary.stage),
+            f"{summary.done:,}/{summary.total:,}" if summary.total else "",
+            clock(summary.seconds),
+            summary.rate,
+            f"{summary.bytes_per_second / 1e6:,.0f}" if summary.bytes else "",
+            str(summary.tiles["recomputed"] or ""),
+            str(summary.tiles["bad"] or ""),
         )
     parts: list[RenderableType] = [Text(title, style="bold"), table]
     maps = view.maps()[-1:]

@@ -19,7 +19,7 @@ from l3ae_dist.operations.checks.store import Place, probe_beside, store_rows
 
 if TYPE_CHECKING:
     from l3ae_dist.config.compute import ComputeConfig
-    from l3ae_dist.runtime.backends.local import DaskSession
+    from l3ae_dist.runtime.backends.dask_session import DaskSession
 
 HERE = "this machine"
 R = TypeVar("R")
@@ -105,7 +105,7 @@ def _knock(address: str) -> None:
 
 def _nodes(session: "DaskSession") -> dict[str, list[str]]:
     """Addresses of the workers of each machine, this one's first."""
-    from l3ae_dist.runtime.backends.local import whereabouts
+    from l3ae_dist.runtime.backends.dask_session import whereabouts
     from l3ae_dist.storage.lock import boot_id
 
     answers = _ask(session, whereabouts, None)

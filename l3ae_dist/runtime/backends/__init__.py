@@ -1,1 +1,1 @@
-"""Where tasks run: processes here, an existing scheduler, actors of Ray."""
+"""Back ends that run tasks: processes here, an existing scheduler, actors of Ray, this process."""

@@ -13,11 +13,14 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
 from l3ae_dist.errors import ClusterError
+
+if TYPE_CHECKING:
+    from ray._private.worker import BaseContext
 
 # Whether Ray was imported with the token of this process in its environment.
 _given_its_token = False
@@ -32,11 +35,11 @@ class RaySession:
     """A connected Ray and what belongs to it."""
 
     dashboard_url: str | None
-    """Where its dashboard is, None when it has none."""
+    """Address of its dashboard; None when it has none."""
     pids: Callable[[], list[int]]
-    """Ray's processes below this one; empty when Ray was started elsewhere."""
+    """Lists Ray's processes below this one; none when Ray was started elsewhere."""
     private: bool = False
-    """Whether this process started it, so that no further node will ever join."""
+    """True when this process started it, so that no further node will ever join."""
 
 
 @contextlib.contextmanager
@@ -53,7 +56,7 @@ def ray_session(
     num_cpus, num_gpus
         Logical resources of a private Ray; detected when None.
     dashboard
-        Whether a private Ray serves its dashboard (0.9 GB of memory more).
+        True for a private Ray to serve its dashboard (0.9 GB of memory more).
 
     Raises
     ------
@@ -108,7 +111,7 @@ def _connected(address: str) -> Iterator[RaySession]:
 
 
 def _import_ray(*, with_token: bool = False) -> Any:
-    """Ray, without the advice that it and tqdm print into a notebook that has no ipywidgets.
+    """Import Ray without the advice that it and tqdm print into a notebook that has no ipywidgets.
 
     Its native part reads the mode of authentication and the token once, when it is imported.
     """
@@ -121,7 +124,7 @@ def _import_ray(*, with_token: bool = False) -> Any:
     return ray
 
 
-def _init(**options: Any) -> Any:
+def _init(**options: object) -> "BaseContext":
     try:
         return _import_ray().init(log_to_driver=False, logging_level=logging.ERROR, **options)
     except Exception as error:  # Ray raises plain Exception, ConnectionError, RuntimeError, ...
@@ -134,7 +137,7 @@ def _init(**options: Any) -> Any:
 
 
 def ray_pids() -> list[int]:
-    """Processes below this one that are Ray's: its servers, agents and workers."""
+    """List the processes below this one that are Ray's: its servers, agents and workers."""
     found = []
     for child in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):  # it ended meanwhile
@@ -180,10 +183,10 @@ def _short_folder() -> str:
 
 
 def _current() -> RaySession:
-    """The initialised Ray."""
+    """Return the session of the initialised Ray."""
     from ray._private import worker  # the public interface tells these to ray.init's caller only
 
-    node: Any = getattr(worker, "_global_node", None)
+    node = getattr(worker, "_global_node", None)
     private = bool(getattr(node, "head", False))
     return RaySession(_url(getattr(node, "webui_url", None)), ray_pids, private)
 

@@ -1,1 +1,1 @@
-"""What shows a run while it goes on: progress, the dashboard page, the live view."""
+"""Shows a run while it goes on: progress on a terminal, the dashboard's page, the live view."""

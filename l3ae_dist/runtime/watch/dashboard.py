@@ -5,7 +5,8 @@ plugin sees from the scheduler's own transitions, so that workers send nothing b
 """
 
 import logging
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from distributed import SchedulerPlugin
 
@@ -13,7 +14,9 @@ from l3ae_dist.runtime.events import Event, TileDone, events_of
 from l3ae_dist.runtime.executors import task_targets
 from l3ae_dist.runtime.watch.run_view import RunView
 
-Record = dict[str, Any]
+if TYPE_CHECKING:
+    from distributed import Client, Scheduler
+
 _log = logging.getLogger(__name__)
 TOPIC = "l3ae"
 PAGE = "/l3ae"
@@ -29,7 +32,7 @@ class TilesPlugin(SchedulerPlugin):  # type: ignore[misc]
     name = "l3ae-tiles"
     idempotent = True
 
-    async def start(self, scheduler: Any) -> None:
+    async def start(self, scheduler: "Scheduler") -> None:
         """Add the page; called in the scheduler's event loop."""
         from distributed.dashboard.core import BokehApplication
         from tornado.ioloop import IOLoop
@@ -41,7 +44,7 @@ class TilesPlugin(SchedulerPlugin):  # type: ignore[misc]
 
         class Document(RequestHandler):
             def get(self) -> None:
-                """The view as JSON."""
+                """Answer with the view as JSON."""
                 self.write(view.document())
 
         application = BokehApplication(
@@ -52,41 +55,43 @@ class TilesPlugin(SchedulerPlugin):  # type: ignore[misc]
         application.initialize(IOLoop.current())
         application.start()
 
-    def log_event(self, topic: str, msg: Any) -> None:
+    def log_event(self, topic: str, msg: Iterable[Mapping[str, Any]]) -> None:
         """Take a batch of events."""
         if topic == TOPIC:
             self.view.take_all(events_of(msg))
 
-    def transition(self, key: Any, start: str, finish: str, *args: Any, **kwargs: Any) -> None:
-        """A task begins or ceases to be processed by a worker."""
+    def _mark_tile(self, key: object, start: str, finish: str, *args: object, **more: object) -> None:
+        """Mark the tile of a task that a worker begins or ceases to process."""
         if start != finish and "processing" in (start, finish):
             for array, i, j in task_targets([key]):
                 self.view.mark(array, i, j, on=finish == "processing")
 
+    transition = _mark_tile  # called by the scheduler under this name
 
-def show_tiles(client: Any, dashboard_url: str) -> str:
-    """Add the page to the dashboard of a client's scheduler; returns its address."""
+
+def show_tiles(client: "Client", dashboard_url: str) -> str:
+    """Add the page to the dashboard of a client's scheduler; returns the page's address."""
     client.register_plugin(TilesPlugin())
     return dashboard_url.removesuffix("/status") + PAGE
 
 
-def _slim(event: Event) -> Record:
+def _slim(event: Event) -> dict[str, Any]:
     return {key: event[key] for key in _TILE} if isinstance(event, TileDone) else event.plain()
 
 
 class Teller:
     """Sends batches of events to the page in their order, without waiting for the scheduler to take them."""
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: "Client") -> None:
         self._client = client
-        self._waiting: list[Record] = []
+        self._waiting: list[dict[str, Any]] = []
         self._sending = False
 
     def __call__(self, events: list[Event]) -> None:
         """Take a batch; called from the run's thread."""
         self._client.loop.add_callback(self._send, [_slim(event) for event in events])
 
-    async def _send(self, events: list[Record]) -> None:
+    async def _send(self, events: list[dict[str, Any]]) -> None:
         """Send what is waiting, one message at a time; runs in the client's event loop alone."""
         self._waiting += events
         if self._sending:

@@ -2,7 +2,7 @@
 
 import html
 import time
-from typing import Any
+from typing import TYPE_CHECKING
 
 from bokeh.layouts import column, row
 from bokeh.models import ColumnDataSource, Div, LinearColorMapper
@@ -10,6 +10,9 @@ from bokeh.plotting import figure
 
 from l3ae_dist.runtime.watch.run_view import MAPS, STATE_NAMES, RunView, StageView, TileState
 from l3ae_dist.runtime.watch.stage_progress import clock
+
+if TYPE_CHECKING:
+    from bokeh.document import Document
 
 UPDATE_MS = 500
 # Okabe and Ito's colours, which colour-blind people tell apart, on white where there is no tile.
@@ -58,7 +61,7 @@ class TileMap:
         self.figure.visible = True
 
 
-def tiles_document(view: RunView, document: Any) -> None:
+def tiles_document(view: RunView, document: "Document") -> None:
     """Fill a Bokeh document that follows ``view`` while somebody looks at it."""
     head, foot = Div(sizing_mode="stretch_width"), Div(sizing_mode="stretch_width")
     maps = [TileMap() for _ in range(MAPS)]
@@ -79,7 +82,7 @@ def tiles_document(view: RunView, document: Any) -> None:
 
 
 def head_html(view: RunView) -> str:
-    """Which run, how it stands, and what the colours mean."""
+    """Render the head of the page: the run, how far it is, and the legend of the colours."""
     if not view.run:
         return f"{_STYLE}<div class='l3ae'><h1>l3ae_dist</h1>No run has begun on this cluster.</div>"
     legend = "".join(f"<i style='background:{COLOURS[s]}'></i>{name}" for s, name in STATE_NAMES.items())
@@ -90,23 +93,23 @@ def head_html(view: RunView) -> str:
 
 
 def stages_html(view: RunView) -> str:
-    """The stages with their rates, memory against the plan, and the last messages."""
+    """Render the stages with their rates, the memory against the plan, and the last messages."""
     if not view.run:
         return ""
     now = time.time()
     headings = ("stage", "done", "time", "rate", "data", "left", "recomputed", "bad")
     lines = ["<tr>" + "".join(f"<th>{name}</th>" for name in headings) + "</tr>"]
     for stage in view.stages[-12:]:
-        found = stage.summary(now)
+        summary = stage.summary(now)
         cells = (
-            found["stage"],
-            f"{found['done']:,} / {found['total']:,}" if found["total"] else "",
-            clock(found["seconds"]),
-            found["rate"],
-            f"{found['bytes_per_second'] / 1e6:,.0f} MB/s" if found["bytes"] else "",
-            found["left"].removesuffix(" left"),
-            found["tiles"]["recomputed"] or "",
-            found["tiles"]["bad"] or "",
+            summary.stage,
+            f"{summary.done:,} / {summary.total:,}" if summary.total else "",
+            clock(summary.seconds),
+            summary.rate,
+            f"{summary.bytes_per_second / 1e6:,.0f} MB/s" if summary.bytes else "",
+            summary.left.removesuffix(" left"),
+            summary.tiles["recomputed"] or "",
+            summary.tiles["bad"] or "",
         )
         lines.append("<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in cells) + "</tr>")
     messages = "".join(f"<div>{html.escape(text)}</div>" for text in view.messages)
@@ -118,7 +121,7 @@ def stages_html(view: RunView) -> str:
 
 
 def memory_html(view: RunView) -> str:
-    """The largest worker now, beside the projection and the budget."""
+    """Render the bytes of the largest worker now, beside the projection and the budget."""
     if view.plan is None:
         return ""
     budget = view.plan.memory_budget

@@ -1,10 +1,11 @@
-"""What shows and keeps a run beside its result; none of it may end the run."""
+"""Observers of a run: the tiles on the dashboard, Dask's own report; none of them may end the run."""
 
 import contextlib
 import time
 from collections.abc import Iterator
-from typing import Any
 
+from l3ae_dist.runtime.backends.dask_session import DaskSession
+from l3ae_dist.runtime.backends.session import Session
 from l3ae_dist.runtime.event_log import EventLog
 from l3ae_dist.runtime.events import Message
 from l3ae_dist.storage import layout
@@ -15,9 +16,9 @@ REPORTED_SECONDS = 5.0
 
 
 @contextlib.contextmanager
-def shown_tiles(session: Any, events: EventLog) -> Iterator[None]:
-    """The run's tiles on the dashboard's page during the ``with`` block, where there is a dashboard."""
-    if not session.dashboard_url:
+def shown_tiles(session: Session, events: EventLog) -> Iterator[None]:
+    """Show the run's tiles on the dashboard during the ``with`` block, where there is a dashboard."""
+    if not isinstance(session, DaskSession) or not session.dashboard_url:
         yield
         return
     from l3ae_dist.runtime.watch.dashboard import SECONDS, Teller, show_tiles
@@ -37,9 +38,19 @@ def shown_tiles(session: Any, events: EventLog) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def dask_report(session: Any, workspace: Workspace, events: EventLog) -> Iterator[None]:
-    """Dask's own report of the ``with`` block, beside its events; one that fails or is short has none."""
-    if not session.dashboard_url:
+def dask_report(session: Session, workspace: Workspace, events: EventLog) -> Iterator[None]:
+    """Keep Dask's performance report of the ``with`` block in the workspace, beside the events.
+
+    Parameters
+    ----------
+    session
+        One without a dashboard has no report.
+    workspace
+        Keeps the report of a block that took at least ``REPORTED_SECONDS``.
+    events
+        Named like the report; takes a message where there is none.
+    """
+    if not isinstance(session, DaskSession) or not session.dashboard_url:
         yield
         return
     started = time.monotonic()

@@ -1,4 +1,4 @@
-"""A run as somebody who watches it sees it: its stages and their tiles, from its events alone.
+"""The state of a run for those who watch it: its stages and their tiles, from its events alone.
 
 The dashboard page, which lives in the scheduler, and ``l3ae-dist watch``, which reads the workspace, show
 the same view.
@@ -8,7 +8,7 @@ import re
 import time
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import IntEnum
 from typing import Any
 
@@ -33,11 +33,11 @@ from l3ae_dist.runtime.watch.stage_progress import StageProgress
 
 MESSAGES = 6
 MAPS = 4
-"""Stages whose tiles are kept."""
+"""Number of the latest stages whose tiles are kept."""
 
 
 class TileState(IntEnum):
-    """What is known of one tile; a block of several tiles shows the largest."""
+    """State of one tile; a block of several tiles shows the largest of theirs."""
 
     ABSENT = 0
     DONE = 1
@@ -54,6 +54,26 @@ STATE_NAMES = {
     TileState.AGAIN: "recomputed",
     TileState.BAD: "bad",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class StageSummary:
+    """Figures of a stage for a table: seconds, bytes and bytes per second as numbers, the rest as text.
+
+    ``tiles`` counts the tiles by the names of their states.
+    """
+
+    stage: str
+    array: str
+    done: int
+    total: int
+    seconds: float
+    rate: str
+    bytes_per_second: int
+    bytes: int
+    left: str
+    running: bool
+    tiles: dict[str, int]
 
 
 @dataclass
@@ -85,7 +105,7 @@ class StageView(StageProgress):
         return stage
 
     def finish(self, i: int, j: int) -> None:
-        """A tile is there; one that was bad, or held by a worker that was lost, was computed again."""
+        """Mark a tile as there, or as recomputed when it was bad or held by a worker that was lost."""
         if self.states is None:
             return
         again = (i, j) in self.lost or self.states[i, j] in (TileState.BAD, TileState.AGAIN)
@@ -93,12 +113,20 @@ class StageView(StageProgress):
         self.lost.discard((i, j))
 
     def spoil(self, i: int, j: int) -> None:
-        """A tile is damaged."""
+        """Mark a tile as damaged."""
         if self.states is not None:
             self.states[i, j] = TileState.BAD
 
     def run(self, i: int, j: int, *, on: bool) -> None:
-        """A worker takes a tile, or gives it up."""
+        """Mark a tile that a worker takes or gives up.
+
+        Parameters
+        ----------
+        i, j
+            Row and column of the tile.
+        on
+            True when the worker takes it, False when it gives it up.
+        """
         before, after = (TileState.PENDING, TileState.RUNNING)[:: 1 if on else -1]
         if self.states is None or i >= self.states.shape[0] or j >= self.states.shape[1]:
             return  # another run of the same scheduler may use the name
@@ -106,19 +134,19 @@ class StageView(StageProgress):
             self.states[i, j] = after
 
     def forget(self) -> None:
-        """Keep the counts of the map alone."""
+        """Drop the map of tiles; its counts stay."""
         self.counts, self.states = self.tile_counts(), None
         self.lost.clear()
 
     def tile_counts(self) -> Array:
-        """How many tiles are in each state."""
+        """Count the tiles in each state, by the values of :class:`TileState`."""
         if self.counts is not None:
             return self.counts
         states = np.zeros(0, np.uint8) if self.states is None else self.states
         return np.bincount(states.ravel(), minlength=len(TileState))
 
     def matrix(self, most: int = 512) -> Array:
-        """States, (rows, columns) uint8; blocks of tiles where there are more than ``most`` a side."""
+        """Return the states, (rows, columns) uint8: of blocks of tiles where a side has over ``most``."""
         states = np.zeros((0, 0), np.uint8) if self.states is None else self.states
         step = -(-max(states.shape) // most) if max(states.shape) > most else 1
         if step == 1:
@@ -128,24 +156,24 @@ class StageView(StageProgress):
         blocks = padded.reshape(rows // step, step, columns // step, step)
         return np.asarray(blocks.max(axis=(1, 3)))
 
-    def summary(self, now: float) -> dict[str, Any]:
-        """Figures as plain values."""
+    def summary(self, now: float) -> StageSummary:
+        """Return the figures of the stage at the Unix time ``now``."""
         end = self.ended or now
         seconds = max(end - self.started, 1e-9)
         counts = self.tile_counts()
-        return {
-            "stage": self.name,
-            "array": self.array,
-            "done": self.done,
-            "total": self.total,
-            "seconds": round(seconds, 1),
-            "rate": self.rate(end),
-            "bytes_per_second": round(self.bytes / seconds),
-            "bytes": round(self.bytes),
-            "left": "" if self.ended else self.time_left(now),
-            "running": self.ended is None,
-            "tiles": {name: int(counts[state]) for state, name in STATE_NAMES.items()},
-        }
+        return StageSummary(
+            stage=self.name,
+            array=self.array,
+            done=self.done,
+            total=self.total,
+            seconds=round(seconds, 1),
+            rate=self.rate(end),
+            bytes_per_second=round(self.bytes / seconds),
+            bytes=round(self.bytes),
+            left="" if self.ended else self.time_left(now),
+            running=self.ended is None,
+            tiles={name: int(counts[state]) for state, name in STATE_NAMES.items()},
+        )
 
 
 # Names of the document, which ``l3ae-dist watch --json`` prints.
@@ -207,18 +235,26 @@ class RunView:
                 self._take_of_stage(event)
 
     def mark(self, array: str, i: int, j: int, *, on: bool) -> None:
-        """A worker takes the task of a tile, or gives it up."""
+        """Mark a tile whose task a worker takes or gives up; tiles of other arrays are ignored.
+
+        Parameters
+        ----------
+        array, i, j
+            Array, row and column of the tile.
+        on
+            True when the worker takes the task, False when it gives it up.
+        """
         stage = self.current
         if stage is not None and (array == stage.array or _PARTIAL.fullmatch(array)):
             stage.run(i, j, on=on)
 
     @property
     def current(self) -> StageView | None:
-        """The stage that began last, unless it has ended."""
+        """Stage that began last, unless it has ended."""
         return self.stages[-1] if self.stages and self.stages[-1].ended is None else None
 
     def headline(self, now: float) -> str:
-        """Which run, and how it stands."""
+        """Return a line for people: the run, and how far it is."""
         if self.outcome:
             state = self.outcome
         elif self.current is None:
@@ -228,16 +264,16 @@ class RunView:
         return f"Run {self.run}: {state}"
 
     def maps(self) -> list[StageView]:
-        """The latest stages that make tiles, at most ``MAPS``."""
+        """Return the latest stages that make tiles, at most ``MAPS``."""
         return [stage for stage in self.stages if stage.states is not None and stage.states.size]
 
     def document(self) -> dict[str, Any]:
-        """The view as JSON-like values."""
+        """Return the view as values that JSON can hold."""
         now = time.time()
         return {
             "run": self.run,
             "outcome": self.outcome,
-            "stages": [stage.summary(now) for stage in self.stages],
+            "stages": [asdict(stage.summary(now)) for stage in self.stages],
             "maps": [
                 {"stage": stage.name, "array": stage.array, "states": stage.matrix(64).tolist()}
                 for stage in self.maps()

@@ -1,4 +1,4 @@
-"""How far a stage is, from its events: counts, rates and the time that is left."""
+"""Progress of a stage from its events: counts, rates and the time that is left."""
 
 import time
 from dataclasses import dataclass, field
@@ -8,13 +8,13 @@ from l3ae_dist.runtime.events import ChunkDone, TileDone
 
 @dataclass
 class StageProgress:
-    """What is known of one running stage."""
+    """Counts of one running stage."""
 
     name: str
     done: int = 0
     total: int = 0
     already: int = 0
-    """Units that were complete before the run."""
+    """Units (tasks, chunks) that were complete before the run."""
     flops: float = 0.0
     bytes: float = 0.0
     rows: int = 0

@@ -1,14 +1,17 @@
-"""What the nodes of a Ray cluster offer, what Dask's workers ask of them, and the wait until they have it."""
+"""Room for Dask's workers on the nodes of a Ray cluster: how many fit, and the wait for it."""
 
 import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from l3ae_dist.errors import ClusterError
 from l3ae_dist.runtime.events import Message, OnEvent
 from l3ae_dist.units import MIB
+
+if TYPE_CHECKING:
+    from ray.util.placement_group import PlacementGroup
 
 # What a worker takes of a node's schedulable memory when nothing is said: the rest is for the driver,
 # the scheduler and the page cache.
@@ -27,7 +30,7 @@ class Node:
 
 
 @dataclass(frozen=True)
-class Shape:
+class WorkerShape:
     """Dask workers, all alike: how many, and the threads, bytes and GPUs of each."""
 
     workers: int
@@ -36,19 +39,19 @@ class Shape:
     gpus: int = 0
 
     def bundle(self) -> dict[str, float]:
-        """What one worker asks of Ray."""
+        """Return the resources that one worker asks Ray for."""
         asked = {"CPU": self.threads, "memory": self.memory_budget, "GPU": self.gpus}
         return {name: float(amount) for name, amount in asked.items() if amount}
 
 
 def fit_to_nodes(
     nodes: Sequence[Node],
-    default: Shape,
+    default: WorkerShape,
     *,
     workers: int | None = None,
     threads: int | None = None,
     memory_budget: int | None = None,
-) -> Shape:
+) -> WorkerShape:
     """Fill in what is not given from the nodes: a worker is as large as the smallest node allows.
 
     Parameters
@@ -60,13 +63,13 @@ def fit_to_nodes(
     workers, threads, memory_budget
         What is given.
 
-    >>> fit_to_nodes([Node(4, 8000), Node(8, 16000)], Shape(1, 1, 1000))
-    Shape(workers=3, threads=4, memory_budget=6400, gpus=0)
+    >>> fit_to_nodes([Node(4, 8000), Node(8, 16000)], WorkerShape(1, 1, 1000))
+    WorkerShape(workers=3, threads=4, memory_budget=6400, gpus=0)
     """
     gpus = default.gpus
     usable = [node for node in nodes if node.cpus >= (threads or 1) and node.gpus >= gpus]
     if not usable:
-        return Shape(
+        return WorkerShape(
             workers or default.workers,
             threads or default.threads,
             memory_budget or default.memory_budget,
@@ -89,22 +92,36 @@ def fit_to_nodes(
         )
         for node in usable
     )
-    return Shape(workers or max(1, fitting), threads, memory_budget, gpus)
+    return WorkerShape(workers or max(1, fitting), threads, memory_budget, gpus)
 
 
 def ray_nodes() -> list[Node]:
-    """The nodes that are up, of the initialised Ray."""
+    """List the nodes of the initialised Ray that are up."""
     import ray
 
     found = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     return [Node(int(r.get("CPU", 0)), int(r.get("memory", 0)), int(r.get("GPU", 0))) for r in found]
 
 
-@contextlib.contextmanager
-def placed(shape: Shape, *, patience: float, report: OnEvent) -> Iterator[Any]:
-    """A placement group with one bundle for each worker, removed afterwards.
+def worker_gpus(device: str) -> int:
+    """Return the number of GPUs that each worker asks the initialised Ray for: one, or none."""
+    import ray
 
-    An autoscaling cluster adds nodes for it.
+    return int(device == "cuda" or (device == "auto" and ray.cluster_resources().get("GPU", 0) >= 1))
+
+
+@contextlib.contextmanager
+def reserved(shape: WorkerShape, *, patience: float, report: OnEvent) -> Iterator["PlacementGroup"]:
+    """Reserve room for workers on the initialised Ray, for the ``with`` block.
+
+    Parameters
+    ----------
+    shape
+        The workers; each gets a bundle of a placement group. An autoscaling cluster adds nodes for it.
+    patience
+        Seconds to wait for the room.
+    report
+        Takes messages about the wait.
 
     Raises
     ------
@@ -133,12 +150,12 @@ def placed(shape: Shape, *, patience: float, report: OnEvent) -> Iterator[Any]:
         remove_placement_group(group)
 
 
-def _wish(shape: Shape) -> str:
+def _wish(shape: WorkerShape) -> str:
     each = ", ".join(_amount(name, amount) for name, amount in shape.bundle().items())
     return f"{shape.workers} Dask worker{'s' if shape.workers > 1 else ''} of {each}"
 
 
-def _lack(shape: Shape) -> str:
+def _lack(shape: WorkerShape) -> str:
     """What is missing in all, or else that no node has enough of it at once."""
     import ray
 

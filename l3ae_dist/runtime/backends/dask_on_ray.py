@@ -12,15 +12,23 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from l3ae_dist.errors import ClusterError
 from l3ae_dist.graphs.execute import STAGED
-from l3ae_dist.runtime.backends.local import LOOPBACK, THREADS, WORKER_CONFIG, DaskSession, whereabouts
-from l3ae_dist.runtime.backends.ray_nodes import Shape, placed
+from l3ae_dist.runtime.backends.dask_session import LOOPBACK, WORKER_CONFIG, DaskSession, whereabouts
+from l3ae_dist.runtime.backends.local import THREADS
+from l3ae_dist.runtime.backends.ray_placement import WorkerShape, reserved, worker_gpus
 from l3ae_dist.runtime.backends.ray_session import ray_session
 from l3ae_dist.runtime.events import OnEvent, ignore
 from l3ae_dist.storage.lock import boot_id
+
+if TYPE_CHECKING:
+    from distributed.security import Security
+    from ray import ObjectRef
+    from ray.actor import ActorHandle
+    from ray.util.placement_group import PlacementGroup
 
 # Processes start, import Dask and connect; Ray has found room for them before.
 _START_SECONDS = 300.0
@@ -30,6 +38,16 @@ _PRIVATE_PATIENCE = 10.0
 _WATCH_SECONDS = 0.1
 # The report of a worker that is about to be ended reaches the scheduler within this time.
 _REPORT_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class SchedulerInfo:
+    """Addresses of a scheduler and of its dashboard, with the machine and the id of its process."""
+
+    address: str
+    dashboard: str
+    machine: str
+    pid: int
 
 
 class SchedulerActor:
@@ -45,7 +63,7 @@ class SchedulerActor:
 
     # Ray awaits it, in the loop that the scheduler then lives in
     async def __init__(  # type: ignore[misc]
-        self, dashboard: bool, dashboard_address: str, security: Any
+        self, dashboard: bool, dashboard_address: str, security: "Security"
     ) -> None:
         import dask
         from distributed import Scheduler
@@ -62,14 +80,11 @@ class SchedulerActor:
             dashboard_address=dashboard_address if dashboard else LOOPBACK,
         )
 
-    async def info(self) -> dict[str, Any]:
-        """Address, dashboard, machine and process id."""
+    async def info(self) -> SchedulerInfo:
+        """Return the scheduler's addresses and its process, once it runs."""
         host = _node_ip() if self._host in ("", "0.0.0.0", "::") else self._host  # noqa: S104
-        return {
-            "address": self._scheduler.address,
-            "dashboard": f"http://{host}:{self._scheduler.http_server.port}/status",
-            "whereabouts": whereabouts(),
-        }
+        dashboard = f"http://{host}:{self._scheduler.http_server.port}/status"
+        return SchedulerInfo(self._scheduler.address, dashboard, *whereabouts())
 
     async def stop(self) -> None:
         """Close the scheduler."""
@@ -82,7 +97,7 @@ class WorkerActor:
     Parameters
     ----------
     scheduler
-        Its address.
+        Address of the scheduler.
     memory_limit
         Bytes that the process may hold; it ends itself when it holds 98 % of them.
     security
@@ -90,7 +105,7 @@ class WorkerActor:
     """
 
     async def __init__(  # type: ignore[misc]
-        self, scheduler: str, memory_limit: int, security: Any
+        self, scheduler: str, memory_limit: int, security: "Security"
     ) -> None:
         import dask
         from distributed import Worker
@@ -111,7 +126,7 @@ class WorkerActor:
         threading.Thread(target=self._watch, name="l3ae-memory-limit", daemon=True).start()
 
     async def pid(self) -> int:
-        """Process id; answered once the worker has joined the scheduler."""
+        """Return the process id, once the worker has joined the scheduler."""
         return os.getpid()
 
     async def stop(self) -> None:
@@ -120,13 +135,13 @@ class WorkerActor:
         await self._worker.close()
 
     async def _end_with_worker(self) -> None:
-        """A worker that lost its scheduler has closed itself: a new process connects again."""
+        """End the process of a worker that lost its scheduler and closed itself: a new one connects again."""
         await self._worker.finished()
         if not self._stopping:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def _watch(self) -> None:
-        """What a nanny does: end the process over its limit, and say so."""
+        """End the process when it is over its memory limit, and say so, as a nanny does."""
         import psutil
 
         process, manager = psutil.Process(), self._worker.memory_manager
@@ -157,7 +172,7 @@ def ray_cluster(
     patience: float = 600.0,
     report: OnEvent = ignore,
 ) -> Iterator[DaskSession]:
-    """Dask scheduler and workers as actors of the surrounding Ray, or of a private one.
+    """Start Dask's scheduler and workers as actors of the surrounding Ray, or of a private one.
 
     The scheduler runs beside the driver; workers get a placement group, and come back when they are
     killed. All of them speak TLS with a certificate made for this cluster alone.
@@ -170,7 +185,7 @@ def ray_cluster(
     device
         With ``cuda``, or ``auto`` where the cluster has GPUs, each worker asks for one GPU.
     dashboard, dashboard_address
-        Whether and where the scheduler's node serves the Dask dashboard.
+        True to serve the Dask dashboard on the scheduler's node, and its address there.
     patience
         Seconds to wait for the resources, while other work ends or a cluster grows.
     report
@@ -186,35 +201,27 @@ def ray_cluster(
     from distributed.utils import silence_logging_cmgr
 
     with ray_session() as surrounding, contextlib.ExitStack() as stack:
-        shape = Shape(workers, threads, memory_budget, worker_gpus(device))
+        shape = WorkerShape(workers, threads, memory_budget, worker_gpus(device))
         if surrounding.private:
             patience = min(patience, _PRIVATE_PATIENCE)
-        group = stack.enter_context(placed(shape, patience=patience, report=report))
+        group = stack.enter_context(reserved(shape, patience=patience, report=report))
         security = Security.temporary()
         scheduler = _start_scheduler(dashboard, dashboard_address, security)
         stack.callback(_stop, [scheduler])
         info = _get([scheduler.info.remote()], "scheduler")[0]
-        actors = _start_workers(group, shape, info["address"], security)
+        actors = _start_workers(group, shape, info.address, security)
         stack.callback(_stop, actors)
         _get([actor.pid.remote() for actor in actors], "workers")
         # a failing task and a lost worker are told by this package
         stack.enter_context(silence_logging_cmgr(logging.CRITICAL))
-        client = stack.enter_context(Client(info["address"], security=security, timeout="30s"))
-        session = DaskSession(client, info["dashboard"] if dashboard else None)
-        machine, pid = info["whereabouts"]
-        session.scheduler_pids = [pid] if machine == boot_id() else []
+        client = stack.enter_context(Client(info.address, security=security, timeout="30s"))
+        session = DaskSession(client, info.dashboard if dashboard else None)
+        session.scheduler_pids = [info.pid] if info.machine == boot_id() else []
         session.refresh_pids()
         yield session
 
 
-def worker_gpus(device: str) -> int:
-    """GPUs that each worker asks the initialised Ray for."""
-    import ray
-
-    return int(device == "cuda" or (device == "auto" and ray.cluster_resources().get("GPU", 0) >= 1))
-
-
-def _start_scheduler(dashboard: bool, dashboard_address: str, security: Any) -> Any:
+def _start_scheduler(dashboard: bool, dashboard_address: str, security: "Security") -> "ActorHandle":
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -225,7 +232,9 @@ def _start_scheduler(dashboard: bool, dashboard_address: str, security: Any) -> 
     return actor.remote(dashboard, dashboard_address, security)
 
 
-def _start_workers(group: Any, shape: Shape, scheduler: str, security: Any) -> list[Any]:
+def _start_workers(
+    group: "PlacementGroup", shape: WorkerShape, scheduler: str, security: "Security"
+) -> list["ActorHandle"]:
     import ray
     from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
@@ -244,7 +253,7 @@ def _start_workers(group: Any, shape: Shape, scheduler: str, security: Any) -> l
     ]
 
 
-def _get(references: list[Any], what: str) -> list[Any]:
+def _get(references: list["ObjectRef"], what: str) -> list[Any]:
     import ray
 
     try:
@@ -256,7 +265,7 @@ def _get(references: list[Any], what: str) -> list[Any]:
         ) from error
 
 
-def _stop(actors: list[Any]) -> None:
+def _stop(actors: list["ActorHandle"]) -> None:
     """Let the actors close, then end them for good."""
     import ray
 
