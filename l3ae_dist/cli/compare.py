@@ -1,5 +1,6 @@
 """``l3ae-dist compare``: two runs side by side."""
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -24,17 +25,16 @@ def compare(
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Set two runs side by side: configuration, data, metrics, times, memory."""
-    from l3ae_dist.report import compare_page, compare_runs, open_runs
+    from l3ae_dist.report.compare import RunComparison, compare_page, open_runs
     from l3ae_dist.report.write import save_page
 
     with output_to_stderr():
         records = open_runs(runs or [], workspace)
-        comparison = compare_runs(*records)
-        if output is not None:
-            comparison["report"] = save_page(compare_page(*records).encode(), output)
+        comparison = RunComparison.of(*records)
+        page = None if output is None else save_page(compare_page(*records).encode(), output)
     if as_json:
-        print_json(comparison)
+        print_json({**asdict(comparison), **({} if page is None else {"report": page})})
         return
     from l3ae_dist.cli.views.comparison import print_comparison
 
-    print_comparison(screen(), comparison)
+    print_comparison(screen(), comparison, page)

@@ -1,23 +1,23 @@
-"""What a careful reader should know of a run before trusting its figures, from storage alone."""
+"""Cautions: what a careful reader should know of a run before trusting its figures, from storage alone."""
 
 from collections.abc import Iterator
-from typing import Any
 
-from l3ae_dist.report.grid import at_the_edge, tried
+from l3ae_dist.report.formatting import figure_text, iso_text, listed, percent
+from l3ae_dist.report.hyperparameters import values_at_the_edge
 from l3ae_dist.report.run import RunRecord
-from l3ae_dist.report.words import date_text, figure_text, iso_text, listed, percent
 from l3ae_dist.storage import layout
 from l3ae_dist.storage.repair import noted_damage
+from l3ae_dist.storage.stages import Stage
 from l3ae_dist.units import human_bytes
 
 # Shares of a limit from which on a figure is near it.
 _NEAR_TOLERANCE = 0.5
-_CONDITION = {"float32": 1e3, "float64": 1e12}
+_HIGH_CONDITION = {"float32": 1e3, "float64": 1e12}
 _FEW_USERS = 100
 
 
 def cautions(record: RunRecord) -> list[str]:
-    """Sentences, the gravest first; none of a run that is as it should be."""
+    """List what a reader should know of a run, a sentence each, the gravest first; empty for a good run."""
     parts = (_ending, _losses, _memory, _certificate, _evaluation, _sources)
     return [sentence for part in parts for sentence in part(record)]
 
@@ -57,51 +57,49 @@ def _losses(record: RunRecord) -> Iterator[str]:
 
 
 def _memory(record: RunRecord) -> Iterator[str]:
-    plan, peak = record.plan, int(record.result.get("peak_memory_bytes", {}).get("worker_max", 0))
-    if not plan or not peak:
+    plan, peak = record.plan, record.result.largest_worker
+    if plan is None or not peak:
         return
-    if peak > plan["memory_budget"]:
-        budget = human_bytes(plan["memory_budget"])
+    if peak > plan.memory_budget:
+        budget = human_bytes(plan.memory_budget)
         yield f"The largest worker took {human_bytes(peak)}, over the budget of {budget}."
-    elif peak > plan["projected_peak_bytes"]:
+    elif peak > plan.projected_peak_bytes:
         yield (
             f"The largest worker took {human_bytes(peak)}, over the projection of "
-            f"{human_bytes(plan['projected_peak_bytes'])} but within the budget."
+            f"{human_bytes(plan.projected_peak_bytes)} but within the budget."
         )
 
 
 def _certificate(record: RunRecord) -> Iterator[str]:
-    found: dict[str, Any] = record.result.get("certificate") or {}
+    certificate = record.result.certificate
     for name, limit in (("residual", "tolerance"), ("diagonal", "diagonal_tolerance")):
-        value, bound = found.get(name), found.get(limit)
+        value, bound = certificate.get(name), certificate.get(limit)
         if value and bound and value > _NEAR_TOLERANCE * bound:
             yield f"The {name} {figure_text(value)} is near its tolerance {figure_text(bound)}."
-    condition = found.get("condition", 0.0)
-    if condition > _CONDITION.get(str(found.get("dtype")), 1e12):
+    condition = certificate.get("condition", 0.0)
+    if condition > _HIGH_CONDITION.get(str(certificate.get("dtype")), 1e12):
         yield (
-            f"The condition estimate {figure_text(condition)} is high for {found['dtype']}: a larger ridge, "
-            "or float64, keeps more digits."
+            f"The condition estimate {figure_text(condition)} is high for {certificate['dtype']}: a larger "
+            "ridge, or float64, keeps more digits."
         )
 
 
 def _evaluation(record: RunRecord) -> Iterator[str]:
     result = record.result
-    users, known = result.get("users"), result.get("dataset", {}).get("n_users")
+    users, known = result.users, result.dataset.n_users
     if users and known and users < known:
         yield f"The metrics are of a sample of {users:,} of {known:,} users ({percent(users / known)})."
-    tested = min((model["test"]["users"] for model in result.get("models", {}).values() if "test" in model),
-                 default=None)  # fmt: skip
+    tested = min((model.test["users"] for model in result.models.values() if model.test), default=None)
     if tested is not None and tested < _FEW_USERS:
         yield f"Only {tested} users have test items: the intervals are wide and may be too narrow still."
-    for one in result.get("comparisons") or filter(None, [result.get("comparison")]):
-        if one["low"] <= 0 <= one["high"]:
-            ours, other = one["models"]
+    for one in result.comparisons:
+        if one.low <= 0 <= one.high:
+            ours, other = one.models
             yield (
-                f"The interval of the difference between {ours} and {other} on {one['metric']} holds 0: it "
+                f"The interval of the difference between {ours} and {other} on {one.metric} holds 0: it "
                 "may be chance."
             )
-    rows, metric = tried(result)
-    edge = at_the_edge(rows, metric)
+    edge = values_at_the_edge(result.trials) if result.trials is not None else []
     if edge:
         yield (
             f"The best L3AE lies at the edge of the values that were tried: {listed(edge)}. Values beyond "
@@ -117,7 +115,7 @@ def _sources(record: RunRecord) -> Iterator[str]:
             break
     yield from (f"{m[0].upper()}{m[1:]}." for m in record.trace.messages if "different BLAS builds" in m)
     current = record.workspace.read_doc(layout.CURRENT_MODEL) or {}
-    if record.result.get("certificate") and current.get("run") not in (None, record.run):
+    if record.result.certificate and current.get("run") not in (None, record.run):
         finished = (record.workspace.read_doc(layout.result(current["run"])) or {}).get("finished")
         when = f", which finished at {iso_text(finished)}" if finished else ""
         yield f"Another run, {current['run']}{when}, made the current model of this workspace."
@@ -126,22 +124,19 @@ def _sources(record: RunRecord) -> Iterator[str]:
 
 
 def reused_stages(record: RunRecord) -> list[str]:
-    """Stages of which something was found complete and not made again, in words."""
-    found = [
+    """List the stages of which something was found complete and not made again, each with its extent."""
+    partly = [
         f"{totals.name} ({totals.reused:,} of {totals.tasks:,} tasks)"
         for totals in record.trace.stages.values()
         if totals.reused
     ]
-    if not record.has_events or not record.result:
-        return found
-    wanted = ["embed"] if record.result.get("embedding") else []
-    measured = "users" in record.result
-    wanted += [name for name in record.plan.get("stages", ()) if measured or name not in ("score", "rank")]
+    result, plan = record.result, record.plan
+    if not record.has_events or not result.found:
+        return partly
+    wanted: list[str] = [Stage.EMBED] if result.embedding else []
+    measured = result.users is not None
+    planned = plan.stages if plan is not None else ()
+    wanted += [name for name in planned if measured or name not in (Stage.SCORE, Stage.RANK)]
     # the plan tells the tile stages of the text apart, the events call them as those of the interactions
     missing = [name for name in wanted if name.removeprefix("semantic ") not in record.trace.stages]
-    return found + [f"{name} (all of it)" for name in missing]
-
-
-def started_text(record: RunRecord) -> str:
-    """When the execution began."""
-    return date_text(record.started)
+    return partly + [f"{name} (all of it)" for name in missing]

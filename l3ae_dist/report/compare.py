@@ -1,25 +1,38 @@
-"""Two runs side by side: what differs in configuration, versions and data, and every figure of both."""
+"""Two runs side by side: what differs in configuration, versions and data, and the figures of both."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from l3ae_dist.errors import ConfigError, StageMissingError
-from l3ae_dist.report import figures, tables
+from l3ae_dist.report import tables
 from l3ae_dist.report.cautions import cautions, reused_stages
+from l3ae_dist.report.figures import metric_plot
+from l3ae_dist.report.formatting import (
+    PART_NAMES,
+    figure_text,
+    flat,
+    iso_text,
+    seconds_text,
+    setting_text,
+)
 from l3ae_dist.report.page import render
 from l3ae_dist.report.plots import BLUE, ORANGE, Plot
+from l3ae_dist.report.result import MetricFigure
 from l3ae_dist.report.run import RunRecord, find_run, known_runs, read_run
-from l3ae_dist.report.words import PARTS, figure_text, flat, iso_text, seconds_text, setting_text
 from l3ae_dist.storage import layout
 from l3ae_dist.storage.workspace import Workspace
 from l3ae_dist.units import human_bytes
 
 SIDES = ("A", "B")
+_COLOURS = (BLUE, ORANGE)
+
+
+# ---- finding the runs
 
 
 def open_runs(runs: list[str], workspace: str | Path | None = None) -> tuple[RunRecord, RunRecord]:
-    """The two runs that somebody names.
+    """Open the two runs that somebody names.
 
     Parameters
     ----------
@@ -27,7 +40,7 @@ def open_runs(runs: list[str], workspace: str | Path | None = None) -> tuple[Run
         Two of: a workspace (its latest run), ``WORKSPACE#RUN``, or with ``workspace`` the beginning of a
         run's id. A single workspace, or ``workspace`` alone, stands for its last two runs that finished.
     workspace
-        Whose runs are named by their ids.
+        Workspace of runs that are named by their ids.
 
     Raises
     ------
@@ -42,11 +55,11 @@ def open_runs(runs: list[str], workspace: str | Path | None = None) -> tuple[Run
         raise ConfigError(
             f"compare takes two runs, and {len(runs)} are given; name a workspace or WORKSPACE#RUN."
         )
-    first, second = (_one(run, workspace) for run in runs)
+    first, second = (_open_run(run, workspace) for run in runs)
     return first, second
 
 
-def _one(text: str, workspace: str | Path | None) -> RunRecord:
+def _open_run(text: str, workspace: str | Path | None) -> RunRecord:
     if workspace is not None:
         opened = Workspace.open(workspace)
         return read_run(opened, find_run(opened, text.removeprefix("#")))
@@ -66,210 +79,291 @@ def _last_two(workspace: Workspace) -> tuple[RunRecord, RunRecord]:
     return first, second
 
 
-def compare_runs(first: RunRecord, second: RunRecord) -> dict[str, Any]:
-    """Both runs as JSON-like values.
+# ---- the comparison
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """One side of a comparison: which run, how it ended, and what to know of it."""
+
+    workspace: str
+    run: str
+    outcome: str
+    finished: str
+    warnings: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A named value of both runs; None where a run has none."""
+
+    name: str
+    a: object
+    b: object
+
+
+@dataclass(frozen=True, slots=True)
+class FigurePair(Pair):
+    """A figure of both runs; ``ratio`` is b / a where both are numbers other than 0."""
+
+    ratio: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A metric with its interval where one was made."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class MetricPair:
+    """A metric of one model in both runs; ``difference`` is b - a."""
+
+    part: str
+    metric: str
+    model: str
+    a: Estimate | None
+    b: Estimate | None
+    difference: float | None
+
+    @property
+    def figures(self) -> tuple[MetricFigure | None, MetricFigure | None]:
+        """Figure of each run."""
+        first, second = (
+            None
+            if side is None
+            else MetricFigure(self.part, self.metric, self.model, side.value, side.low, side.high)
+            for side in (self.a, self.b)
+        )
+        return first, second
+
+
+@dataclass(frozen=True, slots=True)
+class RunComparison:
+    """Two runs side by side."""
+
+    runs: list[RunSummary]
+    notes: list[str]
+    """Reasons why figures of the two compare badly."""
+    configuration: list[Pair]
+    """Settings and picked hyper-parameters that differ."""
+    versions: list[Pair]
+    """Versions, and properties of the machine, that differ."""
+    data: list[Pair]
+    figures: list[FigurePair]
+    """Seconds, bytes and certificate."""
+    metrics: list[MetricPair]
+
+    @classmethod
+    def of(cls, first: RunRecord, second: RunRecord) -> "RunComparison":
+        """Compare two runs."""
+        both = (first, second)
+        configs = (_config(record, all(r.config for r in both)) for record in both)
+        environments = (_environment(record, all(r.machine for r in both)) for record in both)
+        return cls(
+            runs=[_summary(record) for record in both],
+            notes=list(_notes(first, second)),
+            configuration=_differences(*configs),
+            versions=_differences(*environments),
+            data=_pairs(*(_data(record) for record in both)),
+            figures=[_with_ratio(pair) for pair in _pairs(*(_figures(record) for record in both))],
+            metrics=_metrics(*(record.result.metric_figures() for record in both)),
+        )
+
+
+def compare_runs(first: RunRecord, second: RunRecord) -> dict[str, object]:
+    """Compare two runs as JSON-like values.
 
     Returns
     -------
-    ``runs`` (workspace, run, outcome, finished, warnings of each), ``notes``, ``configuration``, ``versions``
-    and ``data`` (lists of ``{"name", "a", "b"}``, the first two of what differs alone), ``figures`` (seconds,
-    bytes, certificate, with ``ratio`` b / a) and ``metrics`` (``part``, ``metric``, ``model``, value and
-    interval of both, ``difference``).
+    dict
+        ``runs`` (workspace, run, outcome, finished, warnings of each), ``notes``, ``configuration``,
+        ``versions`` and ``data`` (lists of ``{"name", "a", "b"}``, the first two of what differs alone),
+        ``figures`` (seconds, bytes, certificate, with ``ratio`` b / a) and ``metrics`` (``part``, ``metric``,
+        ``model``, value and interval of both, ``difference``).
     """
-    both = (first, second)
-    return {
-        "runs": [
-            {
-                "workspace": record.workspace.url,
-                "run": record.run,
-                "outcome": record.outcome,
-                "finished": iso_text(record.result.get("finished")),
-                "warnings": cautions(record),
-            }
-            for record in both
-        ],
-        "notes": _notes(first, second),
-        "configuration": _differences(*(_config(record, all(r.config for r in both)) for record in both)),
-        "versions": _differences(*(_environment(r, all(r.machine for r in both)) for r in both)),
-        "data": _pairs(*(_data(record) for record in both)),
-        "figures": [_with_ratio(row) for row in _pairs(*(_figures(record) for record in both))],
-        "metrics": _metrics(*(tables.metric_rows(record.result.get("models", {})) for record in both)),
-    }
+    return asdict(RunComparison.of(first, second))
 
 
-def _config(record: RunRecord, known: bool) -> dict[str, Any]:
-    """The settings, where they are known of both runs, and the regularisers that were picked."""
+def _summary(record: RunRecord) -> RunSummary:
+    return RunSummary(
+        record.workspace.url, record.run, record.outcome, iso_text(record.result.finished), cautions(record)
+    )
+
+
+def _config(record: RunRecord, known: bool) -> dict[str, object]:
+    """Return the settings, where they are known of both runs, and the hyper-parameters that were picked."""
     settings = {key: value for key, value in record.config.items() if known and key != "workspace"}
-    picked = {
-        f"picked.{name}": model.get("params", {}) for name, model in record.result.get("models", {}).items()
-    }
+    picked = {f"picked.{name}": model.parameters for name, model in record.result.models.items()}
     return {**flat(settings), **flat(picked)}
 
 
-def _environment(record: RunRecord, known: bool) -> dict[str, Any]:
-    """Versions, and the machine where it is known of both runs."""
+def _environment(record: RunRecord, known: bool) -> dict[str, object]:
+    """Return the versions, and the machine where it is known of both runs."""
     return {**record.versions, **(flat(record.machine, "machine.") if known else {})}
 
 
-def _data(record: RunRecord) -> dict[str, Any]:
-    found = record.result.get("dataset", {})
+def _data(record: RunRecord) -> dict[str, object]:
+    result = record.result
     names = ("id", "n_users", "n_items", "max_popularity", "items_without_interactions")
-    return {**{n: found[n] for n in names if n in found}, **flat(found.get("nnz", {}), "interactions."),
-            "embedding": record.result.get("embedding")}  # fmt: skip
-
-
-def _figures(record: RunRecord) -> dict[str, Any]:
-    result, plan = record.result, record.plan
-    certificate = {key: value for key, value in (result.get("certificate") or {}).items() if key != "ridge"}
-    moved = {"read": 0.0, "written": 0.0}
-    stages: dict[str, float] = {}
-    for stage in tables.stage_totals(record):
-        stages[f"seconds of {stage.name}"] = round(stage.seconds, 3)
-        moved["read"] += stage.bytes_read
-        moved["written"] += stage.bytes_written
+    known = result.dataset.known
     return {
-        **({"seconds, whole run": result["seconds"]} if "seconds" in result else {}),
-        **stages,
-        "bytes read": moved["read"],
-        "bytes written": moved["written"],
-        **{f"peak bytes, {name}": value for name, value in result.get("peak_memory_bytes", {}).items()},
-        **({"projected peak bytes": plan["projected_peak_bytes"]} if plan else {}),
-        **({"memory budget": plan["memory_budget"]} if plan else {}),
-        **({"tile": plan["tile"]} if "tile" in plan else {}),
-        **{f"certificate, {name}": value for name, value in certificate.items()},
+        **{name: known[name] for name in names if name in known},
+        **flat(result.dataset.nnz, "interactions."),
+        "embedding": result.embedding,
     }
 
 
-def _pairs(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return [{"name": name, "a": a.get(name), "b": b.get(name)} for name in dict.fromkeys([*a, *b])]
+def _figures(record: RunRecord) -> dict[str, object]:
+    result, plan, stages = record.result, record.plan, tables.stage_totals(record)
+    seconds = {} if result.seconds is None else {"seconds, whole run": result.seconds}
+    planned: dict[str, object] = {}
+    if plan is not None:
+        planned = {"projected peak bytes": plan.projected_peak_bytes, "memory budget": plan.memory_budget}
+        planned |= {} if plan.tile is None else {"tile": plan.tile}
+    return {
+        **seconds,
+        **{f"seconds of {stage.name}": round(stage.seconds, 3) for stage in stages},
+        "bytes read": sum((stage.bytes_read for stage in stages), 0.0),
+        "bytes written": sum((stage.bytes_written for stage in stages), 0.0),
+        **{f"peak bytes, {name}": value for name, value in result.peak_bytes.items()},
+        **planned,
+        **{f"certificate, {name}": value for name, value in result.certificate.items() if name != "ridge"},
+    }
 
 
-def _differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return [row for row in _pairs(a, b) if row["a"] != row["b"]]
+def _pairs(a: Mapping[str, object], b: Mapping[str, object]) -> list[Pair]:
+    return [Pair(name, a.get(name), b.get(name)) for name in dict.fromkeys([*a, *b])]
 
 
-def _with_ratio(row: dict[str, Any]) -> dict[str, Any]:
-    numbers = all(isinstance(row[side], (int, float)) and row[side] for side in ("a", "b"))
-    return {**row, "ratio": row["b"] / row["a"] if numbers else None}
+def _differences(a: Mapping[str, object], b: Mapping[str, object]) -> list[Pair]:
+    return [pair for pair in _pairs(a, b) if pair.a != pair.b]
 
 
-def _metrics(a: list[dict[str, Any]], b: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    sides = [{(row["part"], row["metric"], row["model"]): row for row in rows} for rows in (a, b)]
-    found = []
-    every = list(dict.fromkeys([*sides[0], *sides[1]]))
-    parts, metrics = (list(dict.fromkeys(key[i] for key in every)) for i in (0, 1))
-    for key in sorted(every, key=lambda key: (parts.index(key[0]), metrics.index(key[1]))):
-        one, two = (side.get(key) for side in sides)
-        both = one is not None and two is not None
-        found.append(
-            {
-                **dict(zip(("part", "metric", "model"), key, strict=True)),
-                **{
-                    side: None if row is None else {name: row[name] for name in ("value", "low", "high")}
-                    for side, row in (("a", one), ("b", two))
-                },
-                "difference": two["value"] - one["value"] if both else None,  # type: ignore[index]
-            }
-        )
-    return found
+def _with_ratio(pair: Pair) -> FigurePair:
+    a, b = pair.a, pair.b
+    numbers = isinstance(a, int | float) and isinstance(b, int | float) and a and b
+    return FigurePair(pair.name, a, b, b / a if numbers else None)  # type: ignore[operator]
 
 
-def _notes(first: RunRecord, second: RunRecord) -> list[str]:
-    """What makes figures hard to compare."""
-    found = []
-    data = [record.result.get("dataset", {}).get("id") for record in (first, second)]
+def _metrics(a: Sequence[MetricFigure], b: Sequence[MetricFigure]) -> list[MetricPair]:
+    """Pair the figures of both runs by part, metric and model, in the order of their first appearance."""
+    first, second = ({(row.part, row.metric, row.model): row for row in rows} for rows in (a, b))
+    keys = list(dict.fromkeys([*first, *second]))
+    parts, metrics = (list(dict.fromkeys(key[i] for key in keys)) for i in (0, 1))
+    keys.sort(key=lambda key: (parts.index(key[0]), metrics.index(key[1])))
+    return [MetricPair(*key, *_estimates(first.get(key), second.get(key))) for key in keys]
+
+
+def _estimates(
+    a: MetricFigure | None, b: MetricFigure | None
+) -> tuple[Estimate | None, Estimate | None, float | None]:
+    """Return the figure of each run and their difference."""
+    first, second = (None if one is None else Estimate(one.value, one.low, one.high) for one in (a, b))
+    return first, second, None if first is None or second is None else second.value - first.value
+
+
+def _notes(first: RunRecord, second: RunRecord) -> Iterator[str]:
+    """Yield what makes figures hard to compare."""
+    data = [record.result.dataset.id for record in (first, second)]
     if None not in data and data[0] != data[1]:
-        found.append("The runs have different data or splits: their metrics are of different held-out items.")
-    users = [record.result.get("users") for record in (first, second)]
+        yield "The runs have different data or splits: their metrics are of different held-out items."
+    users = [record.result.users for record in (first, second)]
     if data[0] == data[1] and None not in users and users[0] != users[1]:
-        found.append("The runs evaluated different numbers of users.")
+        yield "The runs evaluated different numbers of users."
     if first.machine and second.machine and first.machine != second.machine:
-        found.append("The runs were on different machines: their times do not compare.")
+        yield "The runs were on different machines: their times do not compare."
     if not first.config or not second.config:
-        found.append("A run did not keep its configuration: what differs there is not known.")
+        yield "A run did not keep its configuration: what differs there is not known."
     for side, record in zip(SIDES, (first, second), strict=True):
         if record.outcome != "finished":
-            found.append(f"Run {side}: {record.outcome}.")
+            yield f"Run {side}: {record.outcome}."
         if reused := reused_stages(record):
-            found.append(
+            yield (
                 f"Run {side} reused {', '.join(reused)} of an earlier one: its times and bytes are of "
                 "the rest."
             )
-    return found
+
+
+# ---- the page and its tables
 
 
 def compare_page(first: RunRecord, second: RunRecord) -> str:
-    """Both runs as one HTML page."""
-    found = compare_runs(first, second)
-    plots = [plot for plot in _plots(found) if plot is not None]
+    """Render the comparison of two runs as one HTML page."""
+    comparison = RunComparison.of(first, second)
     facts = {
         "title": f"Run {first.run} and run {second.run}",
-        "found": found,
+        "runs": comparison.runs,
+        "notes": comparison.notes,
         "sides": SIDES,
-        "metrics": metric_table(found),
-        "figures": figure_table(found),
-        "configuration": difference_table(found["configuration"]),
-        "versions": difference_table(found["versions"]),
-        "data": difference_table(found["data"]),
-        "plots": plots,
+        "metrics": metric_table(comparison.metrics),
+        "figures": figure_table(comparison.figures),
+        "configuration": difference_table(comparison.configuration),
+        "versions": difference_table(comparison.versions),
+        "data": difference_table(comparison.data),
     }
-    return render("compare.html.j2", facts)
+    return render("compare.html.j2", facts, _plots(comparison.metrics))
 
 
-def _plots(found: Mapping[str, Any]) -> list[Plot | None]:
-    rows = [
-        {**row, **row[side], "side": f"{label} {row['model']}", "colour": colour}
-        for row in found["metrics"]
-        for side, label, colour in (("a", "A", BLUE), ("b", "B", ORANGE))
-        if row[side] is not None
+def _plots(pairs: Sequence[MetricPair]) -> list[Plot]:
+    """Draw one plot for each metric, with both runs of every model."""
+    metrics = dict.fromkeys(pair.metric for pair in pairs)
+    plots = (
+        _metric_plot([pair for pair in pairs if pair.metric == metric], f"metric-{number}")
+        for number, metric in enumerate(metrics)
+    )
+    return [plot for plot in plots if plot is not None]
+
+
+def _metric_plot(pairs: Sequence[MetricPair], name: str) -> Plot | None:
+    drawn = [
+        (figure, f"{side} {pair.model}", colour)
+        for pair in pairs
+        for side, colour, figure in zip(SIDES, _COLOURS, pair.figures, strict=True)
+        if figure is not None
     ]
-    metrics = list(dict.fromkeys(row["metric"] for row in rows))
-    return [
-        figures.metrics_plot([row for row in rows if row["metric"] == m], f"metric-{n}", m, "side")
-        for n, m in enumerate(metrics)
-    ]
+    figures, labels, colours = (list(column) for column in zip(*drawn, strict=True))
+    return metric_plot(figures, name, labels, colours)
 
 
-def metric_table(found: Mapping[str, Any]) -> tables.Table | None:
-    """Metrics of both with their intervals."""
+def metric_table(pairs: Sequence[MetricPair]) -> tables.Table | None:
+    """Show the metrics of both runs with their intervals; None where neither measured any."""
     rows = [
-        [PARTS[row["part"]], row["metric"], row["model"], _value(row["a"]), _value(row["b"]),
-         "" if row["difference"] is None else f"{row['difference']:+.4f}"]
-        for row in found["metrics"]
+        [PART_NAMES[pair.part], pair.metric, pair.model,
+         *("" if figure is None else figure.text for figure in pair.figures),
+         "" if pair.difference is None else f"{pair.difference:+.4f}"]
+        for pair in pairs
     ]  # fmt: skip
     return tables.Table(["test items", "metric", "model", *SIDES, "B - A"], rows, left=3) if rows else None
 
 
-def _value(side: Mapping[str, Any] | None) -> str:
-    if side is None:
-        return ""
-    interval = "" if side["low"] is None else f" ({side['low']:.4f} to {side['high']:.4f})"
-    return f"{side['value']:.4f}{interval}"
-
-
-def figure_table(found: Mapping[str, Any]) -> tables.Table:
-    """Times, bytes and certificates of both."""
+def figure_table(pairs: Sequence[FigurePair]) -> tables.Table:
+    """Show times, bytes and certificates of both runs."""
     rows = [
-        [row["name"], *(_figure(row["name"], row[side]) for side in ("a", "b")),
-         "" if row["ratio"] is None else f"{row['ratio']:.2f}"]
-        for row in found["figures"]
+        [pair.name, _figure(pair.name, pair.a), _figure(pair.name, pair.b),
+         "" if pair.ratio is None else f"{pair.ratio:.2f}"]
+        for pair in pairs
     ]  # fmt: skip
     return tables.Table(["figure", *SIDES, "B / A"], rows)
 
 
-def _figure(name: str, value: Any) -> str:
-    if value is None or isinstance(value, str):
-        return value or ""
+def _figure(name: str, value: object) -> str:
+    """Format a figure in the unit that its name tells."""
+    if not isinstance(value, int | float):
+        return str(value or "")
     if name.startswith("seconds"):
         return seconds_text(value)
     return human_bytes(value) if "bytes" in name or name == "memory budget" else figure_text(value)
 
 
-def difference_table(rows: list[dict[str, Any]]) -> tables.Table | None:
-    """Settings or versions of both."""
-    cells = [[row["name"], *(_setting(row[side]) for side in ("a", "b"))] for row in rows]
-    return tables.Table(["name", *SIDES], cells, left=3) if cells else None
+def difference_table(pairs: Sequence[Pair]) -> tables.Table | None:
+    """Show settings, versions or properties of the data of both runs; None without any."""
+    rows = [[pair.name, _setting(pair.a), _setting(pair.b)] for pair in pairs]
+    return tables.Table(["name", *SIDES], rows, left=3) if rows else None
 
 
-def _setting(value: Any) -> str:
+def _setting(value: object) -> str:
     return "" if value is None else figure_text(value) if isinstance(value, int) else setting_text(value)

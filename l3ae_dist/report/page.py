@@ -1,10 +1,11 @@
-"""HTML with everything inside: templates that escape, Bokeh, and a policy that forbids the network."""
+"""HTML pages with everything inside: templates that escape, Bokeh's code, no way to the network."""
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any
+
+from l3ae_dist.report.plots import Plot
 
 # Draws what the page holds as JSON; opens what is folded before printing.
 _LOADER = """
@@ -17,10 +18,24 @@ addEventListener("beforeprint", function () {
 """
 
 
-def render(template: str, facts: Mapping[str, Any]) -> str:
-    """A page from a template of this package; everything in ``facts`` is escaped.
+def render(template: str, facts: Mapping[str, object], plots: Sequence[Plot]) -> str:
+    """Render a page from a template of this package; every value is escaped.
 
     Scripts are allowed by their digests alone, and nothing may be loaded from anywhere.
+
+    Parameters
+    ----------
+    template
+        Name of a file in ``report/templates``.
+    facts
+        Values that the template names.
+    plots
+        Every plot that the template shows, in any order; without any the page has no scripts.
+
+    Returns
+    -------
+    str
+        One HTML document.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -31,8 +46,10 @@ def render(template: str, facts: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    scripts = [*(_bokeh() if facts["plots"] else ()), _LOADER] if facts["plots"] else []
-    return environment.get_template(template).render(facts, scripts=scripts, policy=_policy(scripts))
+    scripts = [*_bokeh(), _LOADER] if plots else []
+    return environment.get_template(template).render(
+        facts, plots=plots, scripts=scripts, policy=_policy(scripts)
+    )
 
 
 def _policy(scripts: list[str]) -> str:
@@ -46,7 +63,7 @@ def _policy(scripts: list[str]) -> str:
 
 @cache
 def _bokeh() -> tuple[str, ...]:
-    """Bokeh's own code, without widgets and tables."""
+    """Return Bokeh's own code, without widgets and tables."""
     from bokeh.resources import Resources
 
     code = Resources(mode="inline", components=["bokeh"]).js_raw

@@ -1,9 +1,14 @@
-"""What every plot of the report shares: its look, its sentence, and how it gets into the page."""
+"""Plots of a report: their common look, the sentence beside each, and their way into the page."""
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from bokeh.models import Range1d, Renderer
+    from bokeh.plotting import figure as Figure
 
 # After Okabe and Ito, whose colours colour-blind people tell apart; some darker, to show on white (3 : 1).
 BLUE, ORANGE, GREEN, SKY, PINK, YELLOW, RED, GREY = (
@@ -12,36 +17,37 @@ BLUE, ORANGE, GREEN, SKY, PINK, YELLOW, RED, GREY = (
 )
 MODEL_COLOURS = {"L3AE": BLUE, "EASE": RED, "EASEText": "#009e73"}
 _INK = "#333333"
+Scale = Literal["linear", "log"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Plot:
-    """A Bokeh figure with a sentence that tells the same, and what its colours mean."""
+    """Bokeh figure of a page, with a sentence that tells the same and the meaning of its colours."""
 
     name: str
     title: str
-    figure: Any
+    figure: "Figure"
     alt: str
     legend: tuple[tuple[str, str], ...] = ()
-    """Names and colours."""
+    """Names and their colours."""
     wide: bool = False
-    """Whether it takes a row of the page for itself."""
+    """Whether the plot takes a row of the page for itself."""
 
     @property
     def target(self) -> str:
-        """Id of the element that it is drawn into."""
+        """Id of the HTML element that the plot is drawn into."""
         return f"plot-{self.name}"
 
     @property
     def data(self) -> str:
-        """The figure as JSON that no character of ends a script element early."""
+        """Figure as JSON, safe inside of a script element."""
         from bokeh.embed import json_item
 
         return script_json(_plain_ids(json.dumps(json_item(self.figure, self.target))))
 
 
 def script_json(text: str) -> str:
-    """JSON that is safe inside of a script element: no ``<``, ``>``, ``&`` or line separators in it.
+    """Make JSON safe inside of a script element: escape ``<``, ``>``, ``&`` and line separators.
 
     >>> script_json('{"title": "</script>"}')
     '{"title": "\\\\u003c/script\\\\u003e"}'
@@ -52,7 +58,7 @@ def script_json(text: str) -> str:
 
 
 def _plain_ids(text: str) -> str:
-    """Bokeh counts its models up for as long as a process lives; here they count from 1 in every plot."""
+    """Number the ids of Bokeh's models from 1: Bokeh counts them up for as long as a process lives."""
     known: dict[str, str] = {}
 
     def renamed(match: re.Match[str]) -> str:
@@ -61,30 +67,52 @@ def _plain_ids(text: str) -> str:
     return re.sub(r'"p\d+"', renamed, text)
 
 
-def chart(height: int, **options: Any) -> Any:
-    """An empty figure as wide as the page allows, without a toolbar."""
+def chart(
+    height: int,
+    *,
+    x_label: str | None = None,
+    y_label: str | None = None,
+    x_scale: Scale = "linear",
+    y_scale: Scale = "linear",
+    y_range: "Sequence[str] | Range1d | None" = None,
+) -> "Figure":
+    """Create an empty figure as wide as its place on the page, without a toolbar.
+
+    Parameters
+    ----------
+    height
+        In pixels.
+    x_label, y_label
+        What the axes show.
+    x_scale, y_scale
+        ``linear`` or ``log``.
+    y_range
+        Names of the rows from the bottom up, or a range of Bokeh; a range of numbers that fits when None.
+    """
     from bokeh.models import NumeralTickFormatter
     from bokeh.plotting import figure
 
-    values = {
-        "height": height,
-        "sizing_mode": "stretch_width",
-        "toolbar_location": None,
-        "tools": "",
-        "output_backend": "svg",
-        "min_border_right": 16,
-        **options,
-    }
-    plot = figure(**values)
-    for name, axes in (("x", plot.xaxis), ("y", plot.yaxis)):
-        if options.get(f"{name}_axis_type") == "log":
-            axes.formatter = NumeralTickFormatter(format="0,0")
+    axes = {"x_axis_label": x_label, "y_axis_label": y_label, "y_range": y_range}
+    plot = figure(
+        height=height,
+        sizing_mode="stretch_width",
+        toolbar_location=None,
+        tools="",
+        output_backend="svg",
+        min_border_right=16,
+        x_axis_type="log" if x_scale == "log" else "auto",
+        y_axis_type="log" if y_scale == "log" else "auto",
+        **{name: value for name, value in axes.items() if value is not None},
+    )
+    for scale, axis in ((x_scale, plot.xaxis), (y_scale, plot.yaxis)):
+        if scale == "log":
+            axis.formatter = NumeralTickFormatter(format="0,0")
     plot.outline_line_color = None
     return styled(plot)
 
 
-def styled(plot: Any) -> Any:
-    """The same text and lines for every figure."""
+def styled(plot: "Figure") -> "Figure":
+    """Give a figure the text and lines that all figures of a report share, and return it."""
     for axis in plot.axis:
         axis.update(
             axis_label_text_color=_INK, major_label_text_color=_INK, axis_label_text_font_size="13px",
@@ -95,8 +123,19 @@ def styled(plot: Any) -> Any:
     return plot
 
 
-def hover(plot: Any, renderers: list[Any], tips: list[tuple[str, str]], **options: Any) -> None:
-    """Tool tips for some glyphs; ``tips`` name columns, whose text Bokeh shows as text."""
+def hover(plot: "Figure", renderer: "Renderer", tips: Sequence[tuple[str, str]]) -> None:
+    """Add tool tips to one glyph of a figure.
+
+    Parameters
+    ----------
+    plot
+        The figure.
+    renderer
+        What the call that drew the glyph returned.
+    tips
+        Labels and formats such as ``@seconds{0.00}``, which name columns of the glyph's data; Bokeh shows
+        their values as text, never as HTML.
+    """
     from bokeh.models import HoverTool
 
-    plot.add_tools(HoverTool(renderers=renderers, tooltips=tips, **options))
+    plot.add_tools(HoverTool(renderers=[renderer], tooltips=list(tips)))

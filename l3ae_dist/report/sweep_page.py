@@ -8,7 +8,7 @@ from l3ae_dist.config.run_config import RunConfig
 from l3ae_dist.errors import ConfigError
 from l3ae_dist.pipeline.inputs import Inputs
 from l3ae_dist.pipeline.sweep import run_sweep
-from l3ae_dist.report.sweep_plot import columns_of_maps, model_plots, ridges_plot
+from l3ae_dist.report.hyperparameters import Trials, figures_per_row, hyperparameter_figures, ridge_figure
 from l3ae_dist.runtime.events import OnEvent
 from l3ae_dist.storage import layout
 from l3ae_dist.storage.workspace import Workspace
@@ -82,18 +82,19 @@ def sweep_page(result: Mapping[str, Any]) -> str:
     from bokeh.models import Div
     from bokeh.resources import INLINE
 
-    rows, metric = list(result["sweep"]["table"]), result["sweep"]["metric"]
-    plots = [plot for _, plot in model_plots(rows, metric)]
+    trials = Trials.of_result(result)
+    assert trials is not None
+    plots = [plot for _, plot in hyperparameter_figures(trials)]
     page = column(
         Div(text=_heading(result), width=900),
-        ridges_plot(rows, metric),
-        gridplot(plots, ncols=columns_of_maps(rows), toolbar_location=None, merge_tools=False),
+        ridge_figure(trials),
+        gridplot(plots, ncols=figures_per_row(trials), toolbar_location=None, merge_tools=False),
     )
     return str(file_html(page, INLINE, title="l3ae_dist sweep"))
 
 
 def _heading(result: Mapping[str, Any]) -> str:
-    """The picks and the comparisons in words."""
+    """Describe the picks and the comparisons in HTML."""
     found, metric = result["sweep"], result["sweep"]["metric"]
     lines = [
         f"<h2>{found['models']} models on {found['ridges']} ridges</h2>",

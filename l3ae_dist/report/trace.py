@@ -56,7 +56,7 @@ class StageTotals:
 
 
 class Trace:
-    """Takes the events of one execution in order; holds 16 bytes of each task, and one stage's tasks."""
+    """Sums over the events of one execution: holds 16 bytes of each task, and the tasks of one stage."""
 
     def __init__(self) -> None:
         self.start: RunStart | None = None
@@ -88,8 +88,8 @@ class Trace:
     @property
     def workers(self) -> list[WorkerKey]:
         """Processes that made something, in the order of their first task."""
-        found = ((values[0], lane) for (lane, _), values in self.bars.items())
-        return list(dict.fromkeys(lane for _, lane in sorted(found)))
+        starts = ((values[0], worker) for (worker, _), values in self.bars.items())
+        return list(dict.fromkeys(worker for _, worker in sorted(starts)))
 
     def lane_names(self) -> dict[WorkerKey, str]:
         """Name each process: embedding actors and workers, each numbered by their first task."""
@@ -194,7 +194,7 @@ class Trace:
 
 
 def _joined(spans: Floats, resolution: float) -> Floats:
-    """Floats in order, those joined between which there is less than ``resolution``."""
+    """Sort (spans, 2) starts and ends, and join those between which there is less than ``resolution``."""
     spans = spans[np.argsort(spans[:, 0], kind="stable")]
     ends = np.maximum.accumulate(spans[:, 1])
     fresh = np.flatnonzero(np.append(True, spans[1:, 0] > ends[:-1] + resolution))
@@ -202,6 +202,6 @@ def _joined(spans: Floats, resolution: float) -> Floats:
 
 
 def _thinned(samples: list[tuple[float, int, int]]) -> list[tuple[float, int, int]]:
-    """The larger of every two samples that follow each other."""
+    """Keep the larger of every two samples that follow each other."""
     pairs = zip(samples[::2], samples[1::2], strict=False)
     return [max(pair, key=lambda sample: sample[1]) for pair in pairs]

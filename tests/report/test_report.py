@@ -33,9 +33,11 @@ from l3ae_dist.report import compare_runs, open_runs, write_report
 from l3ae_dist.report.cautions import cautions
 from l3ae_dist.report.plots import script_json
 from l3ae_dist.report.profile import distribution
+from l3ae_dist.report.result import Result
 from l3ae_dist.report.run import find_run, read_run
+from l3ae_dist.report.run_page import run_page
 from l3ae_dist.report.trace import MOST_BARS, Trace
-from l3ae_dist.report.write import kept_report, report_page
+from l3ae_dist.report.write import kept_report
 from l3ae_dist.runtime.event_store import EventStore, attempts, read_events, stream_events
 from l3ae_dist.runtime.events import StageStart, TileDone, WorkerKey, WorkerLost, events_of
 from l3ae_dist.storage.workspace import Workspace
@@ -120,7 +122,7 @@ class Elements(HTMLParser):
 
 
 def page_of(workspace, run_id=None):
-    return report_page(read_run(workspace, find_run(workspace, run_id)))
+    return run_page(read_run(workspace, find_run(workspace, run_id)))
 
 
 @pytest.mark.dask
@@ -205,9 +207,10 @@ def test_the_report_tells_what_ran_and_how_well(job):
 @pytest.mark.dask
 def test_warnings_tell_what_a_careful_reader_would_ask(job):
     record = read_run(job[0], job[1]["run"])
+    document = job[0].read_doc(f"results/{record.run}")
     # the run's only process is this one, which other tests have filled
-    found, plan = {**record.result, "peak_memory_bytes": {"worker_max": 1}}, record.plan
-    quiet = cautions(replace(record, result=found))
+    found, plan = {**document, "peak_memory_bytes": {"worker_max": 1}}, record.plan
+    quiet = cautions(replace(record, result=Result.of(found)))
     near = {**found["certificate"], "residual": 0.6 * found["certificate"]["tolerance"], "condition": 1e13}
     rows = [
         {"model": "L3AE", "ridge": r, "reg_f": 1, "reg_e": 5, "ndcg@5": v}
@@ -215,8 +218,8 @@ def test_warnings_tell_what_a_careful_reader_would_ask(job):
     ]
     chance = {**found["comparison"], "low": -0.1, "high": 0.1}
     cases = [
-        ("over the projection", {"peak_memory_bytes": {"worker_max": plan["projected_peak_bytes"] + 1}}),
-        ("over the budget", {"peak_memory_bytes": {"worker_max": plan["memory_budget"] + 1}}),
+        ("over the projection", {"peak_memory_bytes": {"worker_max": plan.projected_peak_bytes + 1}}),
+        ("over the budget", {"peak_memory_bytes": {"worker_max": plan.memory_budget + 1}}),
         ("is near its tolerance", {"certificate": near}),
         ("is high for float64", {"certificate": near}),
         ("a sample of 30 of 60 users", {"users": 30}),
@@ -225,10 +228,12 @@ def test_warnings_tell_what_a_careful_reader_would_ask(job):
     ]
     for words, changed in cases:
         assert not any(words in text for text in quiet) or words == "it may be chance"
-        assert any(words in text for text in cautions(replace(record, result={**found, **changed}))), words
+        assert any(
+            words in text for text in cautions(replace(record, result=Result.of({**found, **changed})))
+        ), words
     older = replace(record, earlier_versions=({**record.versions, "numpy": "1.0"},))
     assert any("other versions: numpy 1.0" in text for text in cautions(older))
-    stopped = cautions(replace(record, outcome="failed: KeyboardInterrupt", result={}))
+    stopped = cautions(replace(record, outcome="failed: KeyboardInterrupt", result=Result()))
     assert stopped[0] == (
         "The run is not complete: failed: KeyboardInterrupt. Figures of what it did not reach are missing."
     )

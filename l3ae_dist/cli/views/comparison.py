@@ -5,29 +5,38 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from l3ae_dist.cli.documents import Document
 from l3ae_dist.report import tables
-from l3ae_dist.report.compare import SIDES, difference_table, figure_table, metric_table
+from l3ae_dist.report.compare import SIDES, RunComparison, difference_table, figure_table, metric_table
 
 
-def print_comparison(console: Console, comparison: Document) -> None:
-    """Print two runs and their differences in metrics, configuration, figures and versions."""
-    for side, run in zip(SIDES, comparison["runs"], strict=True):
-        line = f"{side}: run {run['run']} of {run['workspace']}, {run['outcome']} {run['finished']}"
+def print_comparison(console: Console, comparison: RunComparison, page: str | None) -> None:
+    """Print two runs and their differences in metrics, configuration, figures and versions.
+
+    Parameters
+    ----------
+    console
+        Where to print.
+    comparison
+        The two runs.
+    page
+        Path of the comparison as an HTML file; None when none was written.
+    """
+    for side, run in zip(SIDES, comparison.runs, strict=True):
+        line = f"{side}: run {run.run} of {run.workspace}, {run.outcome} {run.finished}"
         console.print(Text(line.rstrip()), soft_wrap=True)
-    for text in comparison["notes"]:
+    for text in comparison.notes:
         console.print(Text(text, style="yellow"), soft_wrap=True)
     shown = (
-        ("Metrics on the test split", metric_table(comparison)),
-        ("What differs in the configuration", difference_table(comparison["configuration"])),
-        ("Time, memory, bytes and certificate", figure_table(comparison)),
-        ("What differs in versions and machine", difference_table(comparison["versions"])),
+        ("Metrics on the test split", metric_table(comparison.metrics)),
+        ("What differs in the configuration", difference_table(comparison.configuration)),
+        ("Time, memory, bytes and certificate", figure_table(comparison.figures)),
+        ("What differs in versions and machine", difference_table(comparison.versions)),
     )
     for title, table in shown:
         if table is not None:
             console.print(_drawn(title, table))
-    if "report" in comparison:
-        console.print(Text(f"Report: {comparison['report']}"), soft_wrap=True)
+    if page is not None:
+        console.print(Text(f"Report: {page}"), soft_wrap=True)
 
 
 def _drawn(title: str, content: tables.Table) -> Table:

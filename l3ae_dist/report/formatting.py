@@ -1,28 +1,30 @@
-"""Figures as people read them."""
+"""Numbers, durations, dates, settings and lists as text for people."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
 
-PARTS = {"all": "all items", "head": "head items", "tail": "tail items"}
-STAGES = {
-    "ingest": "read the data",
-    "embed": "embed the text",
-    "gram": "Gram matrix X'X",
-    "factor": "Cholesky factor L",
-    "linv": "inverse of L",
-    "invert": "P = inverse",
-    "certify": "residual of P",
-    "assemble": "vectors and factors of the models",
-    "product": "P C, direct route",
-    "score": "top lists of users",
-    "rank": "ranks of held-out items",
+from l3ae_dist.storage.stages import Stage
+
+PART_NAMES = {"all": "all items", "head": "head items", "tail": "tail items"}
+"""Parts of the catalog on which metrics are measured."""
+STAGE_PRODUCTS: Mapping[str, str] = {
+    Stage.INGEST: "read the data",
+    Stage.EMBED: "embed the text",
+    Stage.GRAM: "Gram matrix X'X",
+    Stage.FACTOR: "Cholesky factor L",
+    Stage.LINV: "inverse of L",
+    Stage.INVERT: "P = inverse",
+    Stage.CERTIFY: "residual of P",
+    Stage.ASSEMBLE: "vectors and factors of the models",
+    Stage.PRODUCT: "P C, direct route",
+    Stage.SCORE: "top lists of users",
+    Stage.RANK: "ranks of held-out items",
 }
-"""What the stages make."""
+"""Product of each stage."""
 
 
 def seconds_text(seconds: float) -> str:
-    """A duration.
+    """Format a duration in seconds.
 
     >>> [seconds_text(s) for s in (0.042, 4.26, 75, 4000)]
     ['0.04 s', '4.3 s', '1 min 15 s', '1 h 07 min']
@@ -38,8 +40,8 @@ def seconds_text(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02} min"
 
 
-def figure_text(value: Any) -> str:
-    """A number with about four digits; anything else as it is.
+def figure_text(value: object) -> str:
+    """Format a number with about four significant digits; any other value as ``str`` does.
 
     >>> [figure_text(v) for v in (0.23711, 2.07e-07, 9066, True, None, 1234567.0)]
     ['0.2371', '2.07e-07', '9,066', 'yes', 'none', '1.23e+06']
@@ -57,8 +59,8 @@ def figure_text(value: Any) -> str:
     return f"{value:.2e}"
 
 
-def setting_text(value: Any) -> str:
-    """A configured value: numbers as they were written, lists with commas."""
+def setting_text(value: object) -> str:
+    """Format a configured value: numbers as they were written, lists with commas."""
     if isinstance(value, bool) or value is None:
         return figure_text(value)
     if isinstance(value, float):
@@ -69,27 +71,27 @@ def setting_text(value: Any) -> str:
 
 
 def percent(share: float, digits: int = 1) -> str:
-    """A share of 1 as per cent."""
+    """Format a share of 1 as a percentage."""
     return f"{100 * share:.{digits}f} %"
 
 
 def signed_percent(share: float) -> str:
-    """A change as per cent, with its sign."""
+    """Format a relative change as a percentage with its sign."""
     return f"{100 * share:+.1f} %".replace("-", "\N{MINUS SIGN}")
 
 
-def params_text(params: dict[str, float]) -> str:
-    """Parameters of a model."""
+def params_text(params: Mapping[str, float]) -> str:
+    """Format the hyper-parameters of a model."""
     return ", ".join(f"{name} = {value:g}" for name, value in params.items()) or "no parameters"
 
 
 def date_text(when: datetime | None) -> str:
-    """A date and time in UTC."""
+    """Format a date and time in UTC; an empty string for None."""
     return "" if when is None else when.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def iso_text(when: str | None) -> str:
-    """A time as results keep it, in the same form.
+    """Format an ISO 8601 time, as results keep it, as :func:`date_text` does.
 
     >>> iso_text("2026-11-25T16:18:01+00:00")
     '2026-11-25 16:18 UTC'
@@ -98,7 +100,7 @@ def iso_text(when: str | None) -> str:
 
 
 def listed(parts: Sequence[str]) -> str:
-    """Words with commas and a last "and".
+    """Join words with commas and a last "and".
 
     >>> listed(["a", "b", "c"])
     'a, b and c'
@@ -106,16 +108,16 @@ def listed(parts: Sequence[str]) -> str:
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}" if parts else ""
 
 
-def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested sections as dotted keys.
+def flat(values: Mapping[str, object], prefix: str = "") -> dict[str, object]:
+    """Flatten nested mappings into one dictionary with dotted keys.
 
     >>> flat({"model": {"reg_x": 1}, "workspace": "w"})
     {'model.reg_x': 1, 'workspace': 'w'}
     """
-    found: dict[str, Any] = {}
+    flattened: dict[str, object] = {}
     for key, value in values.items():
-        if isinstance(value, dict):
-            found |= flat(value, f"{prefix}{key}.")
+        if isinstance(value, Mapping):
+            flattened |= flat(value, f"{prefix}{key}.")
         else:
-            found[f"{prefix}{key}"] = value
-    return found
+            flattened[f"{prefix}{key}"] = value
+    return flattened
