@@ -18,6 +18,7 @@ from l3ae_dist.graphs.tasks import TileRef
 from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.linalg.sparse_gram import gram_block
 from l3ae_dist.linalg.tiles import TileGrid
+from l3ae_dist.storage import layout
 from l3ae_dist.storage.stages import Stage
 from l3ae_dist.storage.tile_reader import ReadCount
 from l3ae_dist.storage.vectors import Vector
@@ -78,7 +79,7 @@ def gram_tile(ref: TileRef, context: StageContext, count: ReadCount) -> Blocks:
         divided = left if params.roots is None else _divided(left, context, params.roots)
         tile = gram_block(divided, right, context.dtype)
         if params.roots is not None:
-            item_roots = Vector(context.workspace(), f"{params.roots}/items")
+            item_roots = Vector(context.workspace(), layout.RootPaths(params.roots).items)
             tile *= item_roots[i][:, None] * item_roots[j]
         count.bytes += 12 * (left.nnz + right.nnz)
     if "features" in context.paths:
@@ -90,7 +91,7 @@ def gram_tile(ref: TileRef, context: StageContext, count: ReadCount) -> Blocks:
 
 def _divided(left: sparse.csc_matrix, context: StageContext, roots: str) -> sparse.csc_matrix:
     """A column block whose rows are divided by the users' sums (GF-CF)."""
-    users = Vector(context.workspace(), f"{roots}/users")[:]
+    users = Vector(context.workspace(), layout.RootPaths(roots).users)[:]
     data = left.data.astype(np.float64) * users[left.indices] ** 2
     return sparse.csc_matrix((data, left.indices, left.indptr), shape=left.shape)
 

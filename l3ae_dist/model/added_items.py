@@ -12,6 +12,7 @@ from scipy import sparse
 
 from l3ae_dist.data.columns import read_column, write_column
 from l3ae_dist.linalg.arrays import Array, Matrix
+from l3ae_dist.storage import layout
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.lock import WorkspaceLock
 from l3ae_dist.storage.rows import read_rows
@@ -21,7 +22,6 @@ from l3ae_dist.storage.workspace import Workspace
 if TYPE_CHECKING:
     import pandas as pd
 
-ADDED = "added"
 _ROWS = 4096
 
 
@@ -47,12 +47,12 @@ class AddedRecord:
     @classmethod
     def read(cls, workspace: Workspace, features: str) -> "AddedRecord | None":
         """Read the record; None when nobody added any item."""
-        record = workspace.read_doc(f"{ADDED}/{features}")
+        record = workspace.read_doc(layout.added_items(features))
         return None if record is None else cls(**record)
 
-    def base(self, features: str) -> str:
+    def paths(self, features: str) -> layout.AddedPaths:
         """Return where the items lie."""
-        return f"{ADDED}/{features}/{self.generation}"
+        return layout.AddedPaths.of(features, self.generation)
 
 
 @dataclass
@@ -102,15 +102,15 @@ def read_added(workspace: Workspace, features: str, known: AddedItems) -> AddedI
     record = AddedRecord.read(workspace, features)
     if record is None or record.generation == known.generation:
         return known
-    base = record.base(features)
-    ids, titles = (read_column(workspace, f"{base}/{name}") for name in ("ids", "title"))
-    return AddedItems(ids, titles, _read_features(workspace, base, record), record.generation)
+    paths = record.paths(features)
+    ids, titles = (read_column(workspace, path) for path in (paths.ids, paths.titles))
+    return AddedItems(ids, titles, _read_features(workspace, paths, record), record.generation)
 
 
-def _read_features(workspace: Workspace, base: str, record: AddedRecord) -> Matrix:
+def _read_features(workspace: Workspace, paths: layout.AddedPaths, record: AddedRecord) -> Matrix:
     if not record.sparse:
-        return read_rows(ChunkArray.open(workspace, f"{base}/rows"), 0, record.items)
-    indptr, indices = (Vector(workspace, f"{base}/{name}")[:] for name in ("indptr", "indices"))
+        return read_rows(ChunkArray.open(workspace, paths.rows), 0, record.items)
+    indptr, indices = (Vector(workspace, path)[:] for path in (paths.indptr, paths.indices))
     return sparse.csr_matrix((np.ones(len(indices)), indices, indptr), shape=(record.items, record.dim))
 
 
@@ -132,14 +132,14 @@ def write_added(workspace: Workspace, features: str, items: AddedItems) -> None:
         every = _joined(read_added(workspace, features, AddedItems()), items)
         dim, is_sparse = every.features.shape[1], bool(sparse.issparse(every.features))
         record = AddedRecord(every.generation, len(every), dim, is_sparse)
-        base = record.base(features)
-        workspace.delete(base)
-        write_column(workspace, f"{base}/ids", every.ids)
-        write_column(workspace, f"{base}/title", every.titles)
-        _write_features(workspace, base, every.features)
-        workspace.write_doc(f"{ADDED}/{features}", asdict(record))
+        paths = record.paths(features)
+        workspace.delete(paths.base)
+        write_column(workspace, paths.ids, every.ids)
+        write_column(workspace, paths.titles, every.titles)
+        _write_features(workspace, paths, every.features)
+        workspace.write_doc(layout.added_items(features), asdict(record))
         # the generation before this one stays for readers that opened it just now
-        workspace.delete(f"{ADDED}/{features}/{every.generation - 2}")
+        workspace.delete(layout.AddedPaths.of(features, every.generation - 2).base)
 
 
 def _joined(before: AddedItems, items: AddedItems) -> AddedItems:
@@ -157,13 +157,13 @@ def _joined(before: AddedItems, items: AddedItems) -> AddedItems:
     )
 
 
-def _write_features(workspace: Workspace, base: str, features: Matrix) -> None:
+def _write_features(workspace: Workspace, paths: layout.AddedPaths, features: Matrix) -> None:
     if sparse.issparse(features):
         rows = features.tocsr()
-        write_vector(workspace, f"{base}/indptr", rows.indptr)
-        write_vector(workspace, f"{base}/indices", rows.indices)
+        write_vector(workspace, paths.indptr, rows.indptr)
+        write_vector(workspace, paths.indices, rows.indices)
         return
     chunks = (min(_ROWS, len(features)), features.shape[1])
-    array = ChunkArray.create(workspace, f"{base}/rows", shape=features.shape, chunks=chunks, dtype="f8")
+    array = ChunkArray.create(workspace, paths.rows, shape=features.shape, chunks=chunks, dtype="f8")
     for i in range(array.grid[0]):
         array.write(i, 0, features[array.row_range(i)])

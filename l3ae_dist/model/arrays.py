@@ -47,8 +47,8 @@ class ModelArrays:
         self.server = Server(Parts(workspace), self.grid, self.dtype, memory_budget=budget, threads=threads)
         self.cold = ColdStart(self.dataset, self.grid, document, self.server.reader)
         self._known_added = AddedItems()
-        items = f"items/{self.dataset.id}"
-        self._columns = tuple(ColumnReader(workspace, f"{items}/{name}") for name in ("ids", "title"))
+        paths = self.dataset.paths
+        self._columns = tuple(ColumnReader(workspace, path) for path in (paths.item_ids, paths.titles))
 
     @property
     def n_items(self) -> int:

@@ -20,6 +20,7 @@ from l3ae_dist.linalg.arrays import Array, Floats, Matrix
 from l3ae_dist.linalg.closed_form import new_item_row
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.model.added_items import AddedItems
+from l3ae_dist.storage import layout
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.tile_reader import ReadCount, TileReader, TileRequest
 
@@ -144,12 +145,12 @@ class ColdStart:
             right = features @ self._middle
             columns = self._feature_products(right)
             schur = reg_f * (1 + _dots(features, right))
-            a = self._vector(str(self._arrays["V"]).removesuffix("/V") + "/a")
+            a = self._vector(layout.SemanticPaths.holding(str(self._arrays["V"])).a)
             diagonal = 1 / (reg_f * (1 - a))
         else:
             columns, schur = self._solve(features)
             inverse = self._arrays["P" if self._name in COLLECTIVE else "P1"]
-            diagonal = self._vector(str(inverse).removesuffix("/P") + "/diagonal")
+            diagonal = self._vector(layout.FactorPaths.holding(str(inverse)).diagonal)
         found = new_item_row(columns.T, diagonal, schur[:, None])
         if self._name == "L3AE":
             return found * (self._params["reg_e"] / (self._params["reg_x"] + self._params["reg_e"]))

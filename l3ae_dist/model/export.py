@@ -29,6 +29,7 @@ from l3ae_dist.model.arrays import ModelArrays
 from l3ae_dist.planning.worker_memory import INTERPRETER_BYTES
 from l3ae_dist.runtime.events import Event, OnEvent, StageEnd, StageStart, TileDone
 from l3ae_dist.serving import FORMAT, FORMAT_VERSION, HEADER, ITEMS, WEIGHTS
+from l3ae_dist.storage import layout
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.fingerprint import fingerprint
 from l3ae_dist.storage.local_blobs import storage_errors
@@ -210,7 +211,7 @@ def _on_cluster(
             "choose a smaller k."
         )
     identifier = fingerprint(["weights", head.document(), grid.tile, k, model.dtype])
-    base = f"weights/{identifier}"
+    stored = layout.WeightPaths.of(identifier)
     with WorkspaceLock(workspace, f"export-{identifier}") as lock:
 
         def checked(event: Event) -> None:
@@ -218,10 +219,8 @@ def _on_cluster(
             on_event(event)
 
         rows, values = (
-            ChunkArray.create(
-                workspace, f"{base}/{name}", shape=(grid.n, k), chunks=(grid.tile, k), dtype=kind
-            )
-            for name, kind in (("rows", "int64"), ("values", model.dtype))
+            ChunkArray.create(workspace, path, shape=(grid.n, k), chunks=(grid.tile, k), dtype=kind)
+            for path, kind in ((stored.rows, "int64"), (stored.values, model.dtype))
         )
         # arrays of the head by name, so that a damaged one is named
         paths = {"rows": rows.path, "values": values.path, **{path: path for path in head.paths()}}
@@ -230,7 +229,7 @@ def _on_cluster(
         run_graph(export_graph(grid), context, DaskExecutor(client), targets={"rows"}, on_event=checked)
         for j in range(grid.count):
             yield rows.read(j, 0), values.read(j, 0)
-        workspace.delete(base)
+        workspace.delete(stored.base)
 
 
 def _write(

@@ -5,7 +5,7 @@ from typing import Any
 
 from l3ae_dist.errors import WorkspaceError
 from l3ae_dist.graphs.head import Head
-from l3ae_dist.model.added_items import ADDED, AddedRecord
+from l3ae_dist.model.added_items import AddedRecord
 from l3ae_dist.storage import layout
 from l3ae_dist.storage.open_blobs import open_blobs
 from l3ae_dist.storage.stages import Stage
@@ -27,12 +27,12 @@ def save_model(workspace: Workspace, document: dict[str, Any], url: str) -> None
     target = Workspace.create(url)
     dataset, features = document["dataset"], document["embedding"]
     paths = _paths(document)
-    for path in [*paths, *(f"{name}/{dataset}" for name in ("items", "users", "interactions"))]:
+    for path in [*paths, *layout.DatasetPaths(dataset).folders]:
         _copy(workspace, target, path)
     _copy_stage(workspace, target, Stage.INGEST, dataset)
     if features is not None:
         _copy_features(workspace, target, features)
-    target.write_doc("model", {**document, "arrays": {**document["arrays"], "gram": None}})
+    target.write_doc(layout.CURRENT_MODEL, {**document, "arrays": {**document["arrays"], "gram": None}})
 
 
 def _paths(document: dict[str, Any]) -> list[str]:
@@ -41,9 +41,9 @@ def _paths(document: dict[str, Any]) -> list[str]:
     paths = [*Head.from_document(document["head"]).paths(), *arrays.values()]
     for name, path in arrays.items():
         if name == "V":
-            paths.append(path.removesuffix("/V") + "/a")
+            paths.append(layout.SemanticPaths.holding(path).a)
         if name in ("P", "P1"):
-            paths.append(path.removesuffix("/P") + "/diagonal")
+            paths.append(layout.FactorPaths.holding(path).diagonal)
     return list(dict.fromkeys(paths))
 
 
@@ -54,22 +54,22 @@ def _copy_features(workspace: Workspace, target: Workspace, features: str) -> No
     source = record["params"].get("source")
     if source is not None:
         _copy_stage(workspace, target, stage, source)
-        _copy(workspace, target, f"transforms/{features}")
+        _copy(workspace, target, layout.transform(features))
     added = AddedRecord.read(workspace, features)
     if added is not None:
-        _copy(workspace, target, added.base(features))
-        target.write_doc(f"{ADDED}/{features}", asdict(added))
+        _copy(workspace, target, added.paths(features).base)
+        target.write_doc(layout.added_items(features), asdict(added))
 
 
 def _copy_stage(workspace: Workspace, target: Workspace, stage: Stage, identifier: str) -> dict[str, Any]:
     record = workspace.require_stage(stage, identifier)
-    target.write_doc(f"stages/{stage}/{identifier}", record)
+    target.write_doc(layout.completed_stage(stage, identifier), record)
     return record
 
 
 def _copy(workspace: Workspace, target: Workspace, path: str) -> None:
     """All objects below a path, and the done-marks of its chunks."""
-    for prefix in (path, f"meta/done/{path}"):
+    for prefix in (path, layout.done_marks(path)):
         for key in workspace.blobs.list(prefix):
             data = workspace.blobs.get(key)
             if data is not None:

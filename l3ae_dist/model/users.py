@@ -38,7 +38,7 @@ class KnownUsers:
         if self._rows is None:
             return self._dataset.user_ids(start, stop)
         rows = self._rows[start:stop]
-        path = f"users/{self._dataset.id}/ids"
+        path = self._dataset.paths.user_ids
         first = int(rows.min(initial=0))
         last = int(rows.max(initial=0)) + 1
         return np.asarray(read_column(self._dataset.workspace, path, first, last)[rows - first])

@@ -236,6 +236,21 @@ class ScorePaths(Folder):
 
 
 @dataclass(frozen=True)
+class WeightPaths(Folder):
+    """The largest weights of every column of B."""
+
+    @classmethod
+    def of(cls, identifier: str) -> Self:
+        """Return the paths for the weights with that id."""
+        return cls(Kind.WEIGHTS.path(identifier))
+
+    rows = Name("rows")
+    """Rows of B, items x k."""
+    values = Name("values")
+    """Weights, items x k."""
+
+
+@dataclass(frozen=True)
 class SparseRowPaths(Folder):
     """A sparse matrix in compressed rows or columns, as three vectors."""
 
