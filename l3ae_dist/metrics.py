@@ -12,12 +12,14 @@ from scipy import sparse
 from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.linalg.ranks import METRICS
 
+Figures = dict[str, Any]
+"""Metrics by name, and groups of them by the name of the group: what JSON holds."""
 GROUPS = 5
-"""Into how many groups items and users are split."""
+"""Number of groups that items and users are split into."""
 
 
 def hits(top: Array, truth: sparse.csr_matrix) -> Array:
-    """Which entries of the top lists are held-out items, (users, K) bool.
+    """Mark the entries of the top lists that are held-out items, (users, K) bool.
 
     >>> hits(np.array([[2, 0], [1, -1]]), sparse.csr_matrix([[0, 0, 1], [1, 0, 0]]))
     array([[ True, False],
@@ -40,16 +42,18 @@ def _ideal(counts: Array, k: int) -> Array:
 
 
 def per_user(top: Array, truth: sparse.csr_matrix, name: str) -> Array:
-    """One metric for every user, NaN without truth.
+    """Measure every user by one metric, NaN for users without held-out items.
 
     Parameters
     ----------
     top, truth
         Top lists (users, K) and held-out items (users, n).
     name
-        ``recall@k`` (hits over held-out items), ``truncated_recall@k`` (hits over k, or over the held-out
-        items where they are fewer), ``ndcg@k`` (binary gains, the ideal over as many; Jarvelin, Kekalainen
-        2002), ``hit_rate@k``, ``mrr@k``.
+        With H the held-out items of a user and hits those among the first k: ``recall@k`` is
+        ``hits / |H|``, ``truncated_recall@k`` ``hits / min(k, |H|)``, ``ndcg@k`` the sum of
+        ``1 / log2(r + 1)`` over the ranks r of the hits by that sum over the first ``min(k, |H|)`` ranks
+        (binary gains; Jarvelin, Kekalainen, TOIS 2002), ``hit_rate@k`` 1 with a hit and 0 without, and
+        ``mrr@k`` ``1 / r`` of the first hit (Voorhees, TREC-8, 1999).
 
     Returns
     -------
@@ -63,7 +67,7 @@ def per_user(top: Array, truth: sparse.csr_matrix, name: str) -> Array:
 
 
 def per_user_of_ranks(ranks: Array, indptr: Array, name: str) -> Array:
-    """The same from the ranks of the held-out items, without top lists.
+    """Measure every user by one metric from the ranks of the held-out items, without top lists.
 
     Parameters
     ----------
@@ -105,7 +109,10 @@ def _from_hits(hit: Array, counts: Array, name: str) -> Array:
 
 
 def propensities(popularity: Array) -> Array:
-    """``p = max((pop / max pop)^0.5, 1e-3)`` of every item.
+    """Return the propensity ``p_i = max((pop_i / max pop)^0.5, 1e-3)`` of every item, (n,) float64.
+
+    Items are observed in proportion to a power of their popularity (Yang et al., RecSys 2018, section 4);
+    the exponent and the floor are those of the L3AE code.
 
     >>> propensities(np.array([100, 25, 0]))
     array([1.   , 0.5  , 0.001])
@@ -114,10 +121,25 @@ def propensities(popularity: Array) -> Array:
 
 
 def unbiased_per_user(top: Array, truth: sparse.csr_matrix, popularity: Array, k: int) -> tuple[Array, Array]:
-    """Propensity-weighted Recall@k and NDCG@k of every user, NaN without truth.
+    """Measure every user by propensity-weighted Recall@k and NDCG@k.
 
-    Recall = sum over hits of 1/p / sum over test items of 1/p; NDCG = (sum over hits of disc/p) /
-    ideal DCG / (sum over test items of 1/p).
+    ``Recall = sum_hits 1/p / sum_test 1/p`` and ``NDCG = (sum_hits disc/p) / IDCG@k / sum_test 1/p`` with
+    the propensities ``p``, the discounts ``disc_r = 1 / log2(r + 1)`` of rank r, and the binary ideal IDCG
+    (Yang et al., "Unbiased offline recommender evaluation for missing-not-at-random implicit feedback",
+    RecSys 2018).
+
+    Parameters
+    ----------
+    top, truth
+        Top lists (users, K) and held-out items (users, n).
+    popularity
+        (n,) training interactions of each item.
+    k
+        Cut-off.
+
+    Returns
+    -------
+    Recall and NDCG, (users,) float64 each; NaN for users without held-out items.
     """
     inverse = 1 / propensities(popularity)
     counts = np.diff(truth.indptr)
@@ -131,12 +153,12 @@ def unbiased_per_user(top: Array, truth: sparse.csr_matrix, popularity: Array, k
 
 
 def head_items(popularity: Array) -> Array:
-    """The 20 % most popular training items; ties as NumPy's default sort leaves them."""
+    """Return the 20 % most popular training items; ties as NumPy's default sort leaves them."""
     return np.asarray(np.argsort(popularity)[::-1][: int(0.2 * len(popularity))])
 
 
 def restrict(truth: sparse.csr_matrix, items: Array) -> sparse.csr_matrix:
-    """Held-out items that are among ``items``; rankings stay over the full catalog."""
+    """Restrict the held-out items to those among ``items``; rankings stay over the full catalog."""
     kept = np.zeros(truth.shape[1], bool)
     kept[items] = True
     mask = kept[truth.indices]
@@ -145,10 +167,21 @@ def restrict(truth: sparse.csr_matrix, items: Array) -> sparse.csr_matrix:
 
 
 def quantile_groups(values: Array, weights: Array, count: int = GROUPS) -> list[Array]:
-    """Positions in groups of about equal weight, from the largest values to the smallest.
+    """Split positions into groups of about equal weight, from the largest values to the smallest.
 
     Equal values are never separated, so that a group may be larger than another, and empty ones are left
     out: a value belongs to the group in which the weight of all larger values ends.
+
+    Parameters
+    ----------
+    values, weights
+        (n,) arrays: the values that order the positions, and the weight of each.
+    count
+        Number of groups.
+
+    Returns
+    -------
+    The positions of each group, ascending.
 
     >>> quantile_groups(np.array([1, 9, 1, 4]), np.ones(4), 2)
     [array([1, 3]), array([0, 2])]
@@ -163,12 +196,17 @@ def quantile_groups(values: Array, weights: Array, count: int = GROUPS) -> list[
 
 def by_item_popularity(
     top: Array, truth: sparse.csr_matrix, popularity: Array, ks: tuple[int, ...]
-) -> list[dict[str, Any]]:
-    """Recall and NDCG on the held-out items of each fifth of the training interactions.
+) -> list[Figures]:
+    """Measure Recall and NDCG on the held-out items of each fifth of the training interactions.
 
     The most popular items that make up a fifth of the interactions come first, the rarest items last.
     Rankings stay over the full catalog and the ground truth is filtered, as for head and tail; users
     without a held-out item in a group do not count in it.
+
+    Parameters
+    ----------
+    top, truth, popularity, ks
+        As :func:`evaluate_top` takes them.
 
     Returns
     -------
@@ -184,15 +222,15 @@ def by_item_popularity(
 
 def by_user_activity(
     top: Array, truth: sparse.csr_matrix, activity: Array, ks: tuple[int, ...]
-) -> list[dict[str, Any]]:
-    """Recall and NDCG of each fifth of the evaluated users, the most active first.
+) -> list[Figures]:
+    """Measure Recall and NDCG of each fifth of the evaluated users, the most active first.
 
     Parameters
     ----------
     top, truth, ks
         As :func:`evaluate_top` takes them.
     activity
-        (users,): how many interactions of each user the model knows.
+        (users,) interactions of each user that the model knows.
 
     Returns
     -------
@@ -221,15 +259,24 @@ def _mean(values: Array) -> float:
 
 def evaluate_top(
     top: Array, truth: sparse.csr_matrix, popularity: Array, ks: tuple[int, ...] = (5, 10, 20, 50)
-) -> dict[str, Any]:
-    """Means over users of every metric at every cut-off, with head, tail and unbiased forms.
+) -> Figures:
+    """Average every metric over users at every cut-off, with head, tail and unbiased forms.
+
+    Parameters
+    ----------
+    top, truth
+        Top lists (users, K), K at least the largest cut-off, and held-out items (users, n).
+    popularity
+        (n,) training interactions of each item.
+    ks
+        Cut-offs.
 
     Returns
     -------
     ``{"recall@20": ..., "ndcg@20": ..., ..., "coverage@20": share of the catalog recommended,
     "users": users with truth, "head": {...}, "tail": {...}, "unbiased": {...}}``.
     """
-    result: dict[str, Any] = _means(top, truth, ks, METRICS)
+    result: Figures = _means(top, truth, ks, METRICS)
     for k in ks:
         shown = top[:, :k]
         result[f"coverage@{k}"] = len(np.unique(shown[shown >= 0])) / truth.shape[1]
@@ -246,8 +293,6 @@ def evaluate_top(
     return result
 
 
-def _means(
-    top: Array, truth: sparse.csr_matrix, ks: tuple[int, ...], names: tuple[str, ...]
-) -> dict[str, Any]:
+def _means(top: Array, truth: sparse.csr_matrix, ks: tuple[int, ...], names: tuple[str, ...]) -> Figures:
     hit, counts = hits(top, truth), np.diff(truth.indptr)
     return {f"{name}@{k}": _mean(_from_hits(hit, counts, f"{name}@{k}")) for name in names for k in ks}

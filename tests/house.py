@@ -215,18 +215,23 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
         "solve",
         (
-            "heads",
+            "certificate",
+            "factorisation",
+            "family",
             "reuse",
-            "solver",
+            "semantics",
             "spectral_filter",
+            "store",
         ),
     ),
     (
         "evaluation",
         (
             "evaluate",
+            "groups",
             "significance",
             "sweep_ranks",
+            "top_lists",
         ),
     ),
     (
@@ -237,6 +242,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "job",
             "model_document",
             "run",
+            "search",
             "sweep",
         ),
     ),

@@ -1,158 +1,117 @@
 """The ranks of all held-out items under one group of a sweep's models, made once and kept."""
 
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 
 from l3ae_dist.config.members import ModelSpec
-from l3ae_dist.data.systems import semantic_system, systems_of
-from l3ae_dist.graphs.head import Head
+from l3ae_dist.data.dataset import Dataset
+from l3ae_dist.evaluation.groups import ModelGroup
+from l3ae_dist.graphs.terms import ScoreTerms
 from l3ae_dist.graphs.rank import Line, RankGraph, RankParams
 from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.planning.plan_ranks import RankPlan
-from l3ae_dist.solve.heads import make_head, product_path, slope_head
-from l3ae_dist.solve.solver import Solver
-from l3ae_dist.storage.chunks import ChunkArray
+from l3ae_dist.runtime.run_graph import StageStats
+from l3ae_dist.solve.family import Family
+from l3ae_dist.solve.store import ArtifactStore
 from l3ae_dist.storage.fingerprint import fingerprint
+from l3ae_dist.storage.layout import ScorePaths
 from l3ae_dist.storage.stages import Stage
 
 _ROWS = 1 << 16
 
 
-@dataclass(frozen=True)
-class Group:
-    """Models that are ranked in one pass: those of one ridge, or EASEText, which has none."""
-
-    label: str
-    models: tuple[ModelSpec, ...]
-
-
-def groups_of(specs: Iterable[ModelSpec], route: str) -> list[Group]:
-    """Models by ridge, with equal reg_f beside each other; on the direct route by reg_f too.
-
-    There every reg_f has n x n matrices of its own, of which only those of one group are held.
-    """
-    found: dict[tuple[Any, ...], list[ModelSpec]] = {}
-    for spec in sorted(specs, key=lambda spec: (spec.ridge, spec.reg_f or 0.0, spec.reg_e)):
-        reg_f = spec.reg_f if route == "direct" else None
-        found.setdefault((spec.ridge, reg_f), []).append(spec)
-    return [Group(_label(*key), tuple(models)) for key, models in found.items()]
-
-
-def _label(ridge: float, reg_f: float | None) -> str:
-    parts = [f"ridge {ridge:g}" if ridge else "EASEText", "" if reg_f is None else f"reg_f {reg_f:g}"]
-    return ", ".join(part for part in parts if part)
-
-
-def held_ranks(solver: Solver, group: Group, users: Array, indptr: Array, plan: RankPlan) -> Array:
-    """Rank of every validation item of some users under every model of a group.
+@dataclass(frozen=True, slots=True)
+class HeldUsers:
+    """Users with validation items.
 
     Parameters
     ----------
-    solver, group, plan
+    rows
+        Ascending user rows, (users,).
+    indptr
+        Where each one's held-out items begin among all of theirs, (users + 1,).
+    """
+
+    rows: Array
+    indptr: Array
+
+
+def held_users(dataset: Dataset, users: Array) -> HeldUsers:
+    """Choose those of some users, (users,) ascending, who have validation items."""
+    counts = np.diff(dataset.rows_of("valid", users).indptr)
+    return HeldUsers(users[counts > 0], np.append(0, np.cumsum(counts[counts > 0])))
+
+
+def held_ranks(
+    store: ArtifactStore, family: Family, group: ModelGroup, users: HeldUsers, plan: RankPlan
+) -> Array:
+    """Rank every validation item of some users under every model of a group.
+
+    Parameters
+    ----------
+    store, family
+        Where ranks and what they need are made; nothing is, when the ranks are there already.
+    group, users, plan
         What to rank, with which blocks.
-    users, indptr
-        Ascending user rows, and where each one's items begin; (users,) and (users + 1,).
 
     Returns
     -------
-    (items, models) int32, items by user and then by index; 0 is best. Everything that the models need is
-    made first, unless the ranks are there already.
+    (items, models) int32, items by user and then by index; 0 is best.
     """
-    base = [solver.base(group.models[0].ridge), solver.embedding, solver.route, "valid"]
-    identifier = fingerprint([*base, [asdict(spec) for spec in group.models], users.tolist()])
-    path = f"scores/{identifier}/ranks"
-    if solver.workspace.stage_done(Stage.SCORE, identifier) is None:
-        stats = _rank(solver, group, users, indptr, plan, f"scores/{identifier}")
-        params = {"group": group.label, "models": len(group.models)}
-        solver.workspace.mark_stage(Stage.SCORE, identifier, params, stats)
-    array = ChunkArray.open(solver.workspace, path)
-    return np.concatenate([array.read(i, 0) for i in range(array.grid[0])])
+    base = [*family.identity(group.models[0].ridge), "valid"]
+    identifier = fingerprint([*base, [asdict(spec) for spec in group.models], users.rows.tolist()])
+    folder = ScorePaths.of(identifier)
+    if not store.is_done(Stage.SCORE, identifier):
+        stats = _rank(store, family, group, users, plan, folder)
+        store.mark(Stage.SCORE, identifier, {"group": group.label, "models": len(group.models)}, stats)
+    return store.read_rows(folder.ranks)
 
 
 def _rank(
-    solver: Solver, group: Group, users: Array, indptr: Array, plan: RankPlan, path: str
-) -> dict[str, Any]:
-    base, lines = _heads(solver, group)
-    size = min(plan.users, len(users))
-    starts = np.arange(0, len(users), size)
-    ends = np.append(starts[1:], len(users))
-    held = indptr[ends] - indptr[starts]
+    store: ArtifactStore, family: Family, group: ModelGroup, users: HeldUsers, plan: RankPlan, folder: ScorePaths
+) -> StageStats:
+    base, lines = _lines(family, group)
+    size = min(plan.users, len(users.rows))
+    starts = np.arange(0, len(users.rows), size)
+    ends = np.append(starts[1:], len(users.rows))
+    held = users.indptr[ends] - users.indptr[starts]
     width, blocks, models = int(held.max()), len(starts), len(group.models)
-    work = f"{path}/work-{size}"
-    columns = {"held": 1 + len(lines), "counts": models}
-    paths = {name: f"{work}/{name}" for name in ("users", *columns)}
-    user_array = _create(solver, paths["users"], (len(users), 1), (size, 1), "int64")
+    work = folder.work(size)
+    user_array = store.create(work.array("users"), (len(users.rows), 1), (size, 1), "int64")
     for u in range(blocks):
-        user_array.write(u, 0, users[user_array.row_range(u), None])
-    tiles = solver.plan.grid.count + 1
-    _create(
-        solver, paths["held"], (blocks * width, columns["held"]), (width, columns["held"]), solver.plan.dtype
-    )
-    counts = _create(solver, paths["counts"], (blocks * width, tiles * models), (width, models), "int32")
-    # arrays of the heads by name, so that a damaged one is known and made again
-    heads = [base, *(line.slope for line in lines if line.slope is not None)]
-    paths |= {name: name for head in heads for name in head.paths()}
-    params = RankParams(solver.dataset.id, "valid", base, lines, plan.scores)
-    context = solver.context(paths, params)
-    graph = RankGraph(solver.plan.grid, blocks)
-    stats = solver.run(graph, context, {"held", "counts"}, f"rank {group.label}")
+        user_array.write(u, 0, users.rows[user_array.row_range(u), None])
+    tiles, columns = store.grid.count + 1, 1 + len(lines)
+    store.create(work.array("held"), (blocks * width, columns), (width, columns), store.dtype)
+    counts = store.create(work.array("counts"), (blocks * width, tiles * models), (width, models), "int32")
+    paths = {name: work.array(name) for name in ("users", "held", "counts")}
+    # arrays of the models by name, so that a damaged one is known and made again
+    terms = [base, *(line.slope for line in lines if line.slope is not None)]
+    paths |= {name: name for one in terms for name in one.paths()}
+    params = RankParams(family.dataset.id, "valid", base, lines, plan.scores)
+    context, graph = store.context(paths, params), RankGraph(store.grid, blocks)
+    stats = store.run(graph, context, {"held", "counts"}, f"rank {group.label}")
     ranks = np.concatenate(
         [np.sum([counts.read(u, j)[: held[u]] for j in range(tiles)], axis=0) for u in range(blocks)]
     )
-    rows = min(len(ranks), _ROWS)
-    found = _create(solver, f"{path}/ranks", ranks.shape, (rows, models), "int32")
-    for i in range(found.grid[0]):
-        found.write(i, 0, ranks[found.row_range(i)])
-    solver.workspace.delete(work)
-    return vars(stats)
+    stored = store.create(folder.ranks, ranks.shape, (min(len(ranks), _ROWS), models), "int32")
+    for i in range(stored.grid[0]):
+        stored.write(i, 0, ranks[stored.row_range(i)])
+    store.delete(work.base)
+    return stats
 
 
-def _heads(solver: Solver, group: Group) -> tuple[Head, tuple[Line, ...]]:
-    """The base of a group and its lines, in the order of its models; makes what they are made of."""
+def _lines(family: Family, group: ModelGroup) -> tuple[ScoreTerms, tuple[Line, ...]]:
+    """Make the base of a group and its lines, in the order of its models."""
     first = group.models[0]
     if first.name == "EASEText":
-        return Head("none", (), (), 0.0), tuple(
-            Line(make_head(solver, spec), (1.0,)) for spec in group.models
-        )
-    base = make_head(solver, ModelSpec("EASE", first.ridge))
-    lines: dict[float | None, list[float]] = {}
+        lines = tuple(Line(family.terms(spec), (1.0,)) for spec in group.models)
+        return ScoreTerms("none", (), (), 0.0), lines
+    base = family.terms(ModelSpec("EASE", first.ridge))
+    weights: dict[float | None, list[float]] = {}
     for spec in group.models:
-        lines.setdefault(spec.reg_f, []).append(spec.reg_e)
+        weights.setdefault(spec.reg_f, []).append(spec.reg_e)
     return base, tuple(
-        Line(None if reg_f is None else slope_head(solver, first.ridge, reg_f), tuple(weights))
-        for reg_f, weights in lines.items()
+        Line(None if reg_f is None else family.slope_terms(first.ridge, reg_f), tuple(reg_es))
+        for reg_f, reg_es in weights.items()
     )
-
-
-def _create(
-    solver: Solver, path: str, shape: tuple[int, int], chunks: tuple[int, int], dtype: str
-) -> ChunkArray:
-    return ChunkArray.create(solver.workspace, path, shape=shape, chunks=chunks, dtype=dtype)
-
-
-def release(solver: Solver, tried: Iterable[ModelSpec], needed: Iterable[ModelSpec]) -> None:
-    """Delete the n x n matrices that only models in ``tried`` have; Gram, Q and diag(P) stay."""
-    if "P" in solver.keep:
-        return
-    tried, needed = tuple(tried), tuple(needed)
-    systems = {system for spec in tried for system in systems_of(spec, solver.embedding, solver.route)}
-    kept = {system for spec in needed for system in systems_of(spec, solver.embedding, solver.route)}
-    for factor in (solver.factor(*system) for system in systems - kept):
-        if solver.workspace.has(factor.path):
-            solver.discard_inverse(factor, keep_products=True)
-    if solver.route == "direct":
-        for path in _products(solver, tried) - _products(solver, needed):
-            if solver.workspace.has(path):
-                solver.workspace.delete(path)
-
-
-def _products(solver: Solver, specs: Iterable[ModelSpec]) -> set[str]:
-    semantic = semantic_system(solver.embedding)
-    return {
-        product_path(solver.factor(spec.ridge), solver.factor(float(spec.reg_f or 0.0), semantic))
-        for spec in specs
-        if spec.name == "L3AE"
-    }

@@ -5,10 +5,8 @@ Each stage skips what is done; :mod:`l3ae_dist.pipeline.run` decides whether the
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
-
-import numpy as np
 
 from l3ae_dist.config.candidates import candidates
 from l3ae_dist.config.members import MEMBERS, ModelSpec
@@ -18,16 +16,11 @@ from l3ae_dist.data.systems import systems_of
 from l3ae_dist.data.words import make_words
 from l3ae_dist.embed.transform import transform_embeddings
 from l3ae_dist.errors import StageMissingError
-from l3ae_dist.evaluation.evaluate import (
-    TopLists,
-    compare_models,
-    evaluated_users,
-    group_label,
-    measure_models,
-    measure_users,
-    score,
-)
+from l3ae_dist.evaluation.evaluate import compare_models, measure_models
+from l3ae_dist.evaluation.top_lists import TopLists, evaluated_users
+from l3ae_dist.metrics import Figures
 from l3ae_dist.pipeline.model_document import write_model
+from l3ae_dist.pipeline.search import Specs, TopListMeasure, search_models
 from l3ae_dist.planning.plan import Plan
 from l3ae_dist.planning.plan_run import check_limit, fill_in, plan_run
 from l3ae_dist.planning.storage_need import check_disk, need_message, need_summary, storage_need
@@ -37,13 +30,11 @@ from l3ae_dist.runtime.events import Message, PlanMade, StageEnd, StageStart
 from l3ae_dist.runtime.memory import ProcessGroups
 from l3ae_dist.runtime.versions import check_processes
 from l3ae_dist.runtime.watch.observers import dask_report, shown_tiles
-from l3ae_dist.solve.heads import certificate, make_head, model_arrays
-from l3ae_dist.solve.solver import Solver
+from l3ae_dist.solve.family import Family
+from l3ae_dist.solve.store import ArtifactStore, SolveSettings
 from l3ae_dist.storage import layout
 from l3ae_dist.storage.stages import Stage
 from l3ae_dist.storage.workspace import Workspace
-
-Specs = tuple[ModelSpec, ...]
 
 
 class Job:
@@ -123,23 +114,23 @@ class Job:
         result |= {"embedding": embedding, "plan": plan.summary(), "semantic_route": route}
         result["storage"] = self._storage(plan, route, dataset, embedding, specs)
         with self._cluster(plan) as executor:
-            solver = Solver(
-                self.workspace,
-                dataset,
-                embedding,
+            settings = SolveSettings(
                 plan,
                 executor,
                 keep=tuple(self.config.compute.keep),
                 epoch=self.epoch,
                 durable=self.config.compute.durable,
                 device=self.config.compute.device,
-                route=route,
                 on_event=self.events,
             )
+            store = ArtifactStore(self.workspace, settings)
+            family = Family(store, dataset, embedding, route)
             result |= (
-                self._fit_only(solver, specs) if until == "fit" else self._fit_and_evaluate(solver, specs)
+                self._fit_only(store, family, specs)
+                if until == "fit"
+                else self._fit_and_evaluate(store, family, specs)
             )
-            stats = {label: vars(stage) for label, stage in solver.stats.items()}
+            stats = {label: vars(stage) for label, stage in store.stats.items()}
         return {**result, "stages": stats, "stage_seconds": self.stage_seconds}
 
     def _write_last(self, dataset: Dataset, embedding: str | None) -> None:
@@ -243,74 +234,54 @@ class Job:
         for message in check_processes(session.environments()):
             self.events(Message(message=message))
 
-    def _fit_only(self, solver: Solver, specs: Specs) -> dict[str, Any]:
+    def _fit_only(self, store: ArtifactStore, family: Family, specs: Specs) -> dict[str, Any]:
         spec = specs[0]
         with self.timed("fit"):
-            found = self._save_model(solver, spec)
+            found = self._save_model(store, family, spec)
         return {"certificate": found, "models": {spec.name: {"params": spec.params()}}}
 
-    def _fit_and_evaluate(self, solver: Solver, specs: Specs) -> dict[str, Any]:
-        options = self.config.evaluate
-        users = evaluated_users(solver.dataset, options.max_users, options.seed)
-        best: dict[str, tuple[float, ModelSpec, TopLists]] = {}
-        table = []
-        saved = MEMBERS[self.config.model.name].title
-        for key in dict.fromkeys(spec.group for spec in specs):
-            group = tuple(spec for spec in specs if spec.group == key)
-            with self.timed(group_label(group[0])):
-                lists = score(solver, group, max(options.cutoffs), users)
-                for spec in group:
-                    values = measure_users(lists, spec, "valid", options.metric)
-                    value = float(np.nanmean(values)) if np.isfinite(values).any() else 0.0
-                    table.append(
-                        {"model": spec.name, **spec.params(), "ridge": spec.ridge, options.metric: value}
-                    )
-                    if spec.name not in best or value > best[spec.name][0]:
-                        best[spec.name] = (value, spec, lists)
-            self._drop_inverses(solver, specs, keep=best.get(saved, best[group[0].name])[1])
-        found = self._save_model(solver, best[saved][1])
-        chosen = [best[name][1] for name in sorted(best, key=lambda name: name != saved)]
-        picked = {spec: lists for _, spec, lists in best.values()}
+    def _fit_and_evaluate(self, store: ArtifactStore, family: Family, specs: Specs) -> dict[str, Any]:
+        options, saved = self.config.evaluate, MEMBERS[self.config.model.name].title
+        users = evaluated_users(family.dataset, options.max_users, options.seed)
+        measure = TopListMeasure(store, family, users, options, saved)
+        search = search_models(measure, family, specs, options.metric, timed=self.timed)
+        chosen = sorted(search.picked, key=lambda spec: spec.name != saved)
+        certificate = self._save_model(store, family, chosen[0])
         with self.timed("metrics"):
-            models = measure_models(picked, chosen, options)
-            comparisons = compare_models(picked, chosen, options)
-        result = {"certificate": found, "models": models, "users": len(users)}
-        if len(table) > len(best):
-            result["grid"] = table
+            models, comparisons = self._measure_picks(measure.lists(chosen), chosen)
+        result = {"certificate": certificate, "models": models, "users": len(users)}
+        if len(search.trials) > len(chosen):
+            result["grid"] = [trial.row(with_ridge=True) for trial in search.trials]
         if comparisons:
             result["comparison"] = comparisons[0]
         if len(comparisons) > 1:
             result["comparisons"] = comparisons
         return result
 
-    def _drop_inverses(self, solver: Solver, specs: Specs, keep: ModelSpec) -> None:
-        """Only the best model so far keeps its n^2 bytes."""
-        if "P" in solver.keep:
-            return
-        kept = systems_of(keep, solver.embedding, solver.route)
-        wanted = (system for spec in specs for system in systems_of(spec, solver.embedding, solver.route))
-        for ridge, system in set(wanted) - set(kept):
-            factor = solver.factor(ridge, system)
-            if self.workspace.has(factor.path):
-                solver.discard_inverse(factor)
+    def _measure_picks(
+        self, lists: Mapping[ModelSpec, TopLists], chosen: Sequence[ModelSpec]
+    ) -> tuple[dict[str, Figures], list[Figures]]:
+        """Measure the picks on both splits, and compare the first with each other."""
+        options = self.config.evaluate
+        return measure_models(lists, chosen, options), compare_models(lists, chosen, options)
 
-    def _save_model(self, solver: Solver, spec: ModelSpec) -> dict[str, Any]:
-        """Write down which arrays make up the model, for ``load_model``; returns the certificate."""
-        head = make_head(solver, spec)
-        found = certificate(solver, spec, head)
-        document: dict[str, Any] = {
+    def _save_model(self, store: ArtifactStore, family: Family, spec: ModelSpec) -> Figures:
+        """Write down which arrays make up a model, for ``load_model``; return its certificate."""
+        terms = family.terms(spec)
+        certificate = dict(family.certificate(spec, terms).document())
+        document = {
             "name": spec.name,
             "params": spec.params(),
-            "dataset": solver.dataset.id,
-            "embedding": solver.embedding if spec.with_features else None,
-            "tile": solver.plan.grid.tile,
-            "dtype": solver.plan.dtype,
-            "arrays": model_arrays(solver, spec, head),
-            "head": head.document(),
+            "dataset": family.dataset.id,
+            "embedding": family.embedding if spec.with_features else None,
+            "tile": store.grid.tile,
+            "dtype": store.dtype,
+            "arrays": family.arrays(spec, terms),
+            "head": terms.document(),
             "reg_e": spec.reg_e,
-            "route": solver.route,
-            "certificate": found,
+            "route": family.route,
+            "certificate": certificate,
             "run": self.run_id,
         }
         write_model(self.workspace, document)
-        return found
+        return certificate

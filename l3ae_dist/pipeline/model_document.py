@@ -7,7 +7,7 @@ from l3ae_dist.config.load import make_config
 from l3ae_dist.config.members import BY_TITLE, MEMBERS
 from l3ae_dist.config.run_config import RunConfig
 from l3ae_dist.errors import StageMissingError
-from l3ae_dist.graphs.head import Head
+from l3ae_dist.graphs.terms import ScoreTerms
 from l3ae_dist.storage import layout
 from l3ae_dist.storage.stages import Stage
 from l3ae_dist.storage.workspace import Workspace
@@ -32,7 +32,7 @@ def model_of_run(workspace: Workspace, run: str) -> dict[str, Any] | None:
     document = workspace.read_doc(layout.fitted_model(run))
     if document is None:
         return None
-    paths = Head.from_document(document["head"]).paths()
+    paths = ScoreTerms.from_document(document["head"]).paths()
     return document if all(workspace.has(layout.first_array(path)) for path in paths) else None
 
 

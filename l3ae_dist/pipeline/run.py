@@ -14,7 +14,7 @@ from l3ae_dist.data.words import words_id
 from l3ae_dist.embed.transform import transformed_id
 from l3ae_dist.errors import ConfigError
 from l3ae_dist.pipeline.inputs import Inputs
-from l3ae_dist.pipeline.job import Job, Specs
+from l3ae_dist.pipeline.job import Job
 from l3ae_dist.pipeline.model_document import (
     config_of_model,
     model_of_run,
@@ -22,6 +22,7 @@ from l3ae_dist.pipeline.model_document import (
     read_model,
     write_model,
 )
+from l3ae_dist.pipeline.search import Specs
 from l3ae_dist.runtime.event_log import EventLog
 from l3ae_dist.runtime.event_store import EventStore
 from l3ae_dist.runtime.events import BadTile, Event, MemorySample, OnEvent, RunEnd, RunStart, TileDone

@@ -8,28 +8,24 @@ need no top lists either, only the rank of every held-out item (:mod:`l3ae_dist.
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from l3ae_dist.config.members import ModelSpec
 from l3ae_dist.config.run_config import RunConfig
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.features import open_rows
 from l3ae_dist.errors import ConfigError
-from l3ae_dist.evaluation.evaluate import TopLists, compare_models, evaluated_users, measure_models, score
-from l3ae_dist.evaluation.sweep_ranks import Group, groups_of, held_ranks, release
-from l3ae_dist.linalg.arrays import Array
-from l3ae_dist.metrics import per_user_of_ranks
+from l3ae_dist.evaluation.sweep_ranks import held_users
+from l3ae_dist.evaluation.top_lists import evaluated_users
 from l3ae_dist.pipeline.inputs import Inputs
 from l3ae_dist.pipeline.job import Job
 from l3ae_dist.pipeline.run import run_job
+from l3ae_dist.pipeline.search import RankMeasure, Specs, search_models
 from l3ae_dist.planning.plan import Plan
 from l3ae_dist.planning.plan_ranks import RankPlan, plan_ranks
 from l3ae_dist.planning.plan_run import may_use_gpu
 from l3ae_dist.runtime.events import Message, OnEvent
-from l3ae_dist.runtime.run_graph import StageStats
-from l3ae_dist.solve.solver import Solver
+from l3ae_dist.solve.family import Family
+from l3ae_dist.solve.store import ArtifactStore
 from l3ae_dist.storage import layout
-from l3ae_dist.storage.stages import TILE_STAGES
 
 NAMES = ("L3AE", "EASE", "EASEText")
 
@@ -69,7 +65,7 @@ def run_sweep(config: RunConfig, inputs: Inputs, *, on_event: OnEvent | None = N
     return run_job(SweepJob, config, inputs, until="sweep", on_event=on_event)
 
 
-def sweep_models(config: RunConfig) -> tuple[ModelSpec, ...]:
+def sweep_models(config: RunConfig) -> Specs:
     """Every model that a sweep tries: L3AE, EASE at each of its ridges, EASEText at each of its reg_f."""
     assert config.sweep is not None
     models = config.sweep.models()
@@ -87,9 +83,7 @@ class SweepJob(Job):
 
     models = staticmethod(sweep_models)
 
-    def _plan(
-        self, dataset: Dataset, embedding: str | None, specs: tuple[ModelSpec, ...]
-    ) -> tuple[Plan, str]:
+    def _plan(self, dataset: Dataset, embedding: str | None, specs: Specs) -> tuple[Plan, str]:
         """The plan of the largest group; refuses data without validation items."""
         if not dataset.nnz("valid"):
             raise ConfigError(
@@ -110,87 +104,41 @@ class SweepJob(Job):
         gpu = may_use_gpu(self.config.compute)
         return plan_ranks(plan, dataset.n_users, dataset.nnz("train"), d, 2 if direct else 1, gpu=gpu)
 
-    def _fit_and_evaluate(self, solver: Solver, specs: tuple[ModelSpec, ...]) -> dict[str, Any]:
+    def _fit_and_evaluate(self, store: ArtifactStore, family: Family, specs: Specs) -> dict[str, Any]:
         options = self.config.evaluate
-        users = evaluated_users(solver.dataset, options.max_users, options.seed)
-        counts = np.diff(solver.dataset.rows_of("valid", users).indptr)
-        held, indptr = users[counts > 0], np.append(0, np.cumsum(counts[counts > 0]))
-        if not len(held):
+        users = evaluated_users(family.dataset, options.max_users, options.seed)
+        held = held_users(family.dataset, users)
+        if not len(held.rows):
             raise ConfigError(
                 f"none of the {len(users)} evaluated users has validation items; raise evaluate.max_users."
             )
-        picks: dict[str, tuple[float, ModelSpec]] = {}
-        table: list[dict[str, Any]] = []
-        solved: list[dict[str, float]] = []
-        groups = groups_of(specs, solver.route)
-        for number, group in enumerate(groups, start=1):
-            before = dict(solver.stats)
-            with self.timed(group.label):
-                ranks = held_ranks(solver, group, held, indptr, self._ranks)
-            rows = [
-                _row(spec, ranks[:, column], indptr, options.metric)
-                for column, spec in enumerate(group.models)
-            ]
-            table += rows
-            for spec, row in zip(group.models, rows, strict=True):
-                if spec.name not in picks or row[options.metric] > picks[spec.name][0]:
-                    picks[spec.name] = (row[options.metric], spec)
-            seconds = _solve_seconds(before, solver.stats)
-            if seconds and group.models[0].with_interactions:
-                solved.append({"ridge": group.models[0].ridge, "seconds": seconds})
-            self._say(group, number, len(groups), rows)
-            needed = [spec for later in groups[number:] for spec in later.models]
-            release(solver, specs, [*needed, *(spec for _, spec in picks.values())])
-        chosen = [picks[name][1] for name in NAMES if name in picks]
-        measured = self._measure_picks(solver, chosen, users)
-        release(solver, specs, chosen[:1])
+        measure = RankMeasure(store, family, users, held, options, self._ranks)
+        search = search_models(
+            measure,
+            family,
+            specs,
+            options.metric,
+            timed=self.timed,
+            tell=lambda text: self.events(Message(message=text)),
+        )
+        chosen = sorted(search.picked, key=lambda spec: NAMES.index(spec.name))
+        with self.timed("picks"):
+            lists = measure.lists(chosen)
+            certificate = self._save_model(store, family, chosen[0])
+            models, comparisons = self._measure_picks(lists, chosen)
+        family.release(specs, chosen[:1])
+        table = [trial.row(with_ridge=trial.spec.with_interactions) for trial in search.trials]
         return {
-            **measured,
+            "certificate": certificate,
+            "models": {spec.name: {**models[spec.name], "ridge": spec.ridge} for spec in chosen},
+            "comparisons": comparisons,
+            "users": len(users),
             "sweep": {
                 "metric": options.metric,
                 "models": len(table),
                 "ridges": len({spec.ridge for spec in specs if spec.with_interactions}),
-                "factorised": solved,
-                "valid_users": len(held),
+                "factorised": measure.factorised,
+                "valid_users": len(held.rows),
                 "table": table,
             },
         }
-
-    def _say(self, group: Group, number: int, total: int, rows: list[dict[str, Any]]) -> None:
-        metric = self.config.evaluate.metric
-        best = max(rows, key=lambda row: float(row[metric]))
-        params = ", ".join(f"{name} {best[name]:g}" for name in ("reg_x", "reg_f", "reg_e") if name in best)
-        text = (
-            f"{group.label} ({number} of {total} groups): best {best['model']} with {params}, "
-            f"validation {metric} {best[metric]:.4f}"
-        )
-        self.events(Message(message=text))
-
-    def _measure_picks(self, solver: Solver, chosen: list[ModelSpec], users: Array) -> dict[str, Any]:
-        """All metrics of the picks on both splits, the comparisons, and the best L3AE saved."""
-        options = self.config.evaluate
-        with self.timed("picks"):
-            lists: dict[ModelSpec, TopLists] = {}
-            for key in dict.fromkeys(spec.group for spec in chosen):
-                group = tuple(spec for spec in chosen if spec.group == key)
-                lists |= dict.fromkeys(group, score(solver, group, max(options.cutoffs), users))
-            found = self._save_model(solver, chosen[0])
-            models = measure_models(lists, chosen, options)
-            for spec in chosen:
-                models[spec.name]["ridge"] = spec.ridge
-            comparisons = compare_models(lists, chosen, options)
-        return {"certificate": found, "models": models, "comparisons": comparisons, "users": len(users)}
-
-
-def _row(spec: ModelSpec, ranks: Array, indptr: Array, metric: str) -> dict[str, Any]:
-    """One line of the table: the model and its mean validation metrics at the cut-off of ``metric``."""
-    cut = metric.partition("@")[2]
-    names = dict.fromkeys((f"recall@{cut}", f"ndcg@{cut}", metric))
-    values = {name: float(np.nanmean(per_user_of_ranks(ranks, indptr, name))) for name in names}
-    ridge = {"ridge": spec.ridge} if spec.with_interactions else {}
-    return {"model": spec.name, **spec.params(), **ridge, **values}
-
-
-def _solve_seconds(before: dict[str, StageStats], after: dict[str, StageStats]) -> float:
-    """Seconds of the factorisation and inversion that were run in between; 0 when nothing was."""
-    return sum(after[name].seconds for name in TILE_STAGES if after.get(name) is not before.get(name))

@@ -7,13 +7,13 @@ from tile_runs import read_lower, run_all, setup
 
 from l3ae_dist.config.load import make_config
 from l3ae_dist.data.dataset import Dataset
+from l3ae_dist.data.systems import spectrum
 from l3ae_dist.errors import NotPositiveDefiniteError, NumericalError
 from l3ae_dist.graphs.cholesky import CholeskyGraph
 from l3ae_dist.linalg.spectral import certificate_tolerance, choose_dtype
 from l3ae_dist.pipeline.run import run
 from l3ae_dist.runtime.executors import DaskExecutor
 from l3ae_dist.runtime.run_graph import run_graph
-from l3ae_dist.solve.solver import spectrum
 from l3ae_dist.storage.workspace import Workspace
 
 pytestmark = [pytest.mark.faults]

@@ -35,7 +35,7 @@ from l3ae_dist.pipeline.run import evaluate_workspace, run
 from l3ae_dist.planning.plan import make_plan
 from l3ae_dist.planning.plan_inputs import DataSize, Machine, ModelNeeds
 from l3ae_dist.planning.worker_memory import GPU_HOST_BYTES, PINNED_TILES
-from l3ae_dist.solve.heads import diagonal_error
+from l3ae_dist.solve.family import diagonal_error
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.workspace import Workspace
 
