@@ -16,8 +16,8 @@ from l3ae_dist.planning.plan import Plan
 from l3ae_dist.runtime.events import Message, OnEvent, ignore
 from l3ae_dist.runtime.executors import Executor
 from l3ae_dist.runtime.run_graph import StageStats, run_graph
-from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage import layout
+from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.fingerprint import fingerprint
 from l3ae_dist.storage.repair import reopen
 from l3ae_dist.storage.stages import Stage
@@ -193,7 +193,8 @@ class ArtifactStore:
         try:
             stats = run_graph(graph, context, settings.executor, targets=targets, on_event=settings.on_event)
         except DamagedTileError as error:
-            if layout.vector_maker(error.path) is None:  # what is made from the sources waits for the next run
+            # what is made from the sources waits for the next run
+            if layout.vector_maker(error.path) is None:
                 reopen(self.workspace, error.path, error.i, error.j)
                 self.say(f"a tile of {error.path} is damaged and will be made again")
             raise
