@@ -7,8 +7,8 @@ import numpy as np
 from l3ae_dist.config.members import ModelSpec
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.evaluation.groups import ModelGroup
-from l3ae_dist.graphs.terms import ScoreTerms
 from l3ae_dist.graphs.rank import Line, RankGraph, RankParams
+from l3ae_dist.graphs.terms import ScoreTerms
 from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.planning.plan_ranks import RankPlan
 from l3ae_dist.runtime.run_graph import StageStats
@@ -69,7 +69,12 @@ def held_ranks(
 
 
 def _rank(
-    store: ArtifactStore, family: Family, group: ModelGroup, users: HeldUsers, plan: RankPlan, folder: ScorePaths
+    store: ArtifactStore,
+    family: Family,
+    group: ModelGroup,
+    users: HeldUsers,
+    plan: RankPlan,
+    folder: ScorePaths,
 ) -> StageStats:
     base, lines = _lines(family, group)
     size = min(plan.users, len(users.rows))
