@@ -9,7 +9,7 @@ from typing import Any
 from report import publish
 
 SUITES = {
-    "make test": ["-m", "not slow and not faults"],
+    "make test": ["-n", "2", "--dist", "loadgroup", "-m", "not slow and not faults"],
     "make faults": ["-m", "faults"],
     "make parity": ["-m", "parity"],
     "make bench-once": ["benchmarks"],

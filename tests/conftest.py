@@ -7,6 +7,47 @@ import pytest
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
+# Markers of tests that may start Dask or Ray in this process; those of the last three run by themselves.
+CLUSTERS = {"dask": {"dask", "ray"}, "ray": {"ray"}}
+APART = {"faults", "slow", "cluster"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config, items):
+    """With several processes, one runs all tests that start clusters, and a file's tests stay together."""
+    if hasattr(config, "workerinput"):
+        for item in items:
+            apart = markers(item) & CLUSTERS["dask"]
+            item.add_marker(pytest.mark.xdist_group("clusters" if apart else str(item.path)))
+
+
+def markers(item):
+    """Return the names of a test's markers."""
+    return {marker.name for marker in item.iter_markers()}
+
+
+@pytest.fixture(autouse=True)
+def clusters_are_marked(request, monkeypatch):
+    """Fail a test that starts Dask or Ray without the marker that keeps two of them from running at once."""
+    import distributed
+    import ray
+
+    engines = {"dask": (distributed, "LocalCluster", "dask_session"), "ray": (ray, "init", "ray_cluster")}
+    for engine, (module, start, fixture) in engines.items():
+        if not markers(request.node) & (CLUSTERS[engine] | APART):
+            assert fixture not in request.fixturenames, f"mark the test with pytest.mark.{engine}"
+            monkeypatch.setattr(module, start, refusal(engine))
+
+
+def refusal(engine):
+    """Return what stands in the place of a cluster's start."""
+
+    def start(*_args, **_options):
+        pytest.fail(f"starts a cluster: mark the test with pytest.mark.{engine}")
+
+    return start
+
+
 @pytest.fixture(scope="session")
 def ray_cluster():
     """One Ray for the whole session, with two logical GPUs."""

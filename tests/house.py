@@ -414,10 +414,11 @@ def imports(name: str) -> Iterator[str]:
             yield from inner or [node.module]
 
 
-def inner_imports(name: str) -> set[str]:
+@cache
+def inner_imports(name: str) -> frozenset[str]:
     """Return the modules of the package that a module imports."""
     found = {one.removeprefix("l3ae_dist.") for one in imports(name) if one.startswith("l3ae_dist.")}
-    return found & set(sources()) - {name}
+    return frozenset(found & set(sources()) - {name})
 
 
 def functions(name: str) -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef, bool]]:

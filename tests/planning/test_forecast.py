@@ -259,6 +259,7 @@ def test_a_calibration_measures_and_leaves_nothing_but_its_rates(tmp_path, monke
     assert list(workspace.blobs.list("calibration")) == []
 
 
+@pytest.mark.dask
 def test_rates_of_a_real_cluster_are_those_of_its_workers(dask_session, tmp_path, monkeypatch):
     from l3ae_dist.planning import calibrate
 
