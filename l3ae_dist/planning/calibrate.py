@@ -1,11 +1,11 @@
-"""Measuring the rates of a cluster, in less than a minute."""
+"""The calibration of a cluster: its rates, measured in less than a minute."""
 
 import contextlib
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from statistics import median
-from typing import Any
+from typing import Literal, TypeVar
 from uuid import uuid4
 
 import numpy as np
@@ -16,10 +16,11 @@ from l3ae_dist.graphs.gram import gram_tile
 from l3ae_dist.graphs.tasks import TileRef
 from l3ae_dist.planning.embedding_rate import measure_texts
 from l3ae_dist.planning.plan_run import fill_in
-from l3ae_dist.planning.rates import CALIBRATION_DOC, Rates
+from l3ae_dist.planning.rates import CALIBRATION_DOC, Rates, StorageRates
 from l3ae_dist.planning.tile_size import MAX_TILE
 from l3ae_dist.planning.trial_solve import SCRATCH, trial_overlap
 from l3ae_dist.planning.worker_benchmarks import (
+    StoreSeconds,
     measure_copies,
     measure_kernels,
     measure_sparse,
@@ -45,6 +46,8 @@ _HELD = 8
 # Small and large tiles of the storage measurement, and how many of each.
 _STORED = {128: 24, 2048: 8}
 _TASKS, _ROUND_TRIPS = 240, 16
+# What a function that workers call returns.
+Result = TypeVar("Result")
 
 
 def calibrate(config: RunConfig, *, texts: bool = True, on_event: OnEvent = ignore) -> Rates:
@@ -83,14 +86,26 @@ def calibrate(config: RunConfig, *, texts: bool = True, on_event: OnEvent = igno
 
 
 def measure_cluster(config: RunConfig, session: Session, workspace: Workspace, on_event: OnEvent) -> Rates:
-    """Everything but texts, on an open cluster; scratch arrays stay in the workspace."""
+    """Measure everything but texts on an open cluster; scratch arrays stay in the workspace.
+
+    Parameters
+    ----------
+    config
+        Dtype, device and memory budget.
+    session
+        The open cluster.
+    workspace
+        Whose storage is measured.
+    on_event
+        Called with log events.
+    """
     compute = config.compute
     dtypes = ("float32", "float64") if compute.dtype == "auto" else (compute.dtype,)
     device = _device(session, compute.device)
     workers, threads = len(_addresses(session)), _threads(session)
     _say(on_event, f"measuring {workers} worker(s): tasks, kernels, storage")
     task_seconds, latency = task_times(session.executor())
-    gflops: dict[str, Any] = {}
+    gflops: dict[str, dict[str, dict[int, float]]] = {}
     for dtype in dtypes:
         tiles = _fitting(TILES[device], compute.memory_budget, np.dtype(dtype).itemsize)
         found = on_workers(session, measure_kernels, dtype, tiles, device, 2)
@@ -99,8 +114,8 @@ def measure_cluster(config: RunConfig, session: Session, workspace: Workspace, o
         }
     sparse = on_workers(session, measure_sparse, 1024)
     copies = on_workers(session, measure_copies, 2048)
-    upload = on_workers(session, measure_upload, 2048) if device == "cuda" else [None]
-    measured: dict[str, Any] = store_rates(session, workspace)
+    upload = on_workers(session, measure_upload, 2048)[0] if device == "cuda" else None
+    stored = store_rates(session, workspace)
     rates = Rates(
         source=f"measured with {workers} x {threads} threads",
         date=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -112,9 +127,11 @@ def measure_cluster(config: RunConfig, session: Session, workspace: Workspace, o
         copy_bytes_s=median(copies),
         task_seconds=task_seconds,
         latency_seconds=latency,
-        **{name: median(one[name] for one in sparse) for name in sparse[0]},
-        upload_bytes_s=upload[0],
-        **measured,
+        pair_rate=median(one["pair_rate"] for one in sparse),
+        score_flops=median(one["score_flops"] for one in sparse),
+        rank_rate=median(one["rank_rate"] for one in sparse),
+        upload_bytes_s=upload,
+        **stored,
     )
     _say(on_event, "a trial factorisation and inversion")
     sizes = _fitting(TILES[device], compute.memory_budget, np.dtype(dtypes[0]).itemsize)
@@ -126,7 +143,7 @@ def measure_cluster(config: RunConfig, session: Session, workspace: Workspace, o
 
 
 def task_times(executor: Executor) -> tuple[float, float]:
-    """Seconds of the client for each task when many are in flight, and the rest of a lone one's way."""
+    """Measure the client's seconds for a task when many are in flight, and the rest of a lone one's way."""
 
     def submit(number: int) -> None:
         executor.submit(nothing, ChunkTask(TileRef("nothing", number, 0), gram_tile), None)
@@ -149,10 +166,10 @@ def task_times(executor: Executor) -> tuple[float, float]:
     return each, max(0.0, median(trips) - each)
 
 
-def store_rates(session: Session, workspace: Workspace) -> dict[str, float]:
-    """Latency and bandwidth of tiles, of one worker alone and of all together."""
+def store_rates(session: Session, workspace: Workspace) -> StorageRates:
+    """Measure latency and bandwidth of tiles, of one worker alone and of all together."""
     count = len(_addresses(session))
-    seconds: dict[tuple[int, int], list[dict[str, float]]] = {}
+    seconds: dict[tuple[int, int], list[StoreSeconds]] = {}
     for tile, columns in _STORED.items():
         path = f"{SCRATCH}/store-{tile}-{uuid4().hex}"
         shape, chunks = (count * tile, columns * tile), (tile, tile)
@@ -161,32 +178,48 @@ def store_rates(session: Session, workspace: Workspace) -> dict[str, float]:
             seconds[tile, workers] = on_workers(
                 session, measure_store, workspace.url, path, columns, numbered=True, only=workers
             )
-    found: dict[str, float] = {}
+    read_seconds, read_alone, read_together = _latency_and_bandwidth(seconds, count, "read")
+    write_seconds, write_alone, write_together = _latency_and_bandwidth(seconds, count, "write")
+    return {
+        "read_seconds": read_seconds,
+        "read_bytes_s": read_alone,
+        "shared_read_bytes_s": read_together,
+        "write_seconds": write_seconds,
+        "write_bytes_s": write_alone,
+        "shared_write_bytes_s": write_together,
+    }
+
+
+def _latency_and_bandwidth(
+    seconds: dict[tuple[int, int], list[StoreSeconds]], count: int, what: Literal["read", "write"]
+) -> tuple[float, float, float]:
+    """Return the seconds of a small tile, and bytes a second of one worker and of all ``count`` of them."""
     small, large = sorted(_STORED)
-    for what in ("read", "write"):
-        latency = median(one[what] for one in seconds[small, 1])
-        alone, together = (
-            sum(4.0 * large**2 / max(one[what] - latency, 1e-9) for one in seconds[large, workers])
-            for workers in (1, count)
-        )
-        found |= {f"{what}_seconds": latency, f"{what}_bytes_s": alone}
-        found[f"shared_{what}_bytes_s"] = max(together, alone)
-    return found
+    latency = median(getattr(one, what) for one in seconds[small, 1])
+    alone, together = (
+        sum(4.0 * large**2 / max(getattr(one, what) - latency, 1e-9) for one in seconds[large, workers])
+        for workers in (1, count)
+    )
+    return latency, alone, max(together, alone)
 
 
 def on_workers(
     session: Session,
-    function: Callable[..., Any],
-    *arguments: Any,
+    function: Callable[..., Result],
+    *arguments: object,
     numbered: bool = False,
     only: int | None = None,
-) -> list[Any]:
+) -> list[Result]:
     """Call ``function(*arguments, start)`` on all workers at the same time.
 
     Parameters
     ----------
+    session
+        The open cluster.
     function
         Begins at the Unix time ``start``.
+    arguments
+        Given to it before ``start``.
     numbered
         Whether it takes the number of its worker too, before ``start``.
     only
@@ -208,7 +241,7 @@ def on_workers(
 
 
 def _addresses(session: Session) -> list[str]:
-    """Of the workers; of a session without a cluster, one name for this process."""
+    """Return the addresses of the workers; without a cluster, one name for this process."""
     if not isinstance(session, DaskSession):
         return ["here"]
     return sorted(session.client.scheduler_info(n_workers=-1)["workers"])
@@ -219,26 +252,26 @@ def _threads(session: Session) -> int:
 
 
 def threads_here(start: float) -> int:
-    """BLAS threads of a worker."""
+    """Return the BLAS threads of this worker."""
     return blas_threads()
 
 
 def _device(session: Session, wanted: str) -> str:
-    """Where the workers compute: ``auto`` is decided by each, and they are taken to be alike."""
+    """Return where the workers compute: ``auto`` is decided by each, and they are taken to be alike."""
     if wanted != "auto":
         return wanted
     return "cuda" if on_workers(session, sees_gpu, only=1)[0] else "cpu"
 
 
 def sees_gpu(start: float) -> bool:
-    """Whether this process would compute on a GPU."""
+    """Tell whether this process would compute on a GPU."""
     from l3ae_dist.linalg.torch_kernels import gpu_visible
 
     return gpu_visible()
 
 
 def _fitting(tiles: tuple[int, ...], budget: int, itemsize: int) -> tuple[int, ...]:
-    """The tiles of which a worker can hold what is measured; the smallest in any case."""
+    """Return the tiles of which a worker can hold what is measured; the smallest in any case."""
     free = budget - INTERPRETER_BYTES
     return tuple(tile for tile in tiles if _HELD * tile**2 * itemsize <= free) or tiles[:1]
 

@@ -1,7 +1,6 @@
-"""Texts per second of one embedding actor."""
+"""The embedding rate of a calibration: texts per second of one actor."""
 
 import time
-from typing import Any
 
 import numpy as np
 
@@ -17,13 +16,13 @@ _WARM, _TIMED = 16, 160
 
 
 def sample_texts(count: int) -> list[str]:
-    """Texts of twenty words, all different."""
+    """Make texts of twenty words, all different."""
     random = np.random.default_rng(0)
     return [" ".join(random.choice(_WORDS, _LENGTH).tolist()) for _ in range(count)]
 
 
-def encode_rate(options: dict[str, Any], device: str) -> float:
-    """Texts per second of an encoder with one thread, or on a GPU, once it is loaded."""
+def encode_rate(options: EncoderOptions, device: str) -> float:
+    """Measure the texts per second of an encoder with one thread, or on a GPU, once it is loaded."""
     import torch
 
     from l3ae_dist.embed.encoders import load_encoder
@@ -32,7 +31,7 @@ def encode_rate(options: dict[str, Any], device: str) -> float:
     if device == "cpu":
         torch.set_num_threads(1)  # as an actor has it
     try:
-        encoder = load_encoder(EncoderOptions.model_validate(options), device)
+        encoder = load_encoder(options, device)
         texts = sample_texts(_WARM + _TIMED)
         encoder.encode(texts[:_WARM])
         began = time.perf_counter()
@@ -43,21 +42,29 @@ def encode_rate(options: dict[str, Any], device: str) -> float:
 
 
 def measure_texts(options: EncoderOptions, cluster: str, gpus: float | None) -> float:
-    """Texts per second of one actor: with ``ray`` in an actor of its own there, else in this process.
+    """Measure the texts per second of one actor: on ``ray`` as a task there, else in this process.
+
+    Parameters
+    ----------
+    options
+        The encoder.
+    cluster
+        The kind of cluster that is configured.
+    gpus
+        GPUs of an actor; 1 where Ray has one when None.
 
     Raises
     ------
     ConfigError
         When the encoder cannot be loaded.
     """
-    given = options.model_dump(exclude_unset=True)
     if cluster != "ray":
-        return encode_rate(given, "cpu")
+        return encode_rate(options, "cpu")
     import ray
 
     if gpus is None:
         gpus = 1.0 if ray.cluster_resources().get("GPU", 0) >= 1 else 0.0
     device = "cuda" if gpus else "cpu"
     return float(
-        ray.get(ray.remote(num_cpus=0 if gpus else 1, num_gpus=gpus)(encode_rate).remote(given, device))
+        ray.get(ray.remote(num_cpus=0 if gpus else 1, num_gpus=gpus)(encode_rate).remote(options, device))
     )

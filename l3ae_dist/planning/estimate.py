@@ -28,14 +28,14 @@ TEXT_BYTES = 500.0
 
 @dataclass(frozen=True)
 class StageForecast:
-    """One stage of a run.
+    """The estimate of one stage of a run.
 
     Parameters
     ----------
     name, engine
         Which stage, and what runs it.
     tasks, flops, bytes_read, bytes_written, peak_bytes
-        As in :class:`~l3ae_dist.planning.plan.StagePlan`.
+        As in :class:`~l3ae_dist.planning.stage_plans.StagePlan`.
     seconds
         Estimated wall time.
     bound
@@ -59,7 +59,7 @@ class StageForecast:
     repeats: int = 1
 
     def times(self, repeats: int) -> "StageForecast":
-        """The stage run so many times, one after the other."""
+        """Return the stage run so many times, one after the other."""
         return replace(
             self,
             tasks=self.tasks * repeats,
@@ -73,7 +73,7 @@ class StageForecast:
 
 
 def text_rate(rates: Rates) -> float:
-    """Texts a second of one actor; the assumed rate where none was measured."""
+    """Return the texts a second of one actor; the assumed rate where none was measured."""
     assumed = ASSUMED_GPU if rates.device == "cuda" else ASSUMED_CPU
     return rates.texts_per_second or assumed.texts_per_second or 1.0
 
@@ -107,6 +107,8 @@ def estimate(
 
 @dataclass(frozen=True)
 class _Model:
+    """A run of which every stage can be estimated."""
+
     plan: Plan
     size: DataSize
     resources: Resources
@@ -149,7 +151,7 @@ class _Model:
         )  # fmt: skip
 
     def certify(self) -> StageForecast:
-        """P times a few vectors: every tile is read twice."""
+        """Estimate P times a few vectors: every tile is read twice."""
         count, tile = self.plan.grid.count, self._tile_bytes
         flops = 4.0 * 2.0 * float(self.plan.grid.n) ** 2
         stage = StagePlan(Stage.CERTIFY, count, flops, count**2 * tile, 0.0, self.plan.stages[0].peak_bytes)
@@ -168,7 +170,7 @@ class _Model:
         return float(self.plan.grid.tile**2 * self._itemsize)
 
     def _busy(self, tasks: int) -> float:
-        """Workers that have something to do, less the last round of tasks in which some have nothing."""
+        """Count the workers at work on average: in the last round of tasks some have nothing to do."""
         workers = self.plan.workers
         return tasks / ceil(tasks / workers) if tasks else 1.0
 
@@ -176,7 +178,7 @@ class _Model:
         return self.rates.seconds(kernel, flops, self.plan.dtype, self.plan.grid.tile)
 
     def _tiles(self, stage: StagePlan) -> float:
-        """Kernels of the factor and the inverse: on the diagonal, beside it, and the rest."""
+        """Add up the kernels of the factor and the inverse: on the diagonal, beside it, and the rest."""
         b, count = float(self.plan.grid.tile), self.plan.grid.count
         diagonal, beside = {
             "factor": ("potrf", "trsm_rt"), "linv": ("trtri", "trsm_ll"), "invert": ("lauum", "trmm_lt"),
@@ -192,7 +194,7 @@ class _Model:
         return self._seconds("gemm_nt", stage.flops)
 
     def _gram(self, stage: StagePlan) -> float:
-        """Sparse products of pairs of interactions, blocks turned by rows, and dense tiles."""
+        """Add up sparse products of pairs of interactions, blocks turned by rows, and dense tiles."""
         blocks = self.size.interactions * (self.plan.grid.count + 1) / 2
         dense = 2 * stage.bytes_written / self.rates.copy_bytes_s
         if stage.name != "gram":  # of item features: n x d times d x n
@@ -215,7 +217,7 @@ class _Model:
         return stage.bytes_read / read + stage.bytes_written / write + requests
 
     def _chain(self, name: str) -> float:
-        """The longest chain of tasks that wait for each other."""
+        """Return the seconds of the longest chain of tasks that wait for each other."""
         b, count = float(self.plan.grid.tile), self.plan.grid.count
         rates = self.rates
         gemm = self._seconds("gemm_nt", 2 * b**3)

@@ -11,7 +11,7 @@ _TB = 1e12
 
 
 def explanation(found: Forecast) -> list[str]:
-    """Lines of text: tiles, memory, then every stage with the parts of its time."""
+    """Write the formulas as lines of text: tiles, memory, then every stage with the parts of its time."""
     plan, rates = found.plan, found.resources.rates
     grid, itemsize = plan.grid, int(np.dtype(plan.dtype).itemsize)
     tile_mib = grid.tile**2 * itemsize / MIB

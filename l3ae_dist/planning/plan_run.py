@@ -119,7 +119,17 @@ def model_needs(
 
 
 def configured_machine(compute: ComputeConfig, dtype: str, *, gpu: bool) -> Machine:
-    """Return the configured workers with this dtype."""
+    """Return the configured workers.
+
+    Parameters
+    ----------
+    compute
+        Workers, memory budget and tile size.
+    dtype
+        Of the arithmetic, which is decided where ``auto`` is configured.
+    gpu
+        Whether workers compute on a GPU.
+    """
     return Machine(compute.memory_budget, compute.workers, dtype, gpu, compute.tile_size)
 
 

@@ -3,7 +3,7 @@
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -17,7 +17,7 @@ CALIBRATION_DOC = "calibration"
 
 
 class Rates(BaseModel):
-    """What a worker and a cluster can do; see :data:`ASSUMED_CPU` for what is taken without a calibration."""
+    """Rates of one worker and of the storage it shares; :data:`ASSUMED_CPU` serves without a calibration."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -29,7 +29,7 @@ class Rates(BaseModel):
     """Where the figures come from, in words."""
     date: str = ""
     """When they were measured."""
-    machine: dict[str, Any] = {}
+    machine: dict[str, object] = {}
     """Processor, cores, memory and versions of the machine of the client."""
     workers: int = Field(default=1, ge=1)
     """Workers that were measured at the same time."""
@@ -97,24 +97,43 @@ class Rates(BaseModel):
         return "assumed" if self.assumed else "derived" if self.derived else "measured"
 
     def rate(self, kernel: str, dtype: str, tile: float) -> float:
-        """Flops a second of a kernel on tiles of ``tile`` rows, interpolated in the logarithm of the rows.
+        """Return the flops a second of a kernel, interpolated in the logarithm of the rows of a tile.
 
         Beyond the measured sizes it is that of the nearest. A kernel that was not measured has gemm's.
         :meth:`check` tells whether there are rates of the dtype.
+
+        Parameters
+        ----------
+        kernel
+            Name of the kernel, such as ``gemm_nt``.
+        dtype
+            ``float32`` or ``float64``.
+        tile
+            Rows of a tile.
         """
         kernels = self.gflops[dtype]
         return 1e9 * _between(kernels.get(kernel) or kernels["gemm_nt"], tile)
 
     def beside(self, tile: float) -> float:
-        """The share of the rate that is left beside reading and writing."""
+        """Return the share of a rate that is left beside reading and writing tiles of so many rows."""
         return _between(self.overlap, tile)
 
     def seconds(self, kernel: str, flops: float, dtype: str, tile: float) -> float:
-        """Seconds that a worker takes for so many flops of a kernel, other tiles being read and written."""
+        """Return the seconds of a kernel on a worker that reads and writes other tiles meanwhile.
+
+        Parameters
+        ----------
+        kernel
+            Name of the kernel.
+        flops
+            Floating-point operations.
+        dtype, tile
+            Of the arithmetic, and rows of a tile.
+        """
         return flops / (self.rate(kernel, dtype, tile) * self.beside(tile))
 
     def measured_tiles(self, dtype: str) -> tuple[int, int]:
-        """The smallest and the largest tile whose rates were measured."""
+        """Return the smallest and the largest tile whose rates were measured."""
         sizes = [size for sizes in self.gflops[dtype].values() for size in sizes]
         return min(sizes), max(sizes)
 
@@ -134,7 +153,7 @@ class Rates(BaseModel):
             )
 
     def scaled(self, threads: int) -> "Rates":
-        """For workers of another number of BLAS threads: rates in proportion, and no longer measured."""
+        """Return the rates of workers with another number of BLAS threads: in proportion, and derived."""
         if threads == self.threads or self.device != "cpu":
             return self
         factor = threads / self.threads
@@ -171,8 +190,19 @@ def _assumed(gemm32: float, gemm64: float) -> dict[str, dict[str, dict[int, floa
     }
 
 
+class StorageRates(TypedDict):
+    """The rates of tiles to and from storage; the fields of :class:`Rates` with these names."""
+
+    read_seconds: float
+    read_bytes_s: float
+    shared_read_bytes_s: float
+    write_seconds: float
+    write_bytes_s: float
+    shared_write_bytes_s: float
+
+
 # Of storage on other machines, such as a bucket.
-REMOTE_STORAGE: dict[str, Any] = {
+REMOTE_STORAGE: StorageRates = {
     "read_seconds": 0.02,
     "read_bytes_s": 2e9,
     "shared_read_bytes_s": 1e11,
@@ -210,12 +240,12 @@ ASSUMED_GPU = Rates(
 
 
 def assumed_rates(threads: int, device: str) -> Rates:
-    """What is taken where nothing was measured."""
+    """Return the rates that are assumed for a worker where nothing was measured."""
     return ASSUMED_GPU if device == "cuda" else ASSUMED_CPU.scaled(threads)
 
 
 def read_rates(path: str | Path) -> Rates:
-    """Rates from a file that a calibration wrote.
+    """Read the rates from a file that a calibration wrote.
 
     Raises
     ------
@@ -230,8 +260,14 @@ def read_rates(path: str | Path) -> Rates:
         ) from error
 
 
-def parse_rates(document: Any, where: str) -> Rates:
-    """A document as rates; raises :class:`ConfigError` when it is none."""
+def parse_rates(document: object, where: str) -> Rates:
+    """Validate a document as rates.
+
+    Raises
+    ------
+    ConfigError
+        When it is none, with the first problem.
+    """
     try:
         return Rates.model_validate(document)
     except ValidationError as error:
@@ -243,7 +279,7 @@ def parse_rates(document: Any, where: str) -> Rates:
 
 
 def stored_rates(url: str) -> Rates | None:
-    """The calibration of a workspace, None without one."""
+    """Read the calibration of a workspace, None without one."""
     from l3ae_dist.storage.workspace import Workspace
 
     try:

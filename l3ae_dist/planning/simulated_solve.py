@@ -1,7 +1,6 @@
-"""A planned run's factor and inverse in the simulator."""
+"""A planned run in the simulator: factor and inverse of one system, and the summary of what they take."""
 
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 
@@ -32,16 +31,16 @@ class SimulatedSolve:
 
     @property
     def seconds(self) -> float:
-        """Of all stages."""
+        """Seconds of all stages."""
         return sum(stage.seconds for stage in self.stages)
 
     @property
     def label(self) -> str | None:
-        """What of it lies beyond the validated range."""
+        """A note on what of it lies beyond the validated range; None for nothing."""
         return outside_validation(self.plan.workers, self.plan.grid.n, self.plan.grid.tile)
 
-    def summary(self) -> dict[str, Any]:
-        """The simulation as JSON-like values."""
+    def summary(self) -> dict[str, object]:
+        """Return the simulation as JSON-like values."""
         grid = self.plan.grid
         total = self.seconds
         return {
@@ -68,7 +67,16 @@ class SimulatedSolve:
 def simulate_solve(
     config: RunConfig, size: DataSize, resources: Resources, trouble: Trouble
 ) -> SimulatedSolve:
-    """Simulate the three stages of one inverse as they would be run for this plan.
+    """Plan a run and simulate the three stages of one of its inverses.
+
+    Parameters
+    ----------
+    config, size
+        The run, and the size of its data.
+    resources
+        Rates of the workers, and what their network carries.
+    trouble
+        Failures, slow workers, the look-ahead.
 
     Raises
     ------
@@ -81,7 +89,17 @@ def simulate_solve(
 
 
 def simulate_plan(plan: Plan, resources: Resources, trouble: Trouble) -> SimulatedSolve:
-    """The same for a plan that is there."""
+    """Simulate the three stages of an inverse as they would be run for a plan.
+
+    Parameters
+    ----------
+    plan
+        Tiles, workers and their cache.
+    resources
+        Rates of the workers, and what their network carries.
+    trouble
+        Failures, slow workers, the look-ahead.
+    """
     cluster = ModelCluster(
         workers=plan.workers,
         rates=resources.rates,

@@ -31,7 +31,7 @@ PER_WORKER = STAGED + 1
 
 @dataclass(frozen=True)
 class Trouble:
-    """What is varied beside the workers and their rates.
+    """Failures and slow workers of a simulation, and the look-ahead of its submission window.
 
     Parameters
     ----------
@@ -57,16 +57,16 @@ class Trouble:
 
 @dataclass(frozen=True)
 class ModelCluster:
-    """Workers of a simulation.
+    """The workers of a simulation, all alike.
 
     Parameters
     ----------
     workers
-        How many.
+        Worker processes.
     rates
         Of each, and of the storage they share.
     cache_bytes
-        Of each.
+        What the tile cache of each holds.
     network_bytes_s
         What a worker's network carries at most.
     trouble
@@ -82,7 +82,25 @@ class ModelCluster:
 
 @dataclass
 class SimulatedStage:
-    """What a stage is predicted to take; shares are of the time of all workers."""
+    """The prediction for one stage.
+
+    Parameters
+    ----------
+    stage, tasks, seconds
+        Its name, its tile tasks, and its wall time.
+    critical_path
+        Seconds of the longest chain of tasks that wait for each other.
+    computing, reading
+        Shares of the time of all workers in which kernels run, and in which they wait for tiles.
+    client
+        Share of the time in which the client is busy.
+    bytes_read, bytes_written
+        Of all workers.
+    cache_bytes
+        The most that the cache of a worker held.
+    failures, repeated
+        Failures of workers, and tasks that were begun again.
+    """
 
     stage: str
     tasks: int = 0
@@ -118,7 +136,13 @@ class _Worker:
 
 
 def outside_validation(workers: int, items: int, tile: int) -> str | None:
-    """What of a simulation lies beyond the cases that were run for comparison, in words; None for nothing."""
+    """Tell in words what lies beyond the simulations that were compared with real runs; None for nothing.
+
+    Parameters
+    ----------
+    workers, items, tile
+        Worker processes, items, and rows of a tile of a simulation.
+    """
     low, high = VALIDATED_TILES
     beyond = []
     if workers > VALIDATED_WORKERS:
@@ -131,7 +155,7 @@ def outside_validation(workers: int, items: int, tile: int) -> str | None:
 
 
 class Simulation:
-    """Runs stages one after the other; the workers' caches stay from stage to stage.
+    """Modelled workers that run stages one after the other; their caches stay from stage to stage.
 
     Parameters
     ----------

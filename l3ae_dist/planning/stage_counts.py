@@ -1,4 +1,4 @@
-"""How often a configuration runs each stage, and what its workspace then holds."""
+"""Counts of the runs of each stage for all models of a configuration, and what its workspace then holds."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ _BEST = 2
 
 @dataclass(frozen=True)
 class StageCounts:
-    """How often stages are run for all models of a configuration.
+    """Runs of the stages for all models of a configuration.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ class StageCounts:
 
     @classmethod
     def of(cls, specs: Sequence[ModelSpec]) -> "StageCounts":
-        """Of these models."""
+        """Count the runs for these models."""
         groups = Counter(spec.group for spec in specs)
         return cls(
             ridges=max(1, len({spec.ridge for spec in specs if spec.with_interactions})),
@@ -45,7 +45,7 @@ class StageCounts:
         )
 
     def stage(self, name: str) -> int:
-        """Runs of a stage."""
+        """Count the runs of a stage."""
         if name.startswith("semantic "):
             return 1 if name == "semantic gram" else self.texts
         if name in (*TILE_STAGES, Stage.CERTIFY, Stage.ASSEMBLE):
@@ -54,7 +54,17 @@ class StageCounts:
 
 
 def fullest_bytes(plan: Plan, size: DataSize, keep: Sequence[str], ridges: int) -> int:
-    """Bytes at the fullest: one solve at a time, and the factors and inverses that are kept beside it."""
+    """Return the bytes of a workspace at its fullest: one solve at a time, beside it what is kept.
+
+    Parameters
+    ----------
+    plan, size
+        Of the run, and of its data.
+    keep
+        Factors kept after the stage that needs them: ``L``, ``Linv``, ``P``.
+    ridges
+        Factorisations and inverses, one after the other.
+    """
     triangle = next(stage.bytes_written for stage in plan.stages if stage.name == "gram")
     # a search keeps the inverses of the best models so far, or all of them
     inverses = ridges - 1 if "P" in keep else min(ridges - 1, _BEST)

@@ -1,8 +1,7 @@
-"""Before the tile stages: what they will take of the disk, in how many objects, and at what price."""
+"""The storage that the tile stages of a run need: bytes, objects and requests, and their price."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -39,7 +38,7 @@ class StorageNeed:
     reads: int
 
     def cost(self, prices: PriceConfig) -> float:
-        """Price of a month of storage at the fullest and of all requests."""
+        """Return the price of a month of storage at the fullest and of all requests."""
         storage = self.bytes / GIB * prices.storage_gib_month
         return (
             storage + self.writes / 1000 * prices.per_1000_writes + self.reads / 1000 * prices.per_1000_reads
@@ -56,7 +55,7 @@ def storage_need(
     product: bool = False,
     low_pass: bool = False,
 ) -> StorageNeed:
-    """What the tile stages of a run need beside what is there; an estimate for searches over many models.
+    """Estimate the storage that the tile stages of a run need beside what is there.
 
     Parameters
     ----------
@@ -105,7 +104,7 @@ def storage_need(
 
 
 def _others(pairs: list[tuple[float, System]], undone: list[int], keep: tuple[str, ...]) -> int:
-    """Inverses still to be made that lie beside the one at work."""
+    """Count the inverses still to be made that lie beside the one at work."""
     rest = max(0, len(undone) - 1)
     if "P" in keep:
         return rest
@@ -134,7 +133,17 @@ def check_disk(need: StorageNeed, workspace: Workspace) -> None:
 
 
 def need_message(need: StorageNeed, workspace: Workspace, prices: PriceConfig | None) -> str:
-    """The need as a line of the log."""
+    """Write the need as a line of the log.
+
+    Parameters
+    ----------
+    need
+        Of the run.
+    workspace
+        Whose free disk space is told too.
+    prices
+        Of storage and requests, None to leave the cost out.
+    """
     text = (
         f"tiles take about {need.bytes / GIB:,.2f} GiB in {need.objects:,} objects at the fullest, "
         f"{need.already / GIB:,.2f} GiB are there"
@@ -149,7 +158,7 @@ def need_message(need: StorageNeed, workspace: Workspace, prices: PriceConfig | 
     return text
 
 
-def need_summary(need: StorageNeed, prices: PriceConfig | None) -> dict[str, Any]:
-    """The need as JSON-like values."""
+def need_summary(need: StorageNeed, prices: PriceConfig | None) -> dict[str, object]:
+    """Return the need as JSON-like values."""
     cost = None if prices is None else round(need.cost(prices), 4)
     return {**vars(need), "cost": cost}

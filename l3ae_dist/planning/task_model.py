@@ -1,4 +1,4 @@
-"""How long one tile task takes on a modelled worker: kernels by their rates, reads by the cache's policy.
+"""The time of one tile task on a modelled worker: kernels by their rates, reads by the cache's policy.
 
 The order of things is that of :mod:`l3ae_dist.graphs.execute`: the first tile, the operands of the next
 kernel while the kernel before it runs, one write.
@@ -13,13 +13,23 @@ from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.planning.rates import Rates
 from l3ae_dist.storage.tile_cache import TileCache
 
-# How long a read of so many bytes takes now.
+# Gives the seconds that a read of so many bytes takes now.
 ReadSeconds = Callable[[float], float]
 
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """The kernels of one task: when they end; seconds that they ran and waited, and that reads took."""
+    """The kernels of one task on a worker.
+
+    Parameters
+    ----------
+    end
+        When they end, on the clock of the simulation.
+    computed, stalled, reading
+        Seconds that they ran, that they waited for tiles, and that reads took.
+    bytes_read
+        Of their operands.
+    """
 
     end: float
     computed: float
@@ -29,7 +39,7 @@ class Arithmetic:
 
 
 class TaskModel:
-    """Times of the tasks of one stage.
+    """A model of the time that each task of one stage takes.
 
     Parameters
     ----------
@@ -54,7 +64,7 @@ class TaskModel:
         return self.rates.seconds(kernel, flops, self.dtype, (m * n) ** 0.5)
 
     def actions(self, task: TileTask) -> Iterator[tuple[float, tuple[TileRef, ...]]]:
-        """Seconds of every kernel in order, with its tile operands."""
+        """Yield the seconds of every kernel in order, with its tile operands."""
         m, n = self.grid.shape(task.target.i, task.target.j)
         for step in task.begin:
             yield self.kernel(step.kernel, m, n, 0), step.operands
@@ -65,14 +75,22 @@ class TaskModel:
             yield self.kernel(step.kernel, m, n, 0), step.operands
 
     def alone(self, task: TileTask) -> float:
-        """Seconds of a task whose tiles are all there when they are wanted: its part of a critical path."""
+        """Return the seconds of a task whose tiles are all there: its part of a critical path."""
         rates = self.rates
         read = rates.read_seconds + self.tile_bytes / rates.read_bytes_s
         write = rates.write_seconds + self.tile_bytes / rates.write_bytes_s
         return sum(seconds for seconds, _ in self.actions(task)) + read + write + rates.latency_seconds
 
     def missing(self, ref: TileRef, task: TileTask, cache: TileCache[bool]) -> float:
-        """Bytes to read for an operand, which the cache then holds if its policy wants it."""
+        """Count the bytes to read for an operand, which the cache then holds if its policy wants it.
+
+        Parameters
+        ----------
+        ref, task
+            The operand, and the task that reads it.
+        cache
+            Of the worker.
+        """
         panel = task.panel if task.in_panel(ref) else None
         if cache.get(ref, task.stage, panel):
             return 0.0
@@ -83,18 +101,20 @@ class TaskModel:
         self, task: TileTask, cache: TileCache[bool], read: ReadSeconds, prefetched: float, now: float,
         slow: float,
     ) -> Arithmetic:  # fmt: skip
-        """All kernels of a task from ``now`` on.
+        """Time all kernels of a task that begins now.
 
         Parameters
         ----------
+        task
+            With its kernels and operands.
         cache
             Of the worker.
         read
             Seconds of a read of so many bytes.
-        prefetched
-            When the first operands began to be read.
+        prefetched, now
+            When the first operands began to be read, and when the kernels begin.
         slow
-            How many times longer than its rates say the worker takes.
+            Factor by which the worker is slower than its rates.
         """
         upload = self.rates.upload_bytes_s
         clock, issued, moved, stalled, computed, reading = now, prefetched, 0.0, 0.0, 0.0, 0.0

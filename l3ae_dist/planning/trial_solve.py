@@ -1,4 +1,4 @@
-"""A small factorisation and inversion on the real cluster: what is left of the kernels' rates in a run."""
+"""A trial factorisation and inversion on the real cluster: what a run leaves of the kernels' rates."""
 
 from collections.abc import Iterator
 from uuid import uuid4
@@ -51,9 +51,26 @@ def trial_overlap(
     dtype: str,
     memory_budget: int,
 ) -> float:
-    """Seconds that the kernels of a trial should take by their rates, over those that they took.
+    """Measure the share of the kernels' rates that is left in a run, which reads and writes beside them.
 
-    As in a run whose budget is not tight, what is read again is kept where ``memory_budget`` allows it.
+    As in a run whose budget is not tight, what is read again is kept where the memory budget allows it.
+
+    Parameters
+    ----------
+    session
+        Runs the tasks.
+    workspace
+        Holds the trial's arrays meanwhile.
+    rates
+        Of lone kernels.
+    tile, dtype
+        Of the trial's tiles.
+    memory_budget
+        Bytes of a worker.
+
+    Returns
+    -------
+    Seconds that the kernels should take by their rates, over those that they took; at most 1.
     """
     grid = TileGrid(_SIDES.get(tile, _SIDES[0]) * tile, tile)
     machine = Machine(memory_budget, rates.workers, dtype, tile=tile)
@@ -76,14 +93,25 @@ def trial_overlap(
 
 
 def system_rows(n: int, dtype: str) -> Array:
-    """Y of the synthetic system ``Y Y' / r + I``, (n, r): well conditioned, and cheap to make by tiles."""
+    """Return Y, (n, r), of the synthetic system ``Y Y' / r + I``: well conditioned, cheap to make."""
     return np.random.default_rng(0).standard_normal((n, RANK)).astype(dtype)
 
 
 def write_system(
     workspace: Workspace, path: str, grid: TileGrid, dtype: str, *, workers: int = 1, cache_bytes: int = 0
 ) -> tuple[StageContext, list[tuple[Graph, set[str]]]]:
-    """Write the Gram tiles ``Y Y' / r`` below ``path``, and make the arrays of the stages.
+    """Write the Gram tiles ``Y Y' / r`` and make the arrays of the stages.
+
+    Parameters
+    ----------
+    workspace, path
+        Where: the arrays lie below the path.
+    grid, dtype
+        Of the tiles.
+    workers
+        Worker processes, for the partial sums of the factorisation.
+    cache_bytes
+        What the tile cache of each may hold.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""What a calibration measures inside one worker: kernels, copies, tiles to and from storage, sparse products.
+"""Measurements inside one worker, for a calibration: kernels, copies, storage of tiles, sparse products.
 
 Every function is sent to a worker, and all workers begin at the same time, so that what they share (caches,
 memory, disks) is shared as in a run.
@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from statistics import median
-from typing import Any
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 from scipy import sparse
@@ -22,6 +22,22 @@ from l3ae_dist.linalg.sparse_gram import gram_block
 from l3ae_dist.linalg.top_k import top_k
 from l3ae_dist.planning.rates import KERNELS
 from l3ae_dist.storage.tile_reader import READ_THREADS
+
+
+class SparseRates(TypedDict):
+    """The rates of sparse products; fields of :class:`~l3ae_dist.planning.rates.Rates` with these names."""
+
+    pair_rate: float
+    score_flops: float
+    rank_rate: float
+
+
+class StoreSeconds(NamedTuple):
+    """Median seconds to read and to write one tile."""
+
+    read: float
+    write: float
+
 
 # Items kept of each user.
 _RANKED = 50
@@ -39,12 +55,16 @@ def wait_until(start: float) -> None:
 def measure_kernels(
     dtype: str, tiles: tuple[int, ...], device: str, repeats: int, start: float
 ) -> dict[str, dict[int, float]]:
-    """GFLOP/s of every kernel at every tile size; the median of ``repeats``.
+    """Measure the GFLOP/s of every kernel at every tile size.
 
     Parameters
     ----------
-    dtype, tiles, device
-        What is measured.
+    dtype, device
+        Of the arithmetic: ``float32`` or ``float64``, on ``cpu`` or ``cuda``.
+    tiles
+        Rows of the tiles.
+    repeats
+        Measurements, of which the median is taken.
     start
         Unix time to begin at.
     """
@@ -65,7 +85,7 @@ def measure_kernels(
 
 
 def _operands(tile: int, dtype: str) -> tuple[Array, Array, Array]:
-    """A dense tile, a lower triangle and a positive definite tile, all well conditioned."""
+    """Make a dense tile, a lower triangle and a positive definite tile, all well conditioned."""
     dense = np.random.default_rng(0).standard_normal((tile, tile)).astype(dtype) / np.sqrt(tile).astype(dtype)
     lower = np.tril(dense, -1)
     lower[np.diag_indices(tile)] = 2
@@ -79,8 +99,10 @@ def _operand_count(name: str) -> int:
 
 
 def _seconds(kernels: Kernels, name: str, acc: Array, operands: tuple[Array, ...]) -> float:
-    """Seconds of one kernel. A GPU goes on after the call: fetching the last result waits for it, and what a
-    second fetch takes is the copy alone.
+    """Time one kernel.
+
+    A GPU goes on after the call: fetching the last result waits for it, and what a second fetch takes is the
+    copy alone.
     """
     held = [acc.copy() for _ in range(_IN_A_ROW)]
     handles = [kernels.load(tile) for tile in held]
@@ -98,20 +120,24 @@ def _seconds(kernels: Kernels, name: str, acc: Array, operands: tuple[Array, ...
 
 
 def measure_copies(tile: int, start: float) -> float:
-    """Bytes a second copied from one tile to another, both counted."""
+    """Measure the bytes a second copied from one tile to another, both counted."""
     source = np.ones((tile, tile), np.float32)
     target = np.empty_like(source)
     wait_until(start)
     return 2 * source.nbytes / _median_seconds(lambda: np.copyto(target, source), 9)
 
 
-def measure_store(url: str, path: str, count: int, row: int, start: float) -> dict[str, float]:
-    """Median seconds to write one tile with its done-mark, and to read one while another is read.
+def measure_store(url: str, path: str, count: int, row: int, start: float) -> StoreSeconds:
+    """Measure the median seconds to write a tile with its done-mark, and to read one while another is read.
 
     Parameters
     ----------
     url, path
-        Workspace and array; its chunk row ``row`` has ``count`` tiles of which this worker writes each.
+        Workspace, and array in it.
+    count, row
+        Tiles of a chunk row, and the row whose tiles this worker writes and reads.
+    start
+        Unix time to begin at.
     """
     array = open_chunks(url, path, False)
     block = np.random.default_rng(row).standard_normal(array.chunks).astype(array.dtype)
@@ -129,11 +155,11 @@ def measure_store(url: str, path: str, count: int, row: int, start: float) -> di
             began = time.perf_counter()
             list(pool.map(lambda c: array.read(row, c, buffers[c % READ_THREADS]), columns))
             reads.append((time.perf_counter() - began) / len(columns))
-    return {"write": median(writes), "read": median(reads)}
+    return StoreSeconds(read=median(reads), write=median(writes))
 
 
-def measure_sparse(tile: int, start: float) -> dict[str, float]:
-    """Pairs a second into a Gram tile, flops a second of scoring, scores a second that are ranked."""
+def measure_sparse(tile: int, start: float) -> SparseRates:
+    """Measure pairs a second into a Gram tile, flops a second of scoring, and scores a second ranked."""
     users, each = 20_000, 12
     random = np.random.default_rng(0)
     rows = np.repeat(np.arange(users), each)
@@ -155,7 +181,7 @@ def measure_sparse(tile: int, start: float) -> dict[str, float]:
 
 
 def measure_upload(tile: int, start: float) -> float | None:
-    """Bytes a second from this worker's memory to its GPU, None without one."""
+    """Measure the bytes a second from this worker's memory to its GPU, None without one."""
     import torch
 
     if not torch.cuda.is_available():
@@ -171,7 +197,7 @@ def measure_upload(tile: int, start: float) -> float | None:
     return block.nbytes / _median_seconds(upload, 5)
 
 
-def _median_seconds(work: Callable[[], Any], repeats: int) -> float:
+def _median_seconds(work: Callable[[], object], repeats: int) -> float:
     taken = []
     for _ in range(repeats):
         began = time.perf_counter()
@@ -180,5 +206,5 @@ def _median_seconds(work: Callable[[], Any], repeats: int) -> float:
     return median(taken)
 
 
-def nothing(task: Any, context: Any) -> None:
-    """A task that takes no time."""
+def nothing(task: object, context: object) -> None:
+    """Do nothing, as a task that takes no time."""
