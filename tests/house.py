@@ -193,6 +193,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "estimate",
             "explain",
             "forecast",
+            "model_cluster",
             "plan",
             "plan_inputs",
             "plan_ranks",

@@ -14,12 +14,12 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from report import publish, results_folder, row
 
+from l3ae_dist.planning.model_cluster import Trouble
 from l3ae_dist.planning.plan import make_plan
 from l3ae_dist.planning.plan_inputs import DataSize, Machine, ModelNeeds
 from l3ae_dist.planning.rates import ASSUMED_CPU, ASSUMED_GPU, REMOTE_STORAGE, Rates
 from l3ae_dist.planning.resources import Resources
 from l3ae_dist.planning.simulated_solve import SimulatedSolve, simulate_plan
-from l3ae_dist.planning.simulator import Trouble
 from l3ae_dist.units import GIB
 
 N, TILE, THREADS = 1_000_000, 4096, 32

@@ -19,12 +19,13 @@ from report import publish, row
 
 from l3ae_dist.config.load import make_config
 from l3ae_dist.planning.calibrate import measure_cluster
+from l3ae_dist.planning.model_cluster import Trouble
 from l3ae_dist.planning.plan import Plan, make_plan
 from l3ae_dist.planning.plan_inputs import DataSize, Machine, ModelNeeds
 from l3ae_dist.planning.rates import Rates
 from l3ae_dist.planning.resources import Resources
 from l3ae_dist.planning.simulated_solve import simulate_plan
-from l3ae_dist.planning.simulator import VALIDATED_ITEMS, VALIDATED_TILES, Trouble
+from l3ae_dist.planning.simulator import VALIDATED_ITEMS, VALIDATED_TILES
 from l3ae_dist.planning.trial_solve import trial
 from l3ae_dist.runtime.backends.dask_session import DaskSession
 from l3ae_dist.runtime.backends.local import local_cluster

@@ -13,7 +13,7 @@ from l3ae_dist.cli.planned_run import PlannedRun, SpeedOptions
 from l3ae_dist.errors import ConfigError
 
 if TYPE_CHECKING:
-    from l3ae_dist.planning.simulator import Trouble
+    from l3ae_dist.planning.model_cluster import Trouble
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class TroubleOptions:
         ConfigError
             For NaN and infinity, which pass every bound.
         """
-        from l3ae_dist.planning.simulator import Trouble
+        from l3ae_dist.planning.model_cluster import Trouble
 
         for name in ("mtbf", "restart", "stragglers", "slowness"):
             value = getattr(self, name)

@@ -19,12 +19,13 @@ from l3ae_dist.planning.calibrate import measure_cluster
 from l3ae_dist.planning.data_size import given_size, ingested_size
 from l3ae_dist.planning.estimate import estimate
 from l3ae_dist.planning.forecast import forecast
+from l3ae_dist.planning.model_cluster import ModelCluster, Trouble
 from l3ae_dist.planning.plan import make_plan
 from l3ae_dist.planning.plan_inputs import DataSize, Machine, ModelNeeds
 from l3ae_dist.planning.rates import KERNELS, Rates, assumed_rates, read_rates
 from l3ae_dist.planning.resources import Resources
 from l3ae_dist.planning.simulated_solve import simulate_plan
-from l3ae_dist.planning.simulator import ModelCluster, Simulation, Trouble, outside_validation
+from l3ae_dist.planning.simulator import Simulation, outside_validation
 from l3ae_dist.planning.stage_plans import tiles_read
 from l3ae_dist.planning.task_model import TaskModel
 from l3ae_dist.planning.trial_solve import solve_graphs, trial

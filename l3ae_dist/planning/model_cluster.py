@@ -1,0 +1,56 @@
+"""The cluster of a simulation: its workers, and the trouble that they are in."""
+
+from dataclasses import dataclass
+
+from l3ae_dist.planning.rates import Rates
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Failures and slow workers of a simulation, and the look-ahead of its submission window.
+
+    Parameters
+    ----------
+    lookahead
+        Tasks that the submission window holds.
+    mtbf_seconds
+        Mean time between failures of one worker; None for workers that do not fail.
+    restart_seconds
+        Until a failed worker is back, with an empty cache.
+    straggler_share, straggler_factor
+        Share of the workers that take so many times as long for their kernels.
+    seed
+        Of failures and stragglers.
+    """
+
+    lookahead: int = 2000
+    mtbf_seconds: float | None = None
+    restart_seconds: float = 60.0
+    straggler_share: float = 0.0
+    straggler_factor: float = 2.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class ModelCluster:
+    """The workers of a simulation, all alike.
+
+    Parameters
+    ----------
+    workers
+        Worker processes.
+    rates
+        Of each, and of the storage they share.
+    cache_bytes
+        What the tile cache of each holds.
+    network_bytes_s
+        What a worker's network carries at most.
+    trouble
+        Failures, slow workers, the window.
+    """
+
+    workers: int
+    rates: Rates
+    cache_bytes: int
+    network_bytes_s: float = float("inf")
+    trouble: Trouble = Trouble()
