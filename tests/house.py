@@ -105,6 +105,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "changes",
             "columns",
             "dataset",
+            "dataset_stats",
             "demo",
             "features",
             "ingest",

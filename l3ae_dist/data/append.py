@@ -7,18 +7,20 @@ rows. The k-core filter is not applied again, since what it removed is not kept.
 """
 
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
 from l3ae_dist.config.data import IngestOptions
 from l3ae_dist.data import splits
 from l3ae_dist.data.buckets import RECORD, Buckets, merge_duplicates
-from l3ae_dist.data.catalog import read_catalog, same_kind
+from l3ae_dist.data.catalog import Catalog, read_catalog, same_kind
 from l3ae_dist.data.dataset import Dataset
+from l3ae_dist.data.dataset_stats import DatasetStats
 from l3ae_dist.data.ingest import spill_log
 from l3ae_dist.data.readers import column_names, describe
-from l3ae_dist.data.store import RECORDS_PER_BLOCK, USERS_PER_BLOCK, store_dataset
+from l3ae_dist.data.store import RECORDS_PER_BLOCK, USERS_PER_BLOCK, SplitRecords, store_dataset
+from l3ae_dist.data.tables import Table
 from l3ae_dist.errors import DataError
 from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.storage import layout
@@ -31,32 +33,45 @@ _NEW = 8
 _ROWS = 65536
 
 
-def log_id(interactions: Any, items: Any) -> str:
-    """Name of a log with its new items: content of DataFrames; name, size and time of files."""
+def log_id(interactions: Table, items: "Table | None") -> str:
+    """Name a log with its new items, by the content of DataFrames, or name, size and time of files."""
     return fingerprint([describe(interactions), describe(items)])
 
 
 def appended_before(workspace: Workspace, dataset: str, log: str) -> bool:
-    """Whether a log is part of a dataset or of one that it was made from."""
+    """Tell whether a log is part of a dataset or of one that it was made from.
+
+    Parameters
+    ----------
+    workspace
+        That of the dataset.
+    dataset
+        Its id.
+    log
+        Name of the log, :func:`log_id`.
+    """
     name: str | None = dataset
     while name is not None:
-        stats = (workspace.stage_done(Stage.INGEST, name) or {"stats": {}})["stats"]
-        if stats.get("log") == log:
+        record = workspace.stage_done(Stage.INGEST, name)
+        if record is None:
+            return False
+        stats = DatasetStats.of_record(record["stats"])
+        if stats.log == log:
             return True
-        name = stats.get("parent")
+        name = stats.parent
     return False
 
 
 def append_interactions(
     parent: Dataset,
-    interactions: Any,
-    items: Any,
+    interactions: Table,
+    items: "Table | None",
     options: IngestOptions,
     *,
     users_per_block: int = USERS_PER_BLOCK,
     records_per_block: int = RECORDS_PER_BLOCK,
 ) -> str:
-    """Store the parent's interactions together with new ones; returns the id of the new dataset.
+    """Store the parent's interactions together with new ones, and return the id of the new dataset.
 
     Parameters
     ----------
@@ -95,37 +110,39 @@ def append_interactions(
     with workspace.scratch_dir() as scratch:
         buckets, known = Buckets(scratch, "users"), parent.user_ids()
         read = _log_options(options, interactions)
-        users, dropped = spill_log(interactions, catalog["ids"], read, buckets, users_per_block, known)
+        users, dropped = spill_log(interactions, catalog.ids, read, buckets, users_per_block, known)
         if users.dtype != known.dtype:
             raise DataError("the workspace's user ids are integers and the log's are not; convert them.")
         added = _merge(parent, users, np.searchsorted(users, known), buckets, users_per_block)
         for path in layout.DatasetPaths(identifier).folders:
             workspace.delete(path)
-        stats = store_dataset(
-            workspace,
-            identifier,
+        records = SplitRecords(
             buckets,
             users,
-            catalog,
             assign=lambda records: records["split"],
             weighted=parent.weighted,
-            foldin=bool(parent.stats["foldin"]),
+            foldin=parent.stats.foldin,
             users_per_block=users_per_block,
-            records_per_block=records_per_block,
         )
-    stats["dropped"] = dropped | stats["dropped"]
-    added["users"] = stats["n_users"] - parent.n_users
-    added["items"] = stats["n_items"] - parent.n_items
-    # the texts are the parent's, unless there are new ones
-    texts = identifier if added["items"] else parent.catalog
-    stats |= {"parent": parent.id, "catalog": texts, "log": log, "appended": added}
-    workspace.mark_stage(Stage.INGEST, identifier, options.model_dump(), stats)
+        stats = store_dataset(workspace, identifier, records, catalog, records_per_block)
+    added["users"] = stats.n_users - parent.n_users
+    added["items"] = stats.n_items - parent.n_items
+    stats = replace(
+        stats,
+        dropped={**dropped, **stats.dropped},
+        parent=parent.id,
+        # the texts are the parent's, unless there are new ones
+        catalog=identifier if added["items"] else parent.catalog,
+        log=log,
+        appended=added,
+    )
+    workspace.mark_stage(Stage.INGEST, identifier, options.model_dump(), stats.record())
     return identifier
 
 
-def _log_options(options: IngestOptions, interactions: Any) -> IngestOptions:
+def _log_options(options: IngestOptions, interactions: Table) -> IngestOptions:
     """How the log is read: no split is drawn, and a split column is followed where there is one."""
-    changes: dict[str, Any] = {"split": "none", "timestamp_column": None}
+    changes: dict[str, object] = {"split": "none", "timestamp_column": None}
     if options.split_column not in column_names(interactions, "interactions"):
         changes["split_column"] = None
     if options.rating_threshold is None:
@@ -133,27 +150,30 @@ def _log_options(options: IngestOptions, interactions: Any) -> IngestOptions:
     return options.model_copy(update=changes)
 
 
-def _catalog(parent: Dataset, items: Any, options: IngestOptions) -> dict[str, Any]:
+def _catalog(parent: Dataset, items: "Table | None", options: IngestOptions) -> Catalog:
     """The parent's catalog with the new items at its end."""
-    ids = parent.item_ids()
-    found: dict[str, Any] = {
-        "ids": ids,
-        "title": np.array(parent.titles(), object),
-        "text": np.array(parent.texts(), object),
-        "has_text": parent.has_text,
-        "no_text": parent.stats.get("no_text"),
-    }
+    ids, titles, texts = (
+        parent.item_ids(),
+        np.array(parent.titles(), object),
+        np.array(parent.texts(), object),
+    )
+    before = Catalog(ids, titles, texts, parent.has_text, parent.stats.no_text)
     if items is None:
-        return found
+        return before
     more = read_catalog(items, options)
-    more["ids"] = same_kind(more["ids"], ids)
-    if more["ids"].dtype != ids.dtype:
+    more_ids = same_kind(more.ids, ids)
+    if more_ids.dtype != ids.dtype:
         raise DataError("the workspace's item ids are integers and those of the new items are not.")
-    new = ~np.isin(more["ids"], ids)
-    if new.any():
-        found["has_text"] = parent.has_text and more["has_text"]
-        found["no_text"] = found["no_text"] or more["no_text"]
-    return found | {name: np.concatenate([found[name], more[name][new]]) for name in ("ids", "title", "text")}
+    new = ~np.isin(more_ids, ids)
+    if not new.any():
+        return before
+    return Catalog(
+        np.concatenate([ids, more_ids[new]]),
+        np.concatenate([titles, more.titles[new]]),
+        np.concatenate([texts, more.texts[new]]),
+        parent.has_text and more.has_text,
+        before.no_text or more.no_text,
+    )
 
 
 def _merge(
@@ -200,7 +220,7 @@ def _old_records(parent: Dataset, places: Array, first: int, last: int) -> Itera
     for start in range(first, last, _ROWS):
         stop = min(start + _ROWS, last)
         rows = {name: parent.user_rows(name, start, stop) for name in ("train", "valid", "test")}
-        if parent.stats["foldin"]:
+        if parent.stats.foldin:
             rows["foldin"] = parent.user_rows("input", start, stop)
         trained = np.diff(rows["train"].indptr) > 0
         for name, matrix in rows.items():

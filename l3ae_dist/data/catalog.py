@@ -1,20 +1,56 @@
 """The item catalog: ids in their own order, titles, and the text that is embedded."""
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from l3ae_dist.config.data import IngestOptions
 from l3ae_dist.data.readers import partitions
+from l3ae_dist.data.tables import Frame, Table
 from l3ae_dist.errors import DataError
 from l3ae_dist.linalg.arrays import Array
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _LARGEST = 2**63 - 1
 _EXACT = 2**53
 
 
-def read_catalog(items: Any, options: IngestOptions) -> dict[str, Any]:
-    """Ids, titles and texts of the catalog in its own order."""
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """The items of a dataset, in the order of the catalog.
+
+    Parameters
+    ----------
+    ids
+        (n_items,) int64, or objects of ``str``.
+    titles, texts
+        (n_items,) objects of ``str``; the texts are what is embedded.
+    has_text, no_text
+        Whether all columns of text are there, and why not.
+    """
+
+    ids: Array
+    titles: Array
+    texts: Array
+    has_text: bool
+    no_text: str | None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def read_catalog(items: Table, options: IngestOptions) -> Catalog:
+    """Read ids, titles and texts of the items.
+
+    Raises
+    ------
+    DataError
+        For a missing id column, null ids, or ids that occur twice.
+    """
     ids, titles, texts = [], [], []
     missing: list[str] = []
     for part in partitions(items, None, "items", options.text_ids(options.catalog_id_column)):
@@ -39,16 +75,11 @@ def read_catalog(items: Any, options: IngestOptions) -> dict[str, Any]:
         raise DataError(
             f"{int((counts > 1).sum())} catalog id(s) occur more than once: {shown}; keep one each."
         )
-    return {
-        "ids": all_ids,
-        "title": np.concatenate(titles),
-        "text": np.concatenate(texts),
-        "has_text": has_text,
-        "no_text": None if has_text else _no_text(missing, names),
-    }
+    no_text = None if has_text else _no_text(missing, names)
+    return Catalog(all_ids, np.concatenate(titles), np.concatenate(texts), has_text, no_text)
 
 
-def _no_text(missing: list[str], names: list[Any]) -> str:
+def _no_text(missing: list[str], names: Sequence[object]) -> str:
     """Why the items have no text, for whoever needs it later."""
     if not missing:
         return "text_columns names no column"
@@ -58,7 +89,7 @@ def _no_text(missing: list[str], names: list[Any]) -> str:
     )
 
 
-def _strings(part: Any, columns: list[str], separator: str) -> Array:
+def _strings(part: Frame, columns: list[str], separator: str) -> Array:
     out = np.full(len(part), "", object)
     for column in columns:
         found = part[column].astype(object)  # a categorical takes no new value
@@ -68,8 +99,23 @@ def _strings(part: Any, columns: list[str], separator: str) -> Array:
     return out
 
 
-def ids_of(column: Any, what: str, id_type: str = "auto") -> Array:
-    """An id column as int64 or as strings; :class:`DataError` for nulls, fractions and lost digits."""
+def ids_of(column: "pd.Series", what: str, id_type: str = "auto") -> Array:
+    """Return an id column as int64, or as objects of ``str``.
+
+    Parameters
+    ----------
+    column
+        Integers, floating-point integers or strings.
+    what
+        What it is called in errors.
+    id_type
+        ``"string"`` for strings whatever the column holds; ``"auto"`` for what it holds.
+
+    Raises
+    ------
+    DataError
+        For nulls, fractions, and numbers that have lost digits.
+    """
     missing = int(column.isna().sum())
     if missing:
         raise DataError(f"{missing} row(s) have no {what}; fill or remove them.")
@@ -101,14 +147,14 @@ def _integers(values: Array, what: str) -> Array:
 
 
 def concatenate_ids(parts: list[Array]) -> Array:
-    """Id columns of several partitions as one: strings as soon as one part has strings."""
+    """Join id columns of several partitions: strings as soon as one part has strings."""
     if any(part.dtype == object for part in parts):
         return np.concatenate([part.astype(str).astype(object) for part in parts])
     return np.concatenate(parts)
 
 
 def same_kind(values: Array, like: Array) -> Array:
-    """Ids as strings where ``like`` holds strings."""
+    """Return ids as strings where ``like`` holds strings."""
     if like.dtype == object and values.dtype != object:
         return values.astype(str).astype(object)
     return values

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
 from l3ae_dist.data.columns import read_column
+from l3ae_dist.data.dataset_stats import DatasetStats
 from l3ae_dist.errors import DataError, StageMissingError, UnknownIdError
 from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.storage import layout
@@ -16,12 +17,15 @@ from l3ae_dist.storage.stages import Stage
 from l3ae_dist.storage.vectors import Vector
 from l3ae_dist.storage.workspace import Workspace
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 # Users whose rows are read at once where some among them are wanted.
 _GATHER = 1 << 16
 
 
 class Dataset:
-    """Ids, texts, the training matrix by columns and every split by rows.
+    """Ids, texts, the training matrix by columns and every split by rows, read by ranges.
 
     Parameters
     ----------
@@ -34,6 +38,21 @@ class Dataset:
     ------
     StageMissingError
         When the dataset is not (completely) there.
+
+    Attributes
+    ----------
+    id
+        The dataset's id.
+    stats
+        Its :class:`~l3ae_dist.data.dataset_stats.DatasetStats`: users, items, interactions of each split.
+    options
+        The ingest options that it was made with.
+    catalog
+        Names the items and their texts, which several datasets may share.
+    n_users, n_items
+        Rows and columns of the interactions.
+    has_text, weighted
+        Whether the items have text, and the interactions weights.
     """
 
     def __init__(self, workspace: Workspace, identifier: str) -> None:
@@ -47,91 +66,92 @@ class Dataset:
                 "`l3ae-dist run` with its interactions and items, which the ingest stage reads, and append "
                 "again what was appended."
             )
-        self.stats: dict[str, Any] = record["stats"]
+        self.stats = DatasetStats.of_record(record["stats"])
         self.options: dict[str, Any] = record["params"]
-        """The ingest options it was made with."""
-        self.catalog = str(self.stats.get("catalog", identifier))
-        """Names the items and their texts, which several datasets may share."""
-        self.n_users = int(self.stats["n_users"])
-        self.n_items = int(self.stats["n_items"])
-        self.has_text = bool(self.stats["has_text"])
-        self.weighted = bool(self.stats["weighted"])
+        self.catalog = self.stats.catalog or identifier
+        self.n_users, self.n_items = self.stats.n_users, self.stats.n_items
+        self.has_text, self.weighted = self.stats.has_text, self.stats.weighted
 
     def item_ids(self, start: int = 0, stop: int | None = None) -> Array:
-        """Item ids in catalog order."""
+        """Return the ids of the items ``start`` to ``stop``, in catalog order: int64, or ``str`` objects."""
         return read_column(self.workspace, self.paths.item_ids, start, stop)
 
     def user_ids(self, start: int = 0, stop: int | None = None) -> Array:
-        """User ids in row order (sorted)."""
+        """Return the ids of the users ``start`` to ``stop``, sorted: int64, or ``str`` objects."""
         return read_column(self.workspace, self.paths.user_ids, start, stop)
 
     def titles(self, start: int = 0, stop: int | None = None) -> list[str]:
-        """What to call the items."""
+        """Return the titles of the items ``start`` to ``stop``."""
         return list(read_column(self.workspace, self.paths.titles, start, stop))
 
     def texts(self, start: int = 0, stop: int | None = None) -> list[str]:
-        """What is embedded."""
+        """Return the texts of the items ``start`` to ``stop``, which are what is embedded."""
         return list(read_column(self.workspace, self.paths.texts, start, stop))
 
     def require_text(self) -> None:
         """Raise :class:`DataError` with the reason when the items have no text."""
         if not self.has_text:
-            reason = self.stats.get("no_text") or "the items have no text"
+            reason = self.stats.no_text or "the items have no text"
             raise DataError(f"{reason}; the model needs item text: set text_columns or give embeddings.")
 
-    def user_index(self, ids: Sequence[Any]) -> npt.NDArray[np.int64]:
-        """Rows of user ids; raises :class:`UnknownIdError` naming the first unknown ones."""
+    def user_index(self, ids: Sequence[object]) -> npt.NDArray[np.int64]:
+        """Return the rows of user ids; raise :class:`UnknownIdError` naming the first unknown ones."""
         return _lookup(self._user_lookup, ids, "user", self.n_users)
 
-    def find_items(self, ids: Sequence[Any]) -> npt.NDArray[np.int64]:
-        """Rows of item ids, -1 where an id is not in the catalog."""
+    def find_items(self, ids: Sequence[object]) -> npt.NDArray[np.int64]:
+        """Return the rows of item ids, -1 where an id is not in the catalog."""
         return find_ids(self._item_lookup, ids)
 
     @cached_property
-    def _item_lookup(self) -> Any:
+    def _item_lookup(self) -> "pd.Index":
         import pandas as pd
 
         ids = self.item_ids()
         return pd.Index(ids, dtype=ids.dtype)
 
     @cached_property
-    def _user_lookup(self) -> Any:
+    def _user_lookup(self) -> "pd.Index":
         import pandas as pd
 
         ids = self.user_ids()
         return pd.Index(ids, dtype=ids.dtype)
 
     def popularity(self) -> npt.NDArray[np.int64]:
-        """Training interactions of each item, (n_items,)."""
+        """Count the training interactions of each item, (n_items,)."""
         indptr = Vector(self.workspace, self.paths.train_by_item.indptr)
         return np.diff(indptr[:]).astype(np.int64)
 
     def activity(self) -> npt.NDArray[np.int64]:
-        """Interactions of each user that are known at prediction time, (n_users,)."""
-        name = "input" if self.stats["foldin"] else "train"
+        """Count the interactions of each user that are known at prediction time, (n_users,)."""
+        name = "input" if self.stats.foldin else "train"
         indptr = Vector(self.workspace, self.paths.by_user(name).indptr)
         return np.diff(indptr[:]).astype(np.int64)
 
     def max_count(self) -> int:
-        """The largest popularity."""
-        return int(self.stats["max_popularity"])
+        """Return the largest popularity."""
+        return self.stats.max_popularity
 
     def nnz(self, split: str) -> int:
-        """Interactions of a split."""
-        return int(self.stats["nnz"][split])
+        """Count the interactions of a split."""
+        return self.stats.nnz[split]
 
     def columns(self, start: int, stop: int) -> sparse.csc_matrix:
-        """Columns of the training matrix, (n_users, stop - start), float32; one contiguous read."""
+        """Read columns of the training matrix, (n_users, stop - start) float32; one contiguous read."""
         stored = self._compressed(self.paths.train_by_item, start, stop)
         return sparse.csc_matrix(stored, shape=(self.n_users, stop - start))
 
     def user_rows(self, split: str, start: int, stop: int) -> sparse.csr_matrix:
-        """Rows of a split (``train``, ``input``, ``valid``, ``test``), (stop - start, n_items), float32.
+        """Read the interactions of consecutive users, (stop - start, n_items) float32.
 
-        ``input`` is what is known of a user at prediction time: the training rows, and the fold-in
-        rows of users that the strong split holds out.
+        Parameters
+        ----------
+        split
+            ``"train"``, ``"valid"``, ``"test"`` or ``"input"``: what is known of a user at prediction time,
+            which is the training rows, and the fold-in rows of users that the strong split holds out.
+        start, stop
+            Range of user rows.
         """
-        if split == "input" and not self.stats["foldin"]:
+        if split == "input" and not self.stats.foldin:
             split = "train"
         stored = self._compressed(self.paths.by_user(split), start, stop)
         return sparse.csr_matrix(stored, shape=(stop - start, self.n_items))
@@ -159,8 +179,8 @@ class Dataset:
         return data, indices, indptr - first
 
 
-def find_ids(index: Any, ids: Sequence[Any]) -> npt.NDArray[np.int64]:
-    """Positions of ids in a pandas index, -1 where unknown; digits are read as the index's kind of id."""
+def find_ids(index: "pd.Index", ids: Sequence[object]) -> npt.NDArray[np.int64]:
+    """Return positions of ids in an index, -1 where unknown; digits are read as the index's kind of id."""
     wanted = np.asarray(ids)
     if not wanted.size:
         return np.empty(0, np.int64)
@@ -173,8 +193,20 @@ def find_ids(index: Any, ids: Sequence[Any]) -> npt.NDArray[np.int64]:
     return np.asarray(index.get_indexer(wanted), np.int64)
 
 
-def unknown_ids(ids: Sequence[Any], positions: Array, kind: str, count: int) -> UnknownIdError:
-    """The error for ids whose position is negative; names the first of them."""
+def unknown_ids(ids: Sequence[object], positions: Array, kind: str, count: int) -> UnknownIdError:
+    """Make the error for ids whose position is negative; it names the first of them.
+
+    Parameters
+    ----------
+    ids
+        All ids.
+    positions
+        Of each; negative for an unknown one.
+    kind
+        What they are of: ``"user"`` or ``"item"``.
+    count
+        How many are known.
+    """
     unknown = np.flatnonzero(positions < 0)
     shown = ", ".join(repr(value) for value in np.asarray(ids)[unknown[:5]].tolist())
     return UnknownIdError(
@@ -182,7 +214,7 @@ def unknown_ids(ids: Sequence[Any], positions: Array, kind: str, count: int) -> 
     )
 
 
-def _lookup(index: Any, ids: Sequence[Any], kind: str, count: int) -> npt.NDArray[np.int64]:
+def _lookup(index: "pd.Index", ids: Sequence[object], kind: str, count: int) -> npt.NDArray[np.int64]:
     found = find_ids(index, ids)
     if (found < 0).any():
         raise unknown_ids(ids, found, kind, count)

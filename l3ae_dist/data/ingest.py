@@ -9,7 +9,8 @@ Memory: the id maps, one partition, and one block.
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -19,7 +20,8 @@ from l3ae_dist.data.authors import is_authors_layout, read_authors
 from l3ae_dist.data.buckets import RECORD, Buckets, merge_duplicates
 from l3ae_dist.data.catalog import concatenate_ids, ids_of, read_catalog, same_kind
 from l3ae_dist.data.readers import describe, partitions
-from l3ae_dist.data.store import RECORDS_PER_BLOCK, USERS_PER_BLOCK, store_dataset
+from l3ae_dist.data.store import RECORDS_PER_BLOCK, USERS_PER_BLOCK, SplitRecords, store_dataset
+from l3ae_dist.data.tables import Frame, Table
 from l3ae_dist.errors import ConfigError, DataError
 from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.storage import layout
@@ -30,8 +32,21 @@ from l3ae_dist.storage.workspace import Workspace
 __all__ = ["IngestOptions", "dataset_id", "ingest"]
 
 
-def dataset_id(interactions: Any, items: Any, options: IngestOptions) -> str:
-    """Name of the dataset that these sources and options give; files are not read, only their metadata."""
+def dataset_id(interactions: Table, items: "Table | None", options: IngestOptions) -> str:
+    """Name the dataset that these sources and options give; of files only the metadata are read.
+
+    Parameters
+    ----------
+    interactions, items
+        As :func:`ingest` takes them.
+    options
+        Column names, filters and split.
+
+    Raises
+    ------
+    ConfigError
+        Without items.
+    """
     if is_authors_layout(interactions, items):
         return fingerprint(["authors", describe_authors(interactions), options.model_dump()])
     log = describe(interactions)
@@ -43,33 +58,39 @@ def dataset_id(interactions: Any, items: Any, options: IngestOptions) -> str:
     return fingerprint([log, describe(items), options.model_dump()])
 
 
-def catalog_id(interactions: Any, items: Any, options: IngestOptions) -> str:
-    """Name of the items and texts that these sources give: embeddings outlive another log or split."""
+def catalog_id(interactions: Table, items: "Table | None", options: IngestOptions) -> str:
+    """Name the items and texts that these sources give, so that embeddings outlive another log or split.
+
+    Parameters
+    ----------
+    interactions, items
+        As :func:`ingest` takes them.
+    options
+        Which columns are ids, titles and texts.
+    """
     if is_authors_layout(interactions, items):
         return dataset_id(interactions, items, options)
     columns = (options.catalog_id_column, options.title_column, options.text_columns, options.text_separator)
     return fingerprint(["catalog", describe(items), columns])
 
 
-def describe_authors(folder: Any) -> Any:
-    """Names, sizes and times of the files of the authors' layout."""
-    from pathlib import Path
-
+def describe_authors(folder: str | Path) -> list[list[str | int | float]]:
+    """Return names, sizes and times of the files of the authors' layout."""
     return [
         [path.name, path.stat().st_size, path.stat().st_mtime] for path in sorted(Path(folder).glob("*.pkl"))
     ]
 
 
 def ingest(
-    interactions: Any,
-    items: Any,
+    interactions: Table,
+    items: "Table | None",
     options: IngestOptions,
     workspace: Workspace,
     *,
     users_per_block: int = USERS_PER_BLOCK,
     records_per_block: int = RECORDS_PER_BLOCK,
 ) -> str:
-    """Read, check, split and store a dataset; returns its id, at once when it is already there.
+    """Read, check, split and store a dataset, and return its id; at once when it is already there.
 
     Parameters
     ----------
@@ -99,32 +120,28 @@ def ingest(
         interactions, items, changes, no_text = read_authors(interactions)
         options = options.model_copy(update=changes)
     catalog = read_catalog(items, options)
-    catalog["no_text"] = no_text or catalog["no_text"]
+    catalog = replace(catalog, no_text=no_text or catalog.no_text)
     for path in layout.DatasetPaths(identifier).folders:
         workspace.delete(path)
     with workspace.scratch_dir() as scratch:
         buckets = Buckets(scratch, "users")
-        users, dropped = spill_log(interactions, catalog["ids"], options, buckets, users_per_block)
+        users, dropped = spill_log(interactions, catalog.ids, options, buckets, users_per_block)
         blocks = -(-len(users) // users_per_block)
         weighted = options.weight_column is not None
         for block in range(blocks):
             buckets.replace(block, merge_duplicates(buckets.read(block), weighted))
-        n_items = len(catalog["ids"])
-        _k_core(buckets, blocks, n_items, options)
-        stats = store_dataset(
-            workspace,
-            identifier,
+        _k_core(buckets, blocks, len(catalog), options)
+        records = SplitRecords(
             buckets,
             users,
-            catalog,
             assign=lambda records: _assign(records, options),
             weighted=weighted,
             foldin=options.split == "strong" and options.split_column is None,
             users_per_block=users_per_block,
-            records_per_block=records_per_block,
         )
-    stats |= {"dropped": dropped | stats["dropped"], "catalog": catalog_name}
-    workspace.mark_stage(Stage.INGEST, identifier, options.model_dump(), stats)
+        stats = store_dataset(workspace, identifier, records, catalog, records_per_block)
+    stats = replace(stats, dropped={**dropped, **stats.dropped}, catalog=catalog_name)
+    workspace.mark_stage(Stage.INGEST, identifier, options.model_dump(), stats.record())
     return identifier
 
 
@@ -137,7 +154,7 @@ def _wanted_columns(options: IngestOptions) -> list[str]:
     return [options.user_column, options.item_column, *(name for name in extra if name)]
 
 
-def _filtered(source: Any, options: IngestOptions) -> Iterator[Any]:
+def _filtered(source: Table, options: IngestOptions) -> Iterator[Frame]:
     text = options.text_ids(options.user_column, options.item_column)
     for part in partitions(source, _wanted_columns(options), "interactions", text):
         if options.rating_threshold is not None and options.rating_column is not None:
@@ -147,14 +164,29 @@ def _filtered(source: Any, options: IngestOptions) -> Iterator[Any]:
 
 
 def spill_log(
-    source: Any,
+    source: Table,
     item_ids: Array,
     options: IngestOptions,
     buckets: Buckets,
     users_per_block: int,
     known: Array | None = None,
 ) -> tuple[Array, dict[str, int]]:
-    """Both reading passes: user ids, then encoded records into user blocks.
+    """Read a log twice: user ids, then encoded records, which go into blocks of users.
+
+    Parameters
+    ----------
+    source
+        The log.
+    item_ids
+        (n_items,) ids of the catalog.
+    options
+        Column names and filters.
+    buckets
+        Receives the records.
+    users_per_block
+        Users in one bucket.
+    known
+        Sorted ids of users whose rows are kept beside those of the log; None for none.
 
     Returns
     -------
@@ -169,7 +201,7 @@ def spill_log(
     if not len(users):
         raise DataError("no interaction is left after filtering; lower rating_threshold or check the file.")
     user_lookup, item_lookup = pd.Index(users), pd.Index(item_ids)
-    unknown: dict[Any, int] = {}
+    unknown: dict[object, int] = {}
     for part in _filtered(source, options):
         items = same_kind(ids_of(part[options.item_column], "item id", options.id_type), item_ids)
         item = item_lookup.get_indexer(items)
@@ -198,7 +230,7 @@ def _unique_ids(parts: list[Array]) -> Array:
     return np.unique(concatenate_ids(parts))
 
 
-def _numbers(part: Any, name: str, what: str) -> Array:
+def _numbers(part: Frame, name: str, what: str) -> Array:
     """A column as float64, NaN where it is empty; :class:`DataError` for text that is no number."""
     import pandas as pd
 
@@ -217,7 +249,7 @@ def _numbers(part: Any, name: str, what: str) -> Array:
     return values
 
 
-def _weights(part: Any, options: IngestOptions) -> Any:
+def _weights(part: Frame, options: IngestOptions) -> Array | float:
     if options.weight_column is None:
         return 1.0
     values = _numbers(part, options.weight_column, "weight")
@@ -230,7 +262,7 @@ def _weights(part: Any, options: IngestOptions) -> Any:
     return values
 
 
-def _times(part: Any, options: IngestOptions) -> Any:
+def _times(part: Frame, options: IngestOptions) -> Array | float:
     import pandas as pd
 
     if options.timestamp_column is None:
@@ -248,10 +280,13 @@ def _times(part: Any, options: IngestOptions) -> Any:
             f"the column {options.timestamp_column!r} holds {first!r}, which is neither a number nor an ISO "
             "8601 date; convert the column."
         )
-    return times.dt.tz_localize(None).to_numpy().astype("datetime64[ns]").astype(np.int64).astype(np.float64)
+    found: Array = (
+        times.dt.tz_localize(None).to_numpy().astype("datetime64[ns]").astype(np.int64).astype(np.float64)
+    )
+    return found
 
 
-def _split_codes(part: Any, options: IngestOptions) -> Any:
+def _split_codes(part: Frame, options: IngestOptions) -> Array | int:
     if options.split_column is None:
         return 0
     names = part[options.split_column].astype(str).str.lower()
@@ -259,7 +294,8 @@ def _split_codes(part: Any, options: IngestOptions) -> Any:
     if codes.isna().any():
         bad = sorted(set(names[codes.isna()]))[:5]
         raise DataError(f"the split column holds {', '.join(map(repr, bad))}; use train, val and test.")
-    return codes.to_numpy(dtype=np.int8)
+    found: Array = codes.to_numpy(dtype=np.int8)
+    return found
 
 
 def _k_core(buckets: Buckets, blocks: int, n_items: int, options: IngestOptions) -> None:

@@ -1,6 +1,6 @@
 """Compressed sparse rows of any length: appended to local files, then stored as Zarr arrays."""
 
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 
@@ -11,9 +11,19 @@ from l3ae_dist.storage.workspace import Workspace
 
 
 class RowWriter:
-    """Appends CSR rows to local files, then stores them as arrays."""
+    """A CSR matrix of which rows are appended to local files, then stored as arrays.
 
-    def __init__(self, scratch: Any, name: str, weighted: bool) -> None:
+    Parameters
+    ----------
+    scratch
+        Folder of the local files.
+    name
+        Of the files.
+    weighted
+        Whether the values are stored; else all of them are 1.
+    """
+
+    def __init__(self, scratch: Path, name: str, weighted: bool) -> None:
         self.counts: list[Array] = []
         self.nnz = 0
         self._weighted = weighted
@@ -21,7 +31,17 @@ class RowWriter:
         self._data = scratch / f"{name}.data"
 
     def append(self, counts: Array, indices: Array, data: Array) -> None:
-        """Append rows: interactions of each, their column indices, their weights."""
+        """Append rows.
+
+        Parameters
+        ----------
+        counts
+            (rows,) entries of each row.
+        indices
+            (entries,) their columns, ascending within a row.
+        data
+            (entries,) their values.
+        """
         self.counts.append(counts)
         self.nnz += len(indices)
         with self._indices.open("ab") as file:
@@ -39,6 +59,6 @@ class RowWriter:
             _store_file(workspace, paths.data, self._data, self.nnz, "float32")
 
 
-def _store_file(workspace: Workspace, path: str, file: Any, count: int, dtype: str) -> None:
+def _store_file(workspace: Workspace, path: str, file: Path, count: int, dtype: str) -> None:
     source = np.memmap(file, dtype, "r", shape=(count,)) if count else np.empty(0, dtype)
     write_vector(workspace, path, source)

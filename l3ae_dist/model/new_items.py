@@ -48,15 +48,15 @@ class NewItems:
             options = _list_options(options)
             table = self._table(options, catalog_ids, before)
         found = read_catalog(table, options)
-        texts = found["text"].tolist()
-        self._check_texts(texts, found["ids"], options)
-        named = _same_kind(found["ids"], catalog_ids)
+        texts = found.texts.tolist()
+        self._check_texts(texts, found.ids, options)
+        named = _same_kind(found.ids, catalog_ids)
         clash = named[dataset.find_items(named.tolist()) >= 0]
         if len(clash):
             raise DataError(
                 f"{len(clash)} id(s) are in the catalog already: {clash[:5].tolist()}; choose other ids."
             )
-        titles = np.array([t or x for t, x in zip(found["title"], texts, strict=True)], object)
+        titles = np.array([t or x for t, x in zip(found.titles, texts, strict=True)], object)
         return named, titles, None if self.vectors is not None else texts
 
     def _table(self, options: IngestOptions, catalog_ids: Array, before: AddedItems) -> Frame:

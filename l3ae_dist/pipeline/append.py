@@ -15,6 +15,7 @@ from l3ae_dist.config.embedding import EncoderOptions
 from l3ae_dist.data.append import append_interactions, appended_before, log_id
 from l3ae_dist.data.columns import write_column
 from l3ae_dist.data.dataset import Dataset
+from l3ae_dist.data.dataset_stats import DatasetStats
 from l3ae_dist.embed.run import embed_items, embedding_id, import_embeddings, import_id
 from l3ae_dist.errors import DataError
 from l3ae_dist.pipeline.model_document import config_of_model, raw_embeddings, read_model
@@ -157,10 +158,11 @@ def _new_items(dataset: Dataset, first: int) -> Dataset:
     paths = layout.DatasetPaths(identifier)
     write_column(workspace, paths.item_ids, dataset.item_ids(first))
     write_column(workspace, paths.texts, np.array(dataset.texts(first), object))
-    counts = {"n_items": dataset.n_items - first, "n_users": 0}
-    text = {name: dataset.stats.get(name) for name in ("has_text", "no_text")}
-    stats: dict[str, Any] = {**counts, **text, "weighted": False, "nnz": {}}
-    workspace.mark_stage(Stage.INGEST, identifier, {}, stats)
+    whole = dataset.stats
+    stats = DatasetStats(
+        n_users=0, n_items=dataset.n_items - first, has_text=whole.has_text, no_text=whole.no_text
+    )
+    workspace.mark_stage(Stage.INGEST, identifier, {}, stats.record())
     return Dataset(workspace, identifier)
 
 

@@ -97,8 +97,8 @@ class Job:
             if interactions is not None:
                 ingest(interactions, items, self.config.data.options, self.workspace)
             dataset = Dataset(self.workspace, identifier)
-        self.events(StageEnd(stage=Stage.INGEST, data=dataset.stats))
-        result: dict[str, Any] = {"dataset": {"id": dataset.id, **dataset.stats}}
+        self.events(StageEnd(stage=Stage.INGEST, data=dataset.stats.record()))
+        result: dict[str, Any] = {"dataset": {"id": dataset.id, **dataset.stats.record()}}
         if until == "ingest":
             return {**result, "stage_seconds": self.stage_seconds}
         if embedding is not None:

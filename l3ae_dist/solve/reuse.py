@@ -41,7 +41,7 @@ def reuse_tiles(
     -------
     How many tiles of ``target`` are the parent's.
     """
-    workspace, parent_id = dataset.workspace, dataset.stats.get("parent")
+    workspace, parent_id = dataset.workspace, dataset.stats.parent
     if parent_id is None or workspace.stage_done(Stage.INGEST, parent_id) is None:
         return 0
     parent, tile = Dataset(workspace, parent_id), target.chunks[0]

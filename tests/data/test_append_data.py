@@ -42,7 +42,7 @@ def same(one, other):
     np.testing.assert_array_equal(one.item_ids(), other.item_ids())
     assert (one.titles(), one.texts()) == (other.titles(), other.texts())
     for key in ("nnz", "max_popularity", "items_without_interactions", "has_text", "weighted", "foldin"):
-        assert one.stats[key] == other.stats[key], key
+        assert getattr(one.stats, key) == getattr(other.stats, key), key
     for split in SPLITS:
         np.testing.assert_array_equal(dense(one, split), dense(other, split))
     np.testing.assert_array_equal(
@@ -80,7 +80,7 @@ def test_an_appended_dataset_equals_an_ingest_of_both_logs(tmp_path, small_table
     union = pd.concat([old, new])
     same(child, store(tmp_path / "b", union, items, **options))
     pairs, known = (set(zip(part.user_id, part.item_id, strict=True)) for part in (new, old))
-    added = child.stats["appended"]
+    added = child.stats.appended
     assert (added["interactions"], added["known"]) == (len(pairs - known), len(pairs & known))
     assert (added["held_out"], added["items"]) == (0, 10)
     assert added["users"] == union.user_id.nunique() - old.user_id.nunique()
@@ -106,7 +106,7 @@ def test_held_out_interactions_stay_held_out_and_nothing_leaks(tmp_path, small_t
     want = {(u, i) for u, i in zip(*dense(parent, "train").nonzero(), strict=True)} | (fresh - held)
     users = child.user_ids()
     assert {(users[u], i) for u, i in zip(*dense(child, "train").nonzero(), strict=True)} == want
-    assert child.stats["appended"]["held_out"] == len(set(map(tuple, new.to_numpy())) & held)
+    assert child.stats.appended["held_out"] == len(set(map(tuple, new.to_numpy())) & held)
 
 
 def test_users_held_out_whole_stay_out_of_training(tmp_path, small_tables):
@@ -228,7 +228,7 @@ def test_unknown_items_are_dropped_on_request_and_files_are_read_in_parts(tmp_pa
     )
     child = append(parent, str(folder), unknown_items="drop")
     same(child, store(tmp_path / "b", log, items, split="none"))
-    assert child.stats["dropped"]["unknown_item_interactions"] == 1
+    assert child.stats.dropped["unknown_item_interactions"] == 1
 
 
 def test_a_chunk_is_taken_over_with_its_checksum_unless_it_is_damaged(tmp_path):

@@ -36,7 +36,7 @@ def test_the_training_matrix_equals_scipy_by_rows_and_by_columns(tmp_path, small
     np.testing.assert_array_equal(ds.columns(0, 40).toarray(), want)
     np.testing.assert_array_equal(ds.columns(5, 17).toarray(), want[:, 5:17])
     np.testing.assert_array_equal(ds.popularity(), want.sum(axis=0))
-    assert ds.stats["items_without_interactions"] == 2
+    assert ds.stats.items_without_interactions == 2
     assert ds.titles(38) == ["title 38", "title 39"]
 
 
@@ -143,7 +143,7 @@ def test_unknown_items_are_dropped_on_request(tmp_path, small_tables):
     log, items = small_tables
     ds = store(tmp_path, log, items.head(20), split="none", unknown_items="drop")
     assert ds.nnz("train") == (log.item_id < 20).sum()
-    assert ds.stats["dropped"]["unknown_item_interactions"] == (log.item_id >= 20).sum()
+    assert ds.stats.dropped["unknown_item_interactions"] == (log.item_id >= 20).sum()
 
 
 @settings(max_examples=30, deadline=None)

@@ -103,7 +103,7 @@ def test_an_appended_model_equals_a_fit_from_scratch_and_computes_the_touched_ti
     assert (report["gram_tiles_computed"], report["gram_tiles"]) == (len(want), 15)
     assert (report["interactions"], report["users"], report["items"]) == (5 - report["known"], 1, 0)
     assert report["parent"] == first.dataset.id
-    assert child.stats["parent"] == first.dataset.id
+    assert child.stats.parent == first.dataset.id
     # nothing is embedded, and the semantic phase is the one that was there
     assert set(Workspace.open(where).blobs.list("embeddings")) == embeddings
     assert not any(e.get("stage") == "embed" and e["kind"] == "chunk" for e in events)
@@ -134,7 +134,7 @@ def test_a_repeated_append_is_a_no_op_and_appends_follow_each_other(tmp_path, lo
     assert sorted(ws.blobs.list("")) == before
     more = pd.DataFrame({"user_id": [0, 3], "item_id": [39, 38]})
     third = load_model(where).append(more, compute=compute(dask_session))
-    assert third.dataset.stats["parent"] == ids
+    assert third.dataset.stats.parent == ids
     assert l3ae_dist.append(where, new)["append"]["already"]
     other = str(tmp_path / "b")
     EASE(10.0, compute=compute(dask_session)).fit(pd.concat([old, new, more]), items, workspace=other)
