@@ -31,6 +31,6 @@ def calibrate(
     if as_json:
         print_json(rates.model_dump(mode="json"))
         return
-    from l3ae_dist.cli.views.plan import print_rates
+    from l3ae_dist.cli.views.rates import print_rates
 
     print_rates(screen(), rates)

@@ -31,6 +31,6 @@ def plan(
     if as_json:
         print_json({**expected.summary(), **({"explanation": lines} if explain else {})})
         return
-    from l3ae_dist.cli.views.plan import print_forecast
+    from l3ae_dist.cli.views.forecast import print_forecast
 
     print_forecast(screen(), expected, lines)

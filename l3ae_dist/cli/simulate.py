@@ -64,6 +64,6 @@ def simulate(run: PlannedRun, speed: SpeedOptions, trouble: TroubleOptions, as_j
     if as_json:
         print_json(solve.summary())
         return
-    from l3ae_dist.cli.views.plan import print_simulation
+    from l3ae_dist.cli.views.simulation import print_simulation
 
     print_simulation(screen(), solve)

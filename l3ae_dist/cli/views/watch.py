@@ -22,7 +22,7 @@ _MARKS = {  # a sign beside the colour, for eyes and terminals without it
 
 
 def view_panel(view: RunView, most: int) -> Group:
-    """A run's stages, the tiles of the latest one, memory and messages; maps of at most ``most`` rows."""
+    """Draw a run's stages, the tiles of the latest one, memory and messages, with maps of ``most`` rows."""
     now = time.time() if not view.outcome else view.seen
     title = view.headline(now) if view.run else "No run has begun yet"
     table = Table(title_justify="left")
