@@ -3,20 +3,49 @@
 import hashlib
 import os
 import time
+from dataclasses import dataclass
 from functools import cached_property
 from socket import gethostname
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.embed.encoders import Encoder, EncoderOptions, load_encoder
 from l3ae_dist.errors import ClusterError, DataError
+from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.workspace import Workspace
 
+if TYPE_CHECKING:
+    from ray.actor import ActorHandle
+
 # a chunk whose actor dies this often is given up; actors themselves restart without limit
 _TASK_RETRIES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class ActorInfo:
+    """Dimension of an actor's rows, its device, and the GPUs that Ray gave it."""
+
+    dim: int
+    device: str
+    gpus: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkRecord:
+    """Account of one row chunk; ``skipped`` when it was there already, then ``bytes`` is 0."""
+
+    chunk: int
+    rows: int
+    bytes: int
+    pid: int
+    host: str
+    gpus: list[str]
+    device: str
+    skipped: bool
+    seconds: float
 
 
 class EmbeddingActor:
@@ -28,53 +57,63 @@ class EmbeddingActor:
     Parameters
     ----------
     url, dataset
-        Where the texts are.
+        Workspace and id of the dataset that holds the texts.
     options
-        ``EncoderOptions`` as a dictionary.
+        Encoder to load.
     """
 
-    def __init__(self, url: str, dataset: str, options: dict[str, Any]) -> None:
+    def __init__(self, url: str, dataset: str, options: EncoderOptions) -> None:
         self._url = url
         self._dataset_id = dataset
-        self._options = EncoderOptions(**options)
+        self._options = options
 
-    def describe(self) -> dict[str, Any]:
-        """Dimension, device, logical GPUs and process id."""
-        return {"dim": self._encoder.dim, "device": self.device, "gpus": _gpu_ids(), "pid": os.getpid()}
+    def describe(self) -> ActorInfo:
+        """Load the encoder and describe it."""
+        return ActorInfo(self._encoder.dim, self.device, _gpu_ids())
 
-    def embed(self, path: str, chunk: int, epoch: int) -> dict[str, Any]:
-        """Embed one row chunk unless it is done; returns a small record, never the rows.
+    def embed(self, path: str, chunk: int, epoch: int) -> ChunkRecord:
+        """Write the embeddings of one row chunk, unless it is done; rows are never returned.
+
+        Parameters
+        ----------
+        path
+            Array of the embeddings, (n, d) float32.
+        chunk
+            Number of the row chunk.
+        epoch
+            Epoch of the lock, kept in the done-mark.
 
         Raises
         ------
         DataError
             When the encoder gives NaN or infinite values; names the items.
         """
-        started = time.perf_counter()
+        started, gpus, size = time.perf_counter(), _gpu_ids(), 0
         array = ChunkArray.open(self._workspace, path)
         rows = array.row_range(chunk)
-        record = {
-            "chunk": chunk,
-            "rows": rows.stop - rows.start,
-            "bytes": 0,
-            "pid": os.getpid(),
-            "host": gethostname(),
-            "gpus": _gpu_ids(),
-            "device": self.device,
-            "skipped": array.find_mark(chunk, 0) is not None,
-        }
-        if not record["skipped"]:
+        skipped = array.find_mark(chunk, 0) is not None
+        if not skipped:
             texts = self._dataset.texts(rows.start, rows.stop)
             vectors = self._encoder.encode(texts)
             self._check(vectors, rows)
-            extra = {"sha256": content_hash(texts, self._options), "gpus": record["gpus"], "pid": os.getpid()}
+            extra = {"sha256": content_hash(texts, self._options), "gpus": gpus, "pid": os.getpid()}
             array.write(chunk, 0, vectors, epoch=epoch, extra=extra)
-            record["bytes"] = vectors.nbytes
-        return {**record, "seconds": round(time.perf_counter() - started, 4)}
+            size = vectors.nbytes
+        return ChunkRecord(
+            chunk=chunk,
+            rows=rows.stop - rows.start,
+            bytes=size,
+            pid=os.getpid(),
+            host=gethostname(),
+            gpus=gpus,
+            device=self.device,
+            skipped=skipped,
+            seconds=round(time.perf_counter() - started, 4),
+        )
 
     @cached_property
     def device(self) -> str:
-        """``cuda`` when Ray gave this actor a GPU that torch can use, else ``cpu``."""
+        """Device of the encoder: ``cuda`` when Ray gave this actor a GPU that torch can use, else ``cpu``."""
         import torch
 
         return "cuda" if _gpu_ids() and torch.cuda.is_available() else "cpu"
@@ -95,7 +134,7 @@ class EmbeddingActor:
             torch.set_num_threads(1)  # one actor per core beats one actor with several threads
         return load_encoder(self._options, self.device)
 
-    def _check(self, vectors: Any, rows: slice) -> None:
+    def _check(self, vectors: Array, rows: slice) -> None:
         bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
         if len(bad):
             ids = self._dataset.item_ids(rows.start, rows.stop)[bad[:5]].tolist()
@@ -106,22 +145,23 @@ class EmbeddingActor:
 
 
 def start_actors(
-    workspace: Workspace,
-    dataset: str,
+    dataset: Dataset,
     options: EncoderOptions,
     *,
     chunks: int,
     num_actors: int | None = None,
     gpus: float | None = None,
-) -> list[Any]:
-    """Start the pool on the initialised Ray.
+) -> list["ActorHandle"]:
+    """Start the embedding actors on the initialised Ray.
 
     Parameters
     ----------
-    workspace, dataset, options
-        What the actors embed.
+    dataset
+        Dataset whose items are embedded.
+    options
+        Encoder that each actor loads.
     chunks
-        There is no use for more actors than this.
+        Number of row chunks; more actors than that are of no use.
     num_actors, gpus
         As ``num_actors`` and ``num_gpus_per_actor`` of :func:`l3ae_dist.embed.run.embed_items`.
 
@@ -150,13 +190,11 @@ def start_actors(
         max_task_retries=_TASK_RETRIES,
         max_concurrency=1,
     )(EmbeddingActor)
-    return [
-        actor.remote(workspace.url, dataset, options.model_dump(exclude_unset=True)) for _ in range(count)
-    ]
+    return [actor.remote(dataset.workspace.url, dataset.id, options) for _ in range(count)]
 
 
 def content_hash(texts: list[str], options: EncoderOptions) -> str:
-    """Hash of the texts, the model, its prompt and parameters."""
+    """Hash texts together with the model, its prompt and its parameters."""
     digest = hashlib.sha256(options.resolved().model_dump_json().encode())
     for text in texts:
         data = text.encode()

@@ -35,9 +35,24 @@ def token_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
 def encode_in_batches(
     texts: Sequence[str], lengths: Sequence[int], budget: int, encode: Callable[[list[str]], Array]
 ) -> Array:
-    """Encode every text; the result is in the order of ``texts``.
+    """Encode texts batch by batch; the result is in the order of ``texts``.
 
     A batch that runs out of memory is halved; a single text that does is the caller's error.
+
+    Parameters
+    ----------
+    texts
+        Texts to encode.
+    lengths
+        Tokens of each text.
+    budget
+        Padded tokens of a batch, as for :func:`token_batches`.
+    encode
+        Gives the rows of a batch, (len(batch), d).
+
+    Returns
+    -------
+    (len(texts), d) of the dtype that ``encode`` gives.
     """
     waiting = token_batches(lengths, budget)[::-1]
     rows: dict[int, Array] = {}
@@ -56,5 +71,5 @@ def encode_in_batches(
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error of PyTorch or Python says that memory ran out."""
+    """Return True for an error of PyTorch or Python that says that memory ran out."""
     return isinstance(error, MemoryError) or "out of memory" in str(error).lower()

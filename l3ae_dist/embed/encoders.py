@@ -4,33 +4,36 @@ import contextlib
 import importlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from l3ae_dist.config.embedding import PRESETS, EncoderOptions
 from l3ae_dist.embed.batching import encode_in_batches
 from l3ae_dist.errors import ConfigError
+from l3ae_dist.linalg.arrays import Array
 
 __all__ = ["PRESETS", "Encoder", "EncoderOptions", "load_encoder"]
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
 
 _POOLING = {"mean": "mean", "cls": "cls", "last": "lasttoken"}
 _DEFAULT_LIMIT = 512
 
 
 class Encoder:
-    """A loaded model.
+    """Encodes texts with a loaded model.
 
     Parameters
     ----------
     model
-        ``SentenceTransformer``.
+        Loaded model.
     options
         Resolved options.
     """
 
-    def __init__(self, model: Any, options: EncoderOptions) -> None:
+    def __init__(self, model: "SentenceTransformer", options: EncoderOptions) -> None:
         self._model = model
         self._options = options
         full = _dimension(model)
@@ -38,8 +41,8 @@ class Encoder:
         eos = getattr(getattr(model, "tokenizer", None), "eos_token", None)
         self._suffix = eos if options.append_eos and eos else ""
 
-    def encode(self, texts: list[str]) -> npt.NDArray[np.float32]:
-        """Rows in the order of ``texts``, (len(texts), dim) float32; an empty text is encoded as a space."""
+    def encode(self, texts: list[str]) -> Array:
+        """Encode texts as rows in their order, (len(texts), dim) float32; an empty text counts as a space."""
         if not texts:
             return np.empty((0, self.dim), np.float32)
         prepared = [(text or " ") + self._suffix for text in texts]
@@ -52,7 +55,7 @@ class Encoder:
         return self._options.batch_tokens or (16384 if on_gpu else 1024)
 
     def _lengths(self, texts: list[str]) -> list[int]:
-        """Tokens of each text; tokenising twice costs little beside the model."""
+        """Count the tokens of each text; tokenising twice costs little beside the model."""
         limit = self._model.max_seq_length or _DEFAULT_LIMIT
         tokenizer = getattr(self._model, "tokenizer", None)
         if not callable(tokenizer):  # a model without a Hugging Face tokenizer: four characters a token
@@ -60,7 +63,7 @@ class Encoder:
         tokens = tokenizer([self._options.prompt + text for text in texts], truncation=True, max_length=limit)
         return [len(ids) for ids in tokens["input_ids"]]
 
-    def _encode_batch(self, texts: list[str]) -> npt.NDArray[Any]:
+    def _encode_batch(self, texts: list[str]) -> Array:
         rows = self._model.encode(
             texts,
             prompt=self._options.prompt,
@@ -70,7 +73,7 @@ class Encoder:
             normalize_embeddings=False,
         )
         # NumPy has no bfloat16, so rows become float32 first
-        array: npt.NDArray[Any] = np.stack([row.float().cpu().numpy() for row in rows])[:, : self.dim]
+        array: Array = np.stack([row.float().cpu().numpy() for row in rows])[:, : self.dim]
         if self._options.normalize:
             array = array / np.maximum(np.linalg.norm(array, axis=1, keepdims=True), 1e-12)
         return array
@@ -82,7 +85,7 @@ def load_encoder(options: EncoderOptions, device: str = "cpu") -> Encoder:
     Parameters
     ----------
     options
-        What to load.
+        Model, prompt, pooling and dtype to load.
     device
         ``"cpu"`` or ``"cuda"``.
 
@@ -121,7 +124,7 @@ def load_encoder(options: EncoderOptions, device: str = "cpu") -> Encoder:
 
 @contextlib.contextmanager
 def _without_bars() -> Iterator[None]:
-    """No bar of transformers while weights are read; it would stay in a notebook, or among JSON lines."""
+    """Hide the bar of transformers while weights are read; it would stay in a notebook or in JSON lines."""
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()
@@ -163,8 +166,8 @@ def _location(model: str) -> str:
     return model
 
 
-def _dimension(model: Any) -> int:
-    """Width of the rows; the method has had two names."""
+def _dimension(model: "SentenceTransformer") -> int:
+    """Return the width of the rows; the method has had two names."""
     for name in ("get_embedding_dimension", "get_sentence_embedding_dimension"):
         if hasattr(model, name):
             found = getattr(model, name)()
@@ -173,7 +176,7 @@ def _dimension(model: Any) -> int:
     return int(model.encode(["a"], show_progress_bar=False, convert_to_numpy=False)[0].shape[-1])
 
 
-def _set_pooling(model: Any, mode: str) -> None:
+def _set_pooling(model: "SentenceTransformer", mode: str) -> None:
     for position, module in enumerate(model):
         if type(module).__name__ == "Pooling":
             width = getattr(module, "embedding_dimension", None) or module.word_embedding_dimension

@@ -1,8 +1,8 @@
 """Embeddings that exist already: .npy, Parquet, Zarr, a pickled or given array, checked row by row."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Protocol
 
 import fsspec
 import numpy as np
@@ -18,21 +18,42 @@ from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.credentials import refuse_secrets
 from l3ae_dist.storage.fingerprint import fingerprint
 from l3ae_dist.storage.stages import Stage
-from l3ae_dist.storage.workspace import Workspace
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _ROWS = 1024
 _SHOWN = 5
 _KEY = "item_id"
 
 
-def import_id(source: Any, catalog: str) -> str:
-    """Name of imported embeddings: content of an array or frame; name, size and time of files.
+class RowTable(Protocol):
+    """Rows that can be sliced, on disk or in memory: an array of NumPy or of Zarr."""
 
-    Cost: one pass over an array or frame in memory; files are not read.
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Numbers of rows and of columns."""
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions."""
+
+    @property
+    def dtype(self) -> np.dtype[np.generic]:
+        """Type of the values."""
+
+    def __getitem__(self, rows: slice) -> object: ...
+
+
+def import_id(source: object, catalog: str) -> str:
+    """Return the id of embeddings that are imported for a catalog.
+
+    It names the content of an array or a DataFrame, and the path, size and time of files. Costs one pass over
+    an array or DataFrame in memory; files are not read.
     """
     if isinstance(source, np.ndarray):
         _check_kind(source)
-        identity: Any = [source.shape, str(source.dtype), _checksum(source)]
+        identity: object = [source.shape, str(source.dtype), _checksum(source)]
     elif is_frame(source):
         identity = [_describe_part(part) for part in partitions(source, None, "embeddings")]
     elif _is_zarr(source):
@@ -42,8 +63,10 @@ def import_id(source: Any, catalog: str) -> str:
     return fingerprint(["imported", catalog, identity])
 
 
-def import_embeddings(source: Any, dataset: Dataset, workspace: Workspace) -> str:
-    """Copy embeddings into the workspace, in catalog order, one row chunk at a time.
+def import_embeddings(source: object, dataset: Dataset, identifier: str) -> None:
+    """Copy embeddings into the workspace of a dataset, in catalog order, one row chunk at a time.
+
+    Nothing is read when they are there already.
 
     Parameters
     ----------
@@ -51,12 +74,10 @@ def import_embeddings(source: Any, dataset: Dataset, workspace: Workspace) -> st
         (n, d) array, ``.npy`` file, Zarr array or pickled array in catalog order, or Parquet file(s) or a
         DataFrame with an ``item_id`` column (the first column when there is none of that name) and either
         one list column or numeric columns, in any order. Files may be paths or URLs.
-    dataset, workspace
-        Whose items they embed, and where to.
-
-    Returns
-    -------
-    The id; rows are ``embeddings/{id}``, n x d float32.
+    dataset
+        Dataset whose items they embed.
+    identifier
+        Id of the embeddings, by :func:`import_id`, under which their rows are stored as n x d float32.
 
     Raises
     ------
@@ -68,9 +89,9 @@ def import_embeddings(source: Any, dataset: Dataset, workspace: Workspace) -> st
     -----
     A table is put into catalog order on local disk: 4 n d bytes of temporary space.
     """
-    identifier = import_id(source, dataset.catalog)
+    workspace = dataset.workspace
     if workspace.stage_done(Stage.EMBED, identifier) is not None:
-        return identifier
+        return
     with workspace.scratch_dir() as scratch:
         table = _open(source, dataset, scratch)
         _check_kind(table)
@@ -89,10 +110,9 @@ def import_embeddings(source: Any, dataset: Dataset, workspace: Workspace) -> st
             workspace.delete(path)
             raise
     workspace.mark_stage(Stage.EMBED, identifier, {"imported": True}, {"rows": n, "dim": d})
-    return identifier
 
 
-def _copy(table: Any, array: ChunkArray) -> None:
+def _copy(table: RowTable, array: ChunkArray) -> None:
     bad: list[int] = []
     finished = array.done()
     for chunk in range(array.grid[0]):
@@ -109,7 +129,7 @@ def _copy(table: Any, array: ChunkArray) -> None:
         )
 
 
-def _check_kind(table: Any) -> None:
+def _check_kind(table: RowTable) -> None:
     if table.ndim != 2 or table.dtype.kind not in "fiub" or not table.shape[1]:
         raise DataError(
             f"the embeddings are an array of {table.dtype} of shape {table.shape}; "
@@ -127,14 +147,14 @@ def _checksum(array: Array) -> str:
     return fingerprint(parts)
 
 
-def _describe_part(part: Any) -> Any:
+def _describe_part(part: "pd.DataFrame") -> list[object]:
     import pandas as pd
 
     ids, values = _columns(part)
     return [_checksum(pd.util.hash_array(ids)[:, None]), values.shape, _checksum(values)]
 
 
-def _is_zarr(source: Any) -> bool:
+def _is_zarr(source: object) -> bool:
     refuse_secrets(str(source), "embeddings")
     fs, path = fsspec.core.url_to_fs(str(source))
     if not any(mark in path for mark in "*?[") and not fs.exists(path):
@@ -142,8 +162,8 @@ def _is_zarr(source: Any) -> bool:
     return any(fs.exists(f"{path.rstrip('/')}/{name}") for name in (layout.GROUP_HEADER, ".zarray"))
 
 
-def _describe_tree(source: Any) -> Any:
-    """Names, sizes and times of a folder's files: one listing."""
+def _describe_tree(source: object) -> list[object]:
+    """List the names, sizes and times of a folder's files."""
     fs, path = fsspec.core.url_to_fs(str(source))
     return [path] + [
         [name, info.get("size"), str(info.get("ETag") or info.get("mtime") or info.get("LastModified"))]
@@ -151,8 +171,8 @@ def _describe_tree(source: Any) -> Any:
     ]
 
 
-def _open(source: Any, dataset: Dataset, scratch: Path) -> Any:
-    """The rows in catalog order, as something with ``shape``, ``dtype`` and slices."""
+def _open(source: object, dataset: Dataset, scratch: Path) -> RowTable:
+    """Open the rows in catalog order."""
     if isinstance(source, np.ndarray):
         return source
     if is_frame(source):
@@ -171,7 +191,7 @@ def _open(source: Any, dataset: Dataset, scratch: Path) -> Any:
     )
 
 
-def _open_zarr(source: str) -> Any:
+def _open_zarr(source: str) -> RowTable:
     import zarr
 
     node = zarr.open(source, mode="r")
@@ -181,7 +201,7 @@ def _open_zarr(source: str) -> Any:
 
 
 def _local(name: str, scratch: Path) -> str:
-    """A file here with the content of ``name``."""
+    """Return a local file with the content of ``name``."""
     fs, path = fsspec.core.url_to_fs(name)
     if "file" in (fs.protocol if isinstance(fs.protocol, tuple) else (fs.protocol,)):
         return str(path)
@@ -189,23 +209,24 @@ def _local(name: str, scratch: Path) -> str:
     return str(scratch / "embeddings")
 
 
-def _open_pickle(name: str, scratch: Path) -> Any:
-    """An array as the published code saves it, through the restricted unpickler."""
+def _open_pickle(name: str, scratch: Path) -> Array:
+    """Read an array as the published code saves it, through the restricted unpickler."""
     found = load_restricted(Path(_local(name, scratch)))
     if not isinstance(found, np.ndarray):
         raise DataError(f"{name} holds a {type(found).__name__} and not an array of embeddings.")
     return found
 
 
-def _open_npy(name: str, scratch: Path) -> Any:
+def _open_npy(name: str, scratch: Path) -> Array:
     path = _local(name, scratch)
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+        rows: Array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError) as error:
         raise DataError(f"{name} is not a plain .npy array of numbers; save it with numpy.save.") from error
+    return rows
 
 
-def _parquet_parts(files: list[str]) -> Iterator[Any]:
+def _parquet_parts(files: list[str]) -> Iterator["pd.DataFrame"]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -220,14 +241,14 @@ def _parquet_parts(files: list[str]) -> Iterator[Any]:
             raise DataError(f"cannot read the embeddings at {name} ({reason}); check the file.") from error
 
 
-def _in_catalog_order(parts: Iterator[Any], dataset: Dataset, scratch: Path) -> Array:
+def _in_catalog_order(parts: Iterator["pd.DataFrame"], dataset: Dataset, scratch: Path) -> Array:
     """Scatter the rows of a table to the places of their items, on disk."""
     import pandas as pd
 
     catalog = dataset.item_ids()
     lookup = pd.Index(catalog)
     found = np.zeros(dataset.n_items, bool)
-    rows: Any = None
+    rows: Array | None = None
     for part in parts:
         key, values = _columns(part)
         if rows is None:
@@ -251,8 +272,8 @@ def _in_catalog_order(parts: Iterator[Any], dataset: Dataset, scratch: Path) -> 
     return np.asarray(rows)
 
 
-def _columns(part: Any) -> tuple[Array, Array]:
-    """Ids and float32 rows of one piece of a table."""
+def _columns(part: "pd.DataFrame") -> tuple[Array, Array]:
+    """Return the ids and the float32 rows of one piece of a table."""
     if _KEY not in part.columns and part.index.name is not None:
         part = part.reset_index()
     key = _KEY if _KEY in part.columns else part.columns[0]
@@ -275,6 +296,6 @@ def _columns(part: Any) -> tuple[Array, Array]:
     return ids_of(part[key], "item id"), values
 
 
-def _some(values: Any) -> str:
+def _some(values: Sequence[object] | Array) -> str:
     shown = ", ".join(str(value) for value in list(values[:_SHOWN]))
     return shown + (", ..." if len(values) > _SHOWN else "")

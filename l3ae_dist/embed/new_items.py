@@ -1,7 +1,7 @@
 """Features of items that come after the fit: the catalog's encoder, prompt and transformation."""
 
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,18 +10,23 @@ from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.words import words_of
 from l3ae_dist.embed.transform import transform_rows
 from l3ae_dist.errors import ConfigError, DataError
-from l3ae_dist.linalg.arrays import Array
+from l3ae_dist.linalg.arrays import Array, Matrix
 from l3ae_dist.storage import layout
 from l3ae_dist.storage.stages import Stage
 
+if TYPE_CHECKING:
+    from l3ae_dist.embed.encoders import Encoder
 
-def features_of_new(identifier: str, dataset: Dataset, texts: list[str] | None, vectors: Any) -> Any:
-    """Rows as the features ``identifier`` has for the catalog.
+
+def features_of_new(identifier: str, dataset: Dataset, texts: list[str] | None, vectors: object) -> Matrix:
+    """Make the features of items that are not in the catalog, as those of the catalog were made.
 
     Parameters
     ----------
-    identifier, dataset
-        Which features, of which catalog.
+    identifier
+        Id of the features of the catalog.
+    dataset
+        Dataset with that catalog.
     texts
         Embedded in this process, without Ray, by the encoder recorded with the catalog's embeddings.
     vectors
@@ -29,7 +34,7 @@ def features_of_new(identifier: str, dataset: Dataset, texts: list[str] | None, 
 
     Returns
     -------
-    (m, d) float64, sparse for words.
+    (m, d) float64: sparse for words, else dense.
 
     Raises
     ------
@@ -51,12 +56,12 @@ def features_of_new(identifier: str, dataset: Dataset, texts: list[str] | None, 
                 "the embeddings of this workspace were imported, so no encoder is recorded for new texts; "
                 "give embeddings=, one row for each item."
             )
-        vectors = _encoder(EncoderOptions(**record["params"]).model_dump_json()).encode(texts)
+        vectors = _encoder(EncoderOptions(**record["params"]).model_dump_json()).encode(texts or [])
     rows = _checked(vectors, int(record["stats"]["dim"]))
     return rows if source is None else transform_rows(rows, identifier, workspace)
 
 
-def _checked(vectors: Any, dim: int) -> Array:
+def _checked(vectors: object, dim: int) -> Array:
     rows = np.asarray(vectors, np.float64)
     if rows.ndim != 2 or rows.shape[1] != dim:
         raise DataError(
@@ -73,7 +78,7 @@ def _checked(vectors: Any, dim: int) -> Array:
 
 
 @lru_cache(maxsize=1)
-def _encoder(options: str) -> Any:
+def _encoder(options: str) -> "Encoder":
     import torch
 
     from l3ae_dist.embed.encoders import load_encoder

@@ -1,12 +1,12 @@
-"""The embed stage: row chunks through a pool of Ray actors, or embeddings that exist already."""
+"""The embed stage: the texts of items go through a pool of Ray actors, one row chunk after the other."""
 
 import time
 from collections import deque
-from typing import Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 from l3ae_dist.config.embedding import EncoderOptions
 from l3ae_dist.data.dataset import Dataset
-from l3ae_dist.embed.imports import import_embeddings, import_id
 from l3ae_dist.errors import ClusterError, L3AEError
 from l3ae_dist.runtime.backends.ray_session import ray_session
 from l3ae_dist.runtime.events import ChunkDone, Message, OnEvent, StageEnd, StageStart, ignore
@@ -15,9 +15,12 @@ from l3ae_dist.storage import layout
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.fingerprint import fingerprint
 from l3ae_dist.storage.stages import Stage
-from l3ae_dist.storage.workspace import Workspace
 
-__all__ = ["embed_items", "embedding_id", "import_embeddings", "import_id"]
+if TYPE_CHECKING:
+    from ray import ObjectRef
+    from ray.actor import ActorHandle
+
+    from l3ae_dist.embed.actors import ActorInfo, ChunkRecord
 
 # the second chunk waits at the actor while the first is computed, so that it never idles
 _IN_FLIGHT = 2
@@ -26,40 +29,40 @@ _MEMORY_INTERVAL = 1.0
 
 
 def embedding_id(catalog: str, options: EncoderOptions) -> str:
-    """Name of the embeddings of a catalog under these options; batching does not count."""
+    """Return the id of the embeddings of a catalog by an encoder; how texts are batched does not count."""
     return fingerprint([catalog, options.resolved().model_dump(exclude={"batch_tokens", "rows_per_chunk"})])
 
 
 def embed_items(
     dataset: Dataset,
     options: EncoderOptions,
-    workspace: Workspace,
+    identifier: str,
     *,
     num_actors: int | None = None,
     num_gpus_per_actor: float | None = None,
     epoch: int = 0,
-    on_event: OnEvent | None = None,
-) -> str:
-    """Embed every item that has no row yet, on the initialised Ray or else a private one.
+    on_event: OnEvent = ignore,
+) -> None:
+    """Write the embeddings of all items that have none yet, on the initialised Ray or else a private one.
 
     When all is done already it returns at once and imports neither Ray nor torch.
 
     Parameters
     ----------
-    dataset, options, workspace
-        What to embed, how, and where to.
+    dataset
+        Dataset whose items are embedded, into its workspace.
+    options
+        Encoder, and rows of a chunk.
+    identifier
+        Id of the embeddings, by :func:`embedding_id`, under which their rows are stored as n x d float32.
     num_actors
-        One per GPU, or per CPU where there is none, when not given.
+        Actors to start; one per GPU, or per CPU where there is none, when not given.
     num_gpus_per_actor
         GPUs each actor asks Ray for (a fraction shares one); 1 where there are GPUs, 0 for none.
     epoch
         The lock's epoch, kept in the done-marks.
     on_event
         Called for each finished chunk.
-
-    Returns
-    -------
-    The id; the rows are ``embeddings/{id}``, n x d float32.
 
     Raises
     ------
@@ -70,19 +73,17 @@ def embed_items(
     ClusterError
         When an actor does not fit the cluster, or actors keep dying.
     """
-    identifier = embedding_id(dataset.catalog, options)
+    workspace = dataset.workspace
     if workspace.stage_done(Stage.EMBED, identifier) is not None:
-        return identifier
+        return
     dataset.require_text()
     from l3ae_dist.embed.actors import start_actors
 
     started = time.perf_counter()
     with ray_session() as session, MemorySampler({"ray": session.pids}, interval=_MEMORY_INTERVAL) as memory:
         chunks = -(-dataset.n_items // options.rows_per_chunk)
-        actors = start_actors(
-            workspace, dataset.id, options, chunks=chunks, num_actors=num_actors, gpus=num_gpus_per_actor
-        )
-        pool = _Pool(actors, dataset, options, layout.embeddings(identifier), epoch, on_event or ignore)
+        actors = start_actors(dataset, options, chunks=chunks, num_actors=num_actors, gpus=num_gpus_per_actor)
+        pool = _Pool(actors, dataset, options, layout.embeddings(identifier), epoch, on_event)
         try:
             pool.run()
         finally:
@@ -90,15 +91,14 @@ def embed_items(
         stats = pool.stats(time.perf_counter() - started)
         stats["ray_memory_bytes"] = memory.peak.ray
     workspace.mark_stage(Stage.EMBED, identifier, options.resolved().model_dump(), stats)
-    return identifier
 
 
 class _Pool:
-    """Feeds row chunks to the actors that are up, two each; actors may join late (an autoscaling cluster)."""
+    """Feeds row chunks to the actors that are up, two to each; an autoscaling cluster adds some later."""
 
     def __init__(
         self,
-        actors: list[Any],
+        actors: list["ActorHandle"],
         dataset: Dataset,
         options: EncoderOptions,
         path: str,
@@ -111,10 +111,10 @@ class _Pool:
         self._path = path
         self._epoch = epoch
         self._on_event = on_event
-        self._joining: dict[Any, Any] = {actor.describe.remote(): actor for actor in actors}
-        self._running: dict[Any, Any] = {}
+        self._joining: dict[ObjectRef, ActorHandle] = {actor.describe.remote(): actor for actor in actors}
+        self._running: dict[ObjectRef, ActorHandle] = {}
         self._waiting: deque[int] = deque()
-        self._members: list[dict[str, Any]] = []
+        self._members: list[ActorInfo] = []
         self._done = self._total = self._embedded = 0
 
     def run(self) -> None:
@@ -141,21 +141,21 @@ class _Pool:
         for actor in self._actors:
             ray.kill(actor)
 
-    def stats(self, seconds: float) -> dict[str, Any]:
-        """What goes into the stage's completion record."""
+    def stats(self, seconds: float) -> dict[str, object]:
+        """Return the figures of the stage's completion record."""
         return {
             "rows": self._dataset.n_items,
             "embedded": self._embedded,
             "seconds": round(seconds, 3),
             "texts_per_second": round(self._embedded / max(seconds, 1e-9), 1),
-            "dim": self._members[0]["dim"],
-            "device": self._members[0]["device"],
+            "dim": self._members[0].dim,
+            "device": self._members[0].device,
             "actors": len(self._members),
         }
 
-    def _join(self, actor: Any, info: dict[str, Any]) -> None:
+    def _join(self, actor: "ActorHandle", info: "ActorInfo") -> None:
         if not self._members:
-            self._open(info["dim"])
+            self._open(info.dim)
         self._members.append(info)
         for _ in range(_IN_FLIGHT):
             self._feed(actor)
@@ -176,19 +176,19 @@ class _Pool:
         self._waiting.extend(chunk for chunk in range(self._total) if (chunk, 0) not in finished)
         self._on_event(StageStart(stage=Stage.EMBED, done=self._done, total=self._total))
 
-    def _feed(self, actor: Any) -> None:
+    def _feed(self, actor: "ActorHandle") -> None:
         if self._waiting:
             reference = actor.embed.remote(self._path, self._waiting.popleft(), self._epoch)
             self._running[reference] = actor
 
-    def _finish(self, actor: Any, record: dict[str, Any]) -> None:
+    def _finish(self, actor: "ActorHandle", record: "ChunkRecord") -> None:
         self._done += 1
-        self._embedded += 0 if record["skipped"] else record["rows"]
-        self._on_event(ChunkDone(stage=Stage.EMBED, done=self._done, total=self._total, **record))
+        self._embedded += 0 if record.skipped else record.rows
+        self._on_event(ChunkDone(stage=Stage.EMBED, done=self._done, total=self._total, **asdict(record)))
         self._feed(actor)
 
 
-def _get(reference: Any) -> Any:
+def _get(reference: "ObjectRef") -> Any:
     import ray
 
     try:

@@ -1,26 +1,44 @@
 """Embeddings standardised or compressed before they are used, through dask_ml on their Dask form."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from l3ae_dist.config.embedding import TransformOptions
 from l3ae_dist.errors import ConfigError
+from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.storage import layout
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.fingerprint import fingerprint
 from l3ae_dist.storage.stages import Stage
 from l3ae_dist.storage.workspace import Workspace
 
+if TYPE_CHECKING:
+    import dask.array as da
+
+
+class _Step(Protocol):
+    """A fitted transformer of dask_ml."""
+
+    def transform(self, rows: "da.Array") -> "da.Array": ...
+
 
 def transformed_id(source: str, options: TransformOptions) -> str:
-    """Name of embeddings after the transformation; their own when there is none."""
+    """Return the id of embeddings after a transformation; their own when there is none."""
     return fingerprint([source, options.model_dump()]) if options.active else source
 
 
 def transform_embeddings(source: str, options: TransformOptions, workspace: Workspace) -> str:
-    """Store the transformed rows of the embeddings ``source``; returns their id.
+    """Store the transformed rows of embeddings; returns the id of the transformed ones.
+
+    Parameters
+    ----------
+    source
+        Id of the embeddings.
+    options
+        Standardisation and compression to apply.
+    workspace
+        Workspace of the embeddings.
 
     Raises
     ------
@@ -61,14 +79,28 @@ def transform_embeddings(source: str, options: TransformOptions, workspace: Work
     return identifier
 
 
-def transform_rows(rows: npt.NDArray[Any], identifier: str, workspace: Workspace) -> npt.NDArray[Any]:
-    """Rows of other items, (m, d) float64, through the transformation that made ``identifier``."""
+def transform_rows(rows: Array, identifier: str, workspace: Workspace) -> Array:
+    """Transform rows of items that are not in the catalog.
+
+    Parameters
+    ----------
+    rows
+        (m, d) embeddings before the transformation, of any floating dtype.
+    identifier
+        Id of the transformed embeddings of the catalog.
+    workspace
+        Workspace that holds them.
+
+    Returns
+    -------
+    (m, d') float64.
+    """
     shift, *matrix = ChunkArray.open(workspace, layout.transform(identifier)).read(0, 0)
     return np.asarray(rows @ np.asarray(matrix) + shift)
 
 
-def _write_map(workspace: Workspace, identifier: str, steps: list[Any], d: int) -> None:
-    """Every step is affine: what becomes of zero, then of each unit vector less that."""
+def _write_map(workspace: Workspace, identifier: str, steps: list[_Step], d: int) -> None:
+    """Store the affine map of all steps: the image of zero, then that of each unit vector less the first."""
     import dask.array as da
 
     probe = da.from_array(np.vstack([np.zeros(d), np.eye(d)]), chunks=(d + 1, d))
@@ -81,9 +113,9 @@ def _write_map(workspace: Workspace, identifier: str, steps: list[Any], d: int) 
     ChunkArray.create(workspace, path, shape=shape, chunks=shape, dtype="f8").write(0, 0, found)
 
 
-def _fitted(rows: Any, options: TransformOptions) -> tuple[Any, list[Any]]:
-    """The transformation of a Dask array, fitted on it; lazy, with its steps."""
-    steps: list[Any] = []
+def _fitted(rows: "da.Array", options: TransformOptions) -> tuple["da.Array", list[_Step]]:
+    """Fit the steps of the transformation on a Dask array; returns the lazy image of it, and the steps."""
+    steps: list[_Step] = []
     if options.standardize:
         from dask_ml.preprocessing import StandardScaler
 

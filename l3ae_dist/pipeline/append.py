@@ -16,11 +16,12 @@ from l3ae_dist.data.append import append_interactions, appended_before, log_id
 from l3ae_dist.data.columns import write_column
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.dataset_stats import DatasetStats
-from l3ae_dist.embed.run import embed_items, embedding_id, import_embeddings, import_id
+from l3ae_dist.embed.imports import import_embeddings, import_id
+from l3ae_dist.embed.run import embed_items, embedding_id
 from l3ae_dist.errors import DataError
 from l3ae_dist.pipeline.model_document import config_of_model, raw_embeddings, read_model
 from l3ae_dist.pipeline.run import run
-from l3ae_dist.runtime.events import OnEvent
+from l3ae_dist.runtime.events import OnEvent, ignore
 from l3ae_dist.storage import layout
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.fingerprint import fingerprint
@@ -123,7 +124,9 @@ def _extend(
     try:
         if not record["params"].get("imported"):
             identifier = embedding_id(dataset.catalog, encoder)
-            rows = embed_items(catalog, encoder, workspace, on_event=on_event)
+            new = embedding_id(catalog.catalog, encoder)
+            embed_items(catalog, encoder, new, on_event=on_event or ignore)
+            rows = new
         elif embeddings is None:
             raise DataError(
                 f"the model's embeddings were given, and those of {catalog.n_items} new item(s) are missing; "
@@ -131,7 +134,9 @@ def _extend(
             )
         else:
             identifier = import_id(embeddings, dataset.catalog)
-            rows = import_embeddings(embeddings, catalog, workspace)
+            new = import_id(embeddings, catalog.catalog)
+            import_embeddings(embeddings, catalog, new)
+            rows = new
         _join(known, ChunkArray.open(workspace, layout.embeddings(rows)), layout.embeddings(identifier))
         stats = {**record["stats"], "rows": dataset.n_items, "embedded": catalog.n_items, "parent": before}
         workspace.mark_stage(Stage.EMBED, identifier, record["params"], stats)

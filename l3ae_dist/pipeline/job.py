@@ -141,7 +141,8 @@ class Job:
         self.workspace.write_doc(layout.LAST_RUN, {"dataset": dataset.id, "embedding": embedding})
 
     def _embed(self, dataset: Dataset, embedding: str, embeddings: Any) -> None:
-        from l3ae_dist.embed.run import embed_items, embedding_id, import_embeddings
+        from l3ae_dist.embed.imports import import_embeddings
+        from l3ae_dist.embed.run import embed_items, embedding_id
 
         if self.config.model.uses == "words":
             make_words(dataset, self.config.words, self.workspace)
@@ -149,7 +150,7 @@ class Job:
         if self.workspace.stage_done(Stage.EMBED, embedding) is not None:
             return
         if embeddings is not None:
-            import_embeddings(embeddings, dataset, self.workspace)
+            import_embeddings(embeddings, dataset, embedding)
             return
         if embedding != embedding_id(dataset.catalog, self.config.encoder):
             raise StageMissingError(
@@ -162,7 +163,7 @@ class Job:
             embed_items(
                 dataset,
                 self.config.encoder,
-                self.workspace,
+                embedding,
                 num_actors=compute.actors,
                 num_gpus_per_actor=compute.gpus_per_actor,
                 epoch=self.epoch,

@@ -228,7 +228,8 @@ def _identify(
     known = None if last is None or asked else last["embedding"]
     if known:
         return dataset, str(known)
-    from l3ae_dist.embed.run import embedding_id, import_id
+    from l3ae_dist.embed.imports import import_id
+    from l3ae_dist.embed.run import embedding_id
 
     catalog = _catalog_id(config, inputs) if last is None else Dataset(workspace, dataset).catalog
     if inputs.embeddings is None:

@@ -14,7 +14,7 @@ from l3ae_dist.data import authors
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.ingest import IngestOptions, dataset_id, ingest
 from l3ae_dist.data.words import make_words
-from l3ae_dist.embed.imports import import_embeddings
+from l3ae_dist.embed.imports import import_embeddings, import_id
 from l3ae_dist.embed.run import embed_items
 from l3ae_dist.errors import ConfigError, DataError
 from l3ae_dist.model.fitted import load_model
@@ -165,7 +165,7 @@ def test_a_missing_text_column_is_named_when_text_is_needed(tmp_path, small_tabl
     with pytest.raises(DataError, match=message):
         make_words(ds, WordOptions(), ds.workspace)
     with pytest.raises(DataError, match=message):
-        embed_items(ds, EncoderOptions(), ds.workspace)
+        embed_items(ds, EncoderOptions(), "embeddings")
 
 
 def tables_with_zeros(log, items):
@@ -235,8 +235,10 @@ def test_embeddings_in_the_published_layout_are_named_and_can_be_given(tmp_path,
     where, rows = folder
     ds = store(tmp_path, str(where), None)
     with pytest.raises(DataError, match=r"toy_items\.pkl holds embeddings .* set data\.embeddings"):
-        embed_items(ds, EncoderOptions(), ds.workspace)
-    name = import_embeddings(str(where / "toy_items.pkl"), ds, ds.workspace)
+        embed_items(ds, EncoderOptions(), "embeddings")
+    source = str(where / "toy_items.pkl")
+    name = import_id(source, ds.catalog)
+    import_embeddings(source, ds, name)
     stored = ChunkArray.open(ds.workspace, f"embeddings/{name}")
     assert np.array_equal(stored.read(0, 0), rows)
 
@@ -245,7 +247,7 @@ def test_a_pickle_that_holds_no_array_is_no_embedding(tmp_path, folder):
     ds = store(tmp_path, str(folder[0]), None)
     (tmp_path / "list.pkl").write_bytes(pickle.dumps(["a"], 4))
     with pytest.raises(DataError, match="holds a list"):
-        import_embeddings(str(tmp_path / "list.pkl"), ds, ds.workspace)
+        import_embeddings(str(tmp_path / "list.pkl"), ds, "embeddings")
 
 
 def test_an_item_pickle_over_the_limit_does_not_stop_the_ingest(tmp_path, folder, monkeypatch):

@@ -15,7 +15,8 @@ from l3ae_dist.config.embedding import EncoderOptions
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.ingest import IngestOptions, ingest
 from l3ae_dist.embed.batching import encode_in_batches, token_batches
-from l3ae_dist.embed.run import embed_items, embedding_id, import_embeddings
+from l3ae_dist.embed.imports import import_embeddings, import_id
+from l3ae_dist.embed.run import embed_items, embedding_id
 from l3ae_dist.errors import ConfigError, DataError
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.workspace import Workspace
@@ -63,7 +64,8 @@ def test_rows_equal_the_model_resume_and_logical_gpus(dataset, ray_cluster):
 
     options = EncoderOptions(rows_per_chunk=7)
     events = []
-    identifier = embed_items(dataset, options, dataset.workspace, on_event=events.append)
+    identifier = embedding_id(dataset.catalog, options)
+    embed_items(dataset, options, identifier, on_event=events.append)
     array = ChunkArray.open(dataset.workspace, f"embeddings/{identifier}")
     rows = np.concatenate([array.read(i, 0) for i in range(6)])
     model = load_encoder(options)._model
@@ -84,11 +86,11 @@ def test_rows_equal_the_model_resume_and_logical_gpus(dataset, ray_cluster):
     array.discard(3, 0)
     dataset.workspace.delete_doc(f"stages/embed/{identifier}")
     again = []
-    embed_items(dataset, options, dataset.workspace, num_actors=1, on_event=again.append)
+    embed_items(dataset, options, identifier, num_actors=1, on_event=again.append)
     assert [e["chunk"] for e in again if e["kind"] == "chunk" and not e["skipped"]] == [3]
     np.testing.assert_allclose(array.read(3, 0), want[21:28], atol=1e-5)
     done = []
-    assert embed_items(dataset, options, dataset.workspace, on_event=done.append) == identifier
+    embed_items(dataset, options, identifier, on_event=done.append)
     assert done == []
 
 
@@ -107,9 +109,8 @@ def test_a_killed_actor_loses_the_chunk_in_flight_only(tmp_path, ray_cluster):
 
     events = []
     options = EncoderOptions(rows_per_chunk=20)
-    identifier = embed_items(
-        ds, options, ws, num_actors=1, on_event=lambda e: (events.append(e), kill_first(e))
-    )
+    identifier = embedding_id(ds.catalog, options)
+    embed_items(ds, options, identifier, num_actors=1, on_event=lambda e: (events.append(e), kill_first(e)))
     array = ChunkArray.open(ws, f"embeddings/{identifier}")
     assert len(array.done()) == 20
     written = [e["chunk"] for e in events if e["kind"] == "chunk" and not e["skipped"]]
@@ -140,7 +141,8 @@ def test_imported_embeddings_follow_the_catalog(dataset, tmp_path):
     frame.to_parquet(tmp_path / "f.parquet")
     listed = pd.DataFrame({"item_id": shuffled, "vector": list(f[shuffled])})
     for source in (f, str(tmp_path / "f.npy"), str(tmp_path / "f.parquet"), listed):
-        identifier = import_embeddings(source, dataset, dataset.workspace)
+        identifier = import_id(source, dataset.catalog)
+        import_embeddings(source, dataset, identifier)
         np.testing.assert_array_equal(
             ChunkArray.open(dataset.workspace, f"embeddings/{identifier}").read(0, 0), f
         )
@@ -169,5 +171,5 @@ def bad(kind, tmp_path):
 def test_bad_embeddings_are_refused_and_nothing_is_left(dataset, tmp_path, kind):
     source, message = bad(kind, tmp_path)
     with pytest.raises(DataError, match=message):
-        import_embeddings(source, dataset, dataset.workspace)
+        import_embeddings(source, dataset, import_id(source, dataset.catalog))
     assert dataset.workspace.list_docs("stages/embed") == []

@@ -103,7 +103,7 @@ def test_each_actor_has_a_logical_gpu_of_its_own(dataset, ray_cluster):
 
     from l3ae_dist.embed.actors import start_actors
 
-    actors = start_actors(dataset.workspace, dataset.id, EncoderOptions(), chunks=2)
+    actors = start_actors(dataset, EncoderOptions(), chunks=2)
     try:
         found = ray.get([actor.describe.remote() for actor in actors])
     finally:
@@ -122,10 +122,8 @@ def test_what_was_begun_with_other_row_chunks_goes_on_with_those(dataset, ray_cl
         begun.write(chunk, 0, np.full((7, 384), chunk, np.float32))
     events = []
     other = options.model_copy(update={"rows_per_chunk": 16})
-    assert (
-        embed_items(dataset, other, ws, num_gpus_per_actor=0, num_actors=1, on_event=events.append)
-        == identifier
-    )
+    assert embedding_id(dataset.catalog, other) == identifier
+    embed_items(dataset, other, identifier, num_gpus_per_actor=0, num_actors=1, on_event=events.append)
     assert [e["chunk"] for e in events if e["kind"] == "chunk" and not e["skipped"]] == [5]
     assert begun.read(4, 0)[0, 0] == 4
 
