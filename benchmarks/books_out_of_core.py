@@ -2,7 +2,7 @@
 
 Needs the reference data (``L3AE_REFERENCE``, or a folder ``shared`` beside the repository). Run it with
 ``make bench-books``. The embeddings are MiniLM's, made by the embed stage, unless ``--embeddings`` names
-an .npy file; ``--no-text`` measures the solve stages alone (EASE).
+an .npy file.
 """
 
 import argparse
@@ -15,6 +15,7 @@ from report import publish, row
 
 from l3ae_dist.config.load import make_config
 from l3ae_dist.pipeline.run import run
+from l3ae_dist.runtime.events import Event
 
 GIB = 2**30
 
@@ -27,7 +28,7 @@ def data_folder() -> Path:
     return folder
 
 
-def progress(event: dict) -> None:
+def progress(event: Event) -> None:
     if event["kind"] in ("log", "stage_end"):
         seconds = event.get("seconds")
         print(

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -61,7 +62,7 @@ def rate(n: int, seconds: float) -> float:
 
 
 def summary(solved: Solved) -> Details:
-    stages = {name: vars(stats) for name, stats in solved.stages.items()}
+    stages = {name: asdict(stats) for name, stats in solved.stages.items()}
     plan = solved.plan
     return {
         "n": plan.grid.n, "tile": plan.grid.tile, "workers": plan.workers, "stages": stages,

@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import asdict
 from statistics import median
 from typing import Any
 
@@ -22,7 +23,7 @@ import numpy as np
 from report import publish, results_folder, row
 from tile_solve import GIB, Solved, tile_solve
 
-from l3ae_dist.graphs.tasks import inner_size, kernel_flops
+from l3ae_dist.graphs.tasks import TileTask, inner_size, kernel_flops
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.linalg.torch_kernels import resolve_device
 from l3ae_dist.planning.trial_solve import solve_graphs
@@ -109,10 +110,11 @@ def flops_by_kernel(n: int, tile: int) -> Counter[str]:
     grid, total = TileGrid(n, tile), Counter[str]()
     for graph in solve_graphs(grid, 1):
         for task in graph.tasks():
+            assert isinstance(task, TileTask)
             rows, columns = grid.shape(task.target.i, task.target.j)
-            for kernel, operands in task.actions():
-                inner = inner_size(task.update, operands[0], grid) if kernel == task.update else 0
-                total[kernel] += kernel_flops(kernel, rows, columns, inner)
+            for step, operands in task.actions():
+                inner = inner_size(task.update, operands[0], grid) if step.kernel == task.update else 0
+                total[step.kernel] += kernel_flops(step.kernel, rows, columns, inner)
     return total
 
 
@@ -152,7 +154,7 @@ def in_kernels(found: Solved) -> float:
 def summary(found: Solved) -> Details:
     """What is kept of a run beside its rows."""
     return {
-        "stages": {name: vars(stats) for name, stats in found.stages.items()},
+        "stages": {name: asdict(stats) for name, stats in found.stages.items()},
         "kernel_seconds": in_kernels(found),
         "residual": found.residual,
         "peak": found.peak,

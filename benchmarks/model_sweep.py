@@ -22,6 +22,7 @@ from scipy import sparse
 from l3ae_dist import sweep
 from l3ae_dist.config.load import make_config
 from l3ae_dist.data.dataset import Dataset
+from l3ae_dist.runtime.events import Event
 from l3ae_dist.storage.workspace import Workspace
 
 Rows = list[dict[str, Any]]
@@ -36,7 +37,7 @@ def reference_folder() -> Path | None:
     return root if (root / "data" / "amazon-toys-2014").exists() else None
 
 
-def progress(event: dict[str, Any]) -> None:
+def progress(event: Event) -> None:
     if event["kind"] == "log":
         print("  ", event["message"], flush=True)
 

@@ -1,8 +1,12 @@
 """What the benchmarks compute from their measurements: rows, shares of time, replayed task graphs."""
 
+import ast
+import json
 import re
 import sys
 from dataclasses import replace
+from importlib import import_module
+from inspect import signature
 from pathlib import Path
 
 import pytest
@@ -22,6 +26,8 @@ def benchmarks(monkeypatch):
     for name in (
         "report",
         "figures",
+        "gpu",
+        "tile_solve",
         "scaling",
         "scaling.scaling_plot",
         "scaling.scaling_profile",
@@ -158,3 +164,59 @@ def test_weak_scaling_gives_every_worker_the_same_work():
     from scaling.strong_weak import weak_size
 
     assert [weak_size(9728, workers, 1024) for workers in (1, 2, 8)] == [9728, 12_288, 19_456]
+
+
+def script(path):
+    """Return the Python code of a script, or of all code cells of a notebook without their magics."""
+    if path.suffix == ".py":
+        return path.read_text()
+    cells = (cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code")
+    lines = (line for cell in cells for line in [*cell["source"], "\n"])
+    return "".join("\n" if line.startswith(("%", "!")) else line for line in lines)
+
+
+SCRIPTS = sorted([*FOLDER.rglob("*.py"), *FOLDER.parent.glob("notebooks/*.py"),
+                  *FOLDER.parent.glob("notebooks/*.ipynb")])  # fmt: skip
+
+
+def package_names(tree):
+    """Return what a script imports from the package, deferred imports included, by the name it has there."""
+    found = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and str(node.module).partition(".")[0] == "l3ae_dist":
+            module = import_module(node.module)
+            for alias in node.names:
+                if not hasattr(module, alias.name):
+                    import_module(f"{node.module}.{alias.name}")
+                found[alias.asname or alias.name] = getattr(module, alias.name)
+    return found
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=[f"{path.parent.name}/{path.name}" for path in SCRIPTS])
+def test_a_script_that_no_test_runs_calls_the_package_as_it_is(path):
+    tree = ast.parse(script(path))
+    names = package_names(tree)
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name) or node.func.id not in names:
+            continue
+        starred = any(isinstance(argument, ast.Starred) for argument in node.args)
+        keywords = {keyword.arg: None for keyword in node.keywords if keyword.arg is not None}
+        called = names[node.func.id]
+        if isinstance(called, type) and issubclass(called, Exception):
+            continue
+        bind = signature(called)
+        if starred or len(keywords) < len(node.keywords):
+            assert set(keywords) <= set(bind.parameters), f"line {node.lineno}: {node.func.id}"
+        else:
+            bind.bind(*[None] * len(node.args), **keywords)
+
+
+def test_the_mix_of_kernels_has_the_flops_of_the_tasks():
+    from gpu import flops_by_kernel
+
+    from l3ae_dist.planning.trial_solve import solve_graphs
+
+    want = sum(
+        task.flops(TileGrid(40, 16)) for graph in solve_graphs(TileGrid(40, 16), 1) for task in graph.tasks()
+    )
+    assert sum(flops_by_kernel(40, 16).values()) == pytest.approx(want)
