@@ -27,7 +27,7 @@ from tile_solve import GIB, MIB, Solved, dask_solve, tile_solve
 
 from l3ae_dist.config.load import make_config
 from l3ae_dist.data.dataset import Dataset
-from l3ae_dist.data.ingest import IngestOptions, ingest
+from l3ae_dist.data.ingest import IngestConfig, ingest
 from l3ae_dist.data.synthetic import zipf_log
 from l3ae_dist.graphs.chunk_tasks import ChunkGraph, ChunkTask
 from l3ae_dist.graphs.context import StageContext
@@ -276,7 +276,7 @@ def ingested(url: str, users: int, per_user: int, n: int) -> Dataset:
     workspace = Workspace.create(url)
     items = pd.DataFrame({"item_id": np.arange(n)})
     started = time.perf_counter()
-    options = IngestOptions(split="none")
+    options = IngestConfig(split="none")
     dataset = Dataset(workspace, ingest(zipf_log(users, per_user, n), items, options, workspace))
     print(
         f"  ingested {dataset.nnz('train'):,} interactions in {time.perf_counter() - started:.1f} s",

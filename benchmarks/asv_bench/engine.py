@@ -12,7 +12,7 @@ import uuid
 import numpy as np
 
 from l3ae_dist.data.dataset import Dataset
-from l3ae_dist.data.ingest import IngestOptions, ingest
+from l3ae_dist.data.ingest import IngestConfig, ingest
 from l3ae_dist.data.synthetic import zipf_log
 from l3ae_dist.graphs.cholesky import CholeskyGraph
 from l3ae_dist.graphs.chunk_tasks import ChunkGraph
@@ -113,7 +113,7 @@ def interactions() -> Dataset:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     workspace = Workspace.create(f"{folder}/w")
     items = pd.DataFrame({"item_id": np.arange(N)})
-    return Dataset(workspace, ingest(zipf_log(5000, 20, N), items, IngestOptions(split="none"), workspace))
+    return Dataset(workspace, ingest(zipf_log(5000, 20, N), items, IngestConfig(split="none"), workspace))
 
 
 shared_interactions = functools.cache(interactions)

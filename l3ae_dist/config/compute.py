@@ -4,11 +4,11 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from l3ae_dist.config.section import ByteSize, NotNegative, Positive, Section
+from l3ae_dist.config.section import ByteSize, NotNegative, Positive, TextSection
 from l3ae_dist.errors import ConfigError
 
 
-class ComputeConfig(Section):
+class ComputeConfig(TextSection):
     """Precision, memory and processes."""
 
     dtype: Literal["auto", "float32", "float64"] = "auto"

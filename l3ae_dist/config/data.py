@@ -2,13 +2,13 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from l3ae_dist.config.section import Section
 
 
-class IngestOptions(BaseModel):
+class IngestConfig(Section):
     """Column names, filters and the split; everything has a default."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     user_column: str = "user_id"
     """Column of the interactions that holds the user id."""
@@ -58,10 +58,8 @@ class IngestOptions(BaseModel):
         return columns if self.id_type == "string" else ()
 
 
-class WordOptions(BaseModel):
+class WordsConfig(Section):
     """How text becomes multi-hot words."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     vectorizer: Literal["count", "hashing"] = "count"
     """``count`` learns the words of the catalog, ``hashing`` needs no vocabulary (words may collide)."""

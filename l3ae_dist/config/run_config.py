@@ -1,16 +1,16 @@
 """Configuration of a run: pydantic models, YAML, environment variables and dotted overrides."""
 
 from l3ae_dist.config.compute import ComputeConfig
-from l3ae_dist.config.data import IngestOptions, WordOptions
-from l3ae_dist.config.embedding import EncoderOptions, TransformOptions
+from l3ae_dist.config.data import IngestConfig, WordsConfig
+from l3ae_dist.config.embedding import EncoderConfig, TransformConfig
 from l3ae_dist.config.evaluate import EvaluateConfig
 from l3ae_dist.config.model import GridConfig, ModelConfig
 from l3ae_dist.config.prices import PriceConfig
-from l3ae_dist.config.section import Section
-from l3ae_dist.config.sweep import SweepOptions
+from l3ae_dist.config.section import TextSection
+from l3ae_dist.config.sweep import SweepConfig
 
 
-class DataConfig(Section):
+class DataConfig(TextSection):
     """Where the interactions, the items and (instead of text) the embeddings are."""
 
     interactions: str | None = None
@@ -19,28 +19,28 @@ class DataConfig(Section):
     """The same for the catalog: one row per item, with its id and text."""
     embeddings: str | None = None
     """Precomputed embeddings (.npy, Parquet keyed by item id, Zarr, .pkl) instead of embedding the text."""
-    options: IngestOptions = IngestOptions.model_validate({})
+    options: IngestConfig = IngestConfig.model_validate({})
     """Column names, filters and the split."""
 
 
-class RunConfig(Section):
+class RunConfig(TextSection):
     """Everything a run needs to know."""
 
     workspace: str
     """Path or URL of the workspace."""
     data: DataConfig = DataConfig()
     """Inputs."""
-    encoder: EncoderOptions = EncoderOptions.model_validate({})
+    encoder: EncoderConfig = EncoderConfig.model_validate({})
     """How item text is embedded."""
-    transform: TransformOptions = TransformOptions.model_validate({})
+    transform: TransformConfig = TransformConfig.model_validate({})
     """What is done with embeddings before they are used."""
-    words: WordOptions = WordOptions.model_validate({})
+    words: WordsConfig = WordsConfig.model_validate({})
     """How item text becomes multi-hot words."""
     model: ModelConfig = ModelConfig()
     """The model, unless ``grid`` picks its regularisers."""
     grid: GridConfig | None = None
     """Pick each model's regularisers on the validation split."""
-    sweep: SweepOptions | None = None
+    sweep: SweepConfig | None = None
     """What `l3ae-dist sweep` tries."""
     evaluate: EvaluateConfig = EvaluateConfig()
     """What is measured."""

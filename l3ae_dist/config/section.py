@@ -1,4 +1,4 @@
-"""The base of all sections of a configuration, and the numbers that they share."""
+"""The base classes of the sections of a configuration, and the types of number that they share."""
 
 from typing import Annotated
 
@@ -14,6 +14,12 @@ NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Section(BaseModel):
-    """Base of the sections: immutable, unknown keys refused."""
+    """Base of all sections: immutable, unknown keys refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TextSection(Section):
+    """Base of the sections whose texts may look like numbers in YAML, such as ``workspace: 2024``."""
+
+    model_config = ConfigDict(coerce_numbers_to_str=True)

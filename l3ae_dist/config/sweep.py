@@ -6,19 +6,18 @@ from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from l3ae_dist.config.members import ModelSpec
+from l3ae_dist.config.section import Section
 from l3ae_dist.errors import ConfigError
 
 # Random draws for each wanted sample before a sweep gives up on finding a positive ridge.
 _ATTEMPTS = 1000
 
 
-class Range(BaseModel):
+class Range(Section):
     """Values between two bounds: ``count`` evenly spaced ones, or a new one for each sample."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     low: float = Field(allow_inf_nan=False)
     """The smallest value."""
@@ -76,14 +75,12 @@ def _axis(value: Any) -> Any:
 Axis = Annotated[tuple[float, ...] | Range, BeforeValidator(_axis)]
 
 
-class SweepOptions(BaseModel):
+class SweepConfig(Section):
     """A grid over (``ridge``, ``reg_f``, ``reg_e``) or over (``reg_x``, ``reg_f``, ``reg_e``).
 
     Each axis is a list of values or a range ``{low, high, count}``. Every distinct ridge costs one
     factorisation, however many pairs of reg_x and reg_e lead to it; the other axes cost little.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     ridge: Axis | None = None
     """Values of ``reg_x + reg_e``; EASE is tried at each. Either this or ``reg_x``."""
@@ -99,7 +96,7 @@ class SweepOptions(BaseModel):
     """Seed of the random combinations."""
 
     @model_validator(mode="after")
-    def _can_be_tried(self) -> "SweepOptions":
+    def _can_be_tried(self) -> "SweepConfig":
         if (self.ridge is None) == (self.reg_x is None):
             given = "neither ridge nor reg_x is" if self.ridge is None else "both ridge and reg_x are"
             raise ConfigError(f"{given} given; set one of sweep.ridge and sweep.reg_x")

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from l3ae_dist.config.data import IngestOptions
+from l3ae_dist.config.data import IngestConfig
 from l3ae_dist.data import splits
 from l3ae_dist.data.buckets import RECORD, Buckets, merge_duplicates
 from l3ae_dist.data.catalog import Catalog, read_catalog, same_kind
@@ -66,7 +66,7 @@ def append_interactions(
     parent: Dataset,
     interactions: Table,
     items: "Table | None",
-    options: IngestOptions,
+    options: IngestConfig,
     *,
     users_per_block: int = USERS_PER_BLOCK,
     records_per_block: int = RECORDS_PER_BLOCK,
@@ -140,7 +140,7 @@ def append_interactions(
     return identifier
 
 
-def _log_options(options: IngestOptions, interactions: Table) -> IngestOptions:
+def _log_options(options: IngestConfig, interactions: Table) -> IngestConfig:
     """How the log is read: no split is drawn, and a split column is followed where there is one."""
     changes: dict[str, object] = {"split": "none", "timestamp_column": None}
     if options.split_column not in column_names(interactions, "interactions"):
@@ -150,7 +150,7 @@ def _log_options(options: IngestOptions, interactions: Table) -> IngestOptions:
     return options.model_copy(update=changes)
 
 
-def _catalog(parent: Dataset, items: "Table | None", options: IngestOptions) -> Catalog:
+def _catalog(parent: Dataset, items: "Table | None", options: IngestConfig) -> Catalog:
     """The parent's catalog with the new items at its end."""
     ids, titles, texts = (
         parent.item_ids(),

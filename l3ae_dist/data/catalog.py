@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from l3ae_dist.config.data import IngestOptions
+from l3ae_dist.config.data import IngestConfig
 from l3ae_dist.data.readers import partitions
 from l3ae_dist.data.tables import Frame, Table
 from l3ae_dist.errors import DataError
@@ -43,7 +43,7 @@ class Catalog:
         return len(self.ids)
 
 
-def read_catalog(items: Table, options: IngestOptions) -> Catalog:
+def read_catalog(items: Table, options: IngestConfig) -> Catalog:
     """Read ids, titles and texts of the items.
 
     Raises

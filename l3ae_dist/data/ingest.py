@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from l3ae_dist.config.data import IngestOptions
+from l3ae_dist.config.data import IngestConfig
 from l3ae_dist.data import splits
 from l3ae_dist.data.authors import is_authors_layout, read_authors
 from l3ae_dist.data.buckets import RECORD, Buckets, merge_duplicates
@@ -29,10 +29,10 @@ from l3ae_dist.storage.fingerprint import fingerprint
 from l3ae_dist.storage.stages import Stage
 from l3ae_dist.storage.workspace import Workspace
 
-__all__ = ["IngestOptions", "dataset_id", "ingest"]
+__all__ = ["IngestConfig", "dataset_id", "ingest"]
 
 
-def dataset_id(interactions: Table, items: "Table | None", options: IngestOptions) -> str:
+def dataset_id(interactions: Table, items: "Table | None", options: IngestConfig) -> str:
     """Name the dataset that these sources and options give; of files only the metadata are read.
 
     Parameters
@@ -58,7 +58,7 @@ def dataset_id(interactions: Table, items: "Table | None", options: IngestOption
     return fingerprint([log, describe(items), options.model_dump()])
 
 
-def catalog_id(interactions: Table, items: "Table | None", options: IngestOptions) -> str:
+def catalog_id(interactions: Table, items: "Table | None", options: IngestConfig) -> str:
     """Name the items and texts that these sources give, so that embeddings outlive another log or split.
 
     Parameters
@@ -84,7 +84,7 @@ def describe_authors(folder: str | Path) -> list[list[str | int | float]]:
 def ingest(
     interactions: Table,
     items: "Table | None",
-    options: IngestOptions,
+    options: IngestConfig,
     workspace: Workspace,
     *,
     users_per_block: int = USERS_PER_BLOCK,
@@ -145,7 +145,7 @@ def ingest(
     return identifier
 
 
-def _wanted_columns(options: IngestOptions) -> list[str]:
+def _wanted_columns(options: IngestConfig) -> list[str]:
     extra = (options.weight_column, options.timestamp_column, options.split_column, options.rating_column)
     if options.rating_threshold is not None and options.rating_column is None:
         raise DataError("rating_threshold is set without rating_column; name the rating column.")
@@ -154,7 +154,7 @@ def _wanted_columns(options: IngestOptions) -> list[str]:
     return [options.user_column, options.item_column, *(name for name in extra if name)]
 
 
-def _filtered(source: Table, options: IngestOptions) -> Iterator[Frame]:
+def _filtered(source: Table, options: IngestConfig) -> Iterator[Frame]:
     text = options.text_ids(options.user_column, options.item_column)
     for part in partitions(source, _wanted_columns(options), "interactions", text):
         if options.rating_threshold is not None and options.rating_column is not None:
@@ -166,7 +166,7 @@ def _filtered(source: Table, options: IngestOptions) -> Iterator[Frame]:
 def spill_log(
     source: Table,
     item_ids: Array,
-    options: IngestOptions,
+    options: IngestConfig,
     buckets: Buckets,
     users_per_block: int,
     known: Array | None = None,
@@ -249,7 +249,7 @@ def _numbers(part: Frame, name: str, what: str) -> Array:
     return values
 
 
-def _weights(part: Frame, options: IngestOptions) -> Array | float:
+def _weights(part: Frame, options: IngestConfig) -> Array | float:
     if options.weight_column is None:
         return 1.0
     values = _numbers(part, options.weight_column, "weight")
@@ -262,7 +262,7 @@ def _weights(part: Frame, options: IngestOptions) -> Array | float:
     return values
 
 
-def _times(part: Frame, options: IngestOptions) -> Array | float:
+def _times(part: Frame, options: IngestConfig) -> Array | float:
     import pandas as pd
 
     if options.timestamp_column is None:
@@ -286,7 +286,7 @@ def _times(part: Frame, options: IngestOptions) -> Array | float:
     return found
 
 
-def _split_codes(part: Frame, options: IngestOptions) -> Array | int:
+def _split_codes(part: Frame, options: IngestConfig) -> Array | int:
     if options.split_column is None:
         return 0
     names = part[options.split_column].astype(str).str.lower()
@@ -298,7 +298,7 @@ def _split_codes(part: Frame, options: IngestOptions) -> Array | int:
     return found
 
 
-def _k_core(buckets: Buckets, blocks: int, n_items: int, options: IngestOptions) -> None:
+def _k_core(buckets: Buckets, blocks: int, n_items: int, options: IngestConfig) -> None:
     """Remove rare users and rare items until none is left (Seidman 1983)."""
     fewest_user, fewest_item = options.min_user_interactions, options.min_item_interactions
     while fewest_user > 1 or fewest_item > 1:
@@ -316,7 +316,7 @@ def _k_core(buckets: Buckets, blocks: int, n_items: int, options: IngestOptions)
             return
 
 
-def _assign(records: Array, options: IngestOptions) -> Array:
+def _assign(records: Array, options: IngestConfig) -> Array:
     if options.split_column is not None or options.split == "none":
         return records["split"]
     users, items = records["user"], records["item"]

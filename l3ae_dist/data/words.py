@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from l3ae_dist.config.data import WordOptions
+from l3ae_dist.config.data import WordsConfig
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.row_writer import RowWriter
 from l3ae_dist.errors import DataError
@@ -23,12 +23,12 @@ from l3ae_dist.storage.workspace import Workspace
 _TEXTS = 8192
 
 
-def words_id(dataset: str, options: WordOptions) -> str:
+def words_id(dataset: str, options: WordsConfig) -> str:
     """Name of the words of a dataset under these options."""
     return layout.words_id(fingerprint([dataset, options.model_dump()]))
 
 
-def make_words(dataset: Dataset, options: WordOptions, workspace: Workspace) -> str:
+def make_words(dataset: Dataset, options: WordsConfig, workspace: Workspace) -> str:
     """Store the words of every item as compressed rows; returns their id.
 
     Raises
@@ -69,7 +69,7 @@ def words_of(texts: list[str], identifier: str, dataset: Dataset) -> sparse.csr_
     """
     from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer
 
-    options = WordOptions(**dataset.workspace.require_stage(Stage.WORDS, identifier)["params"])
+    options = WordsConfig(**dataset.workspace.require_stage(Stage.WORDS, identifier)["params"])
     common: dict[str, Any] = {"binary": True, "ngram_range": options.ngram_range}
     if options.vectorizer == "hashing":
         hashing = {"n_features": options.n_features, "norm": None, "alternate_sign": False}
@@ -79,13 +79,13 @@ def words_of(texts: list[str], identifier: str, dataset: Dataset) -> sparse.csr_
     return found.tocsr()[:, keep].astype(np.float64)
 
 
-def _counted(dataset: Dataset, options: WordOptions) -> tuple[Blocks, Array]:
+def _counted(dataset: Dataset, options: WordsConfig) -> tuple[Blocks, Array]:
     """Sparse blocks of the words of the catalog, and which words are in enough texts."""
     _, matrix, keep = _vocabulary(dataset, options)
     return _computed(matrix), keep
 
 
-def _vocabulary(dataset: Dataset, options: WordOptions) -> tuple[Any, Any, Array]:
+def _vocabulary(dataset: Dataset, options: WordsConfig) -> tuple[Any, Any, Array]:
     """Column of each word, the Dask matrix of the catalog, and which words are in enough texts."""
     from dask_ml.feature_extraction.text import CountVectorizer
 
@@ -99,7 +99,7 @@ def _vocabulary(dataset: Dataset, options: WordOptions) -> tuple[Any, Any, Array
     return vectorizer.vocabulary_, matrix, frequency >= options.min_df
 
 
-def _hashed(dataset: Dataset, options: WordOptions) -> tuple[Blocks, Array]:
+def _hashed(dataset: Dataset, options: WordsConfig) -> tuple[Blocks, Array]:
     from dask_ml.feature_extraction.text import HashingVectorizer
 
     vectorizer = HashingVectorizer(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from l3ae_dist.data.dataset import Dataset
-from l3ae_dist.embed.encoders import Encoder, EncoderOptions, load_encoder
+from l3ae_dist.embed.encoders import Encoder, EncoderConfig, load_encoder
 from l3ae_dist.errors import ClusterError, DataError
 from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.storage.chunks import ChunkArray
@@ -62,7 +62,7 @@ class EmbeddingActor:
         Encoder to load.
     """
 
-    def __init__(self, url: str, dataset: str, options: EncoderOptions) -> None:
+    def __init__(self, url: str, dataset: str, options: EncoderConfig) -> None:
         self._url = url
         self._dataset_id = dataset
         self._options = options
@@ -146,7 +146,7 @@ class EmbeddingActor:
 
 def start_actors(
     dataset: Dataset,
-    options: EncoderOptions,
+    options: EncoderConfig,
     *,
     chunks: int,
     num_actors: int | None = None,
@@ -193,7 +193,7 @@ def start_actors(
     return [actor.remote(dataset.workspace.url, dataset.id, options) for _ in range(count)]
 
 
-def content_hash(texts: list[str], options: EncoderOptions) -> str:
+def content_hash(texts: list[str], options: EncoderConfig) -> str:
     """Hash texts together with the model, its prompt and its parameters."""
     digest = hashlib.sha256(options.resolved().model_dump_json().encode())
     for text in texts:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from l3ae_dist.config.embedding import PRESETS, EncoderOptions
+from l3ae_dist.config.embedding import PRESETS, EncoderConfig
 from l3ae_dist.embed.batching import encode_in_batches
 from l3ae_dist.errors import ConfigError
 from l3ae_dist.linalg.arrays import Array
 
-__all__ = ["PRESETS", "Encoder", "EncoderOptions", "load_encoder"]
+__all__ = ["PRESETS", "Encoder", "EncoderConfig", "load_encoder"]
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -33,7 +33,7 @@ class Encoder:
         Resolved options.
     """
 
-    def __init__(self, model: "SentenceTransformer", options: EncoderOptions) -> None:
+    def __init__(self, model: "SentenceTransformer", options: EncoderConfig) -> None:
         self._model = model
         self._options = options
         full = _dimension(model)
@@ -79,7 +79,7 @@ class Encoder:
         return array
 
 
-def load_encoder(options: EncoderOptions, device: str = "cpu") -> Encoder:
+def load_encoder(options: EncoderConfig, device: str = "cpu") -> Encoder:
     """Load a model; weights come from safetensors files only.
 
     Parameters
@@ -136,7 +136,7 @@ def _without_bars() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _cannot_load(options: EncoderOptions, error: Exception) -> ConfigError:
+def _cannot_load(options: EncoderConfig, error: Exception) -> ConfigError:
     if "trust_remote_code" in str(error) and not options.trust_remote_code:
         return ConfigError(
             f"the encoder {options.model!r} comes with code of its own, which runs only when "

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from l3ae_dist.config.embedding import EncoderOptions
+from l3ae_dist.config.embedding import EncoderConfig
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.words import words_of
 from l3ae_dist.embed.transform import transform_rows
@@ -56,7 +56,7 @@ def features_of_new(identifier: str, dataset: Dataset, texts: list[str] | None, 
                 "the embeddings of this workspace were imported, so no encoder is recorded for new texts; "
                 "give embeddings=, one row for each item."
             )
-        vectors = _encoder(EncoderOptions(**record["params"]).model_dump_json()).encode(texts or [])
+        vectors = _encoder(EncoderConfig(**record["params"]).model_dump_json()).encode(texts or [])
     rows = _checked(vectors, int(record["stats"]["dim"]))
     return rows if source is None else transform_rows(rows, identifier, workspace)
 
@@ -84,4 +84,4 @@ def _encoder(options: str) -> "Encoder":
     from l3ae_dist.embed.encoders import load_encoder
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return load_encoder(EncoderOptions.model_validate_json(options), device)
+    return load_encoder(EncoderConfig.model_validate_json(options), device)

@@ -5,7 +5,7 @@ from collections import deque
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from l3ae_dist.config.embedding import EncoderOptions
+from l3ae_dist.config.embedding import EncoderConfig
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.errors import ClusterError, L3AEError
 from l3ae_dist.runtime.backends.ray_session import ray_session
@@ -28,14 +28,14 @@ _PATIENCE_SECONDS = 60.0
 _MEMORY_INTERVAL = 1.0
 
 
-def embedding_id(catalog: str, options: EncoderOptions) -> str:
+def embedding_id(catalog: str, options: EncoderConfig) -> str:
     """Return the id of the embeddings of a catalog by an encoder; how texts are batched does not count."""
     return fingerprint([catalog, options.resolved().model_dump(exclude={"batch_tokens", "rows_per_chunk"})])
 
 
 def embed_items(
     dataset: Dataset,
-    options: EncoderOptions,
+    options: EncoderConfig,
     identifier: str,
     *,
     num_actors: int | None = None,
@@ -100,7 +100,7 @@ class _Pool:
         self,
         actors: list["ActorHandle"],
         dataset: Dataset,
-        options: EncoderOptions,
+        options: EncoderConfig,
         path: str,
         epoch: int,
         on_event: OnEvent,

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from l3ae_dist.config.embedding import TransformOptions
+from l3ae_dist.config.embedding import TransformConfig
 from l3ae_dist.errors import ConfigError
 from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.storage import layout
@@ -23,12 +23,12 @@ class _Step(Protocol):
     def transform(self, rows: "da.Array") -> "da.Array": ...
 
 
-def transformed_id(source: str, options: TransformOptions) -> str:
+def transformed_id(source: str, options: TransformConfig) -> str:
     """Return the id of embeddings after a transformation; their own when there is none."""
     return fingerprint([source, options.model_dump()]) if options.active else source
 
 
-def transform_embeddings(source: str, options: TransformOptions, workspace: Workspace) -> str:
+def transform_embeddings(source: str, options: TransformConfig, workspace: Workspace) -> str:
     """Store the transformed rows of embeddings; returns the id of the transformed ones.
 
     Parameters
@@ -113,7 +113,7 @@ def _write_map(workspace: Workspace, identifier: str, steps: list[_Step], d: int
     ChunkArray.create(workspace, path, shape=shape, chunks=shape, dtype="f8").write(0, 0, found)
 
 
-def _fitted(rows: "da.Array", options: TransformOptions) -> tuple["da.Array", list[_Step]]:
+def _fitted(rows: "da.Array", options: TransformConfig) -> tuple["da.Array", list[_Step]]:
     """Fit the steps of the transformation on a Dask array; returns the lazy image of it, and the steps."""
     steps: list[_Step] = []
     if options.standardize:

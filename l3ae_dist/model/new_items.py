@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from l3ae_dist.config.data import IngestOptions
+from l3ae_dist.config.data import IngestConfig
 from l3ae_dist.data.catalog import read_catalog
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.tables import Frame, Id
@@ -41,7 +41,7 @@ class NewItems:
             For ids that the catalog has, ids twice, an id that is no integer where the catalog's are, or
             items without text.
         """
-        options = IngestOptions(**dataset.options)
+        options = IngestConfig(**dataset.options)
         catalog_ids = dataset.item_ids()
         table = self.items
         if not hasattr(table, "columns"):
@@ -59,7 +59,7 @@ class NewItems:
         titles = np.array([t or x for t, x in zip(found.titles, texts, strict=True)], object)
         return named, titles, None if self.vectors is not None else texts
 
-    def _table(self, options: IngestOptions, catalog_ids: Array, before: AddedItems) -> Frame:
+    def _table(self, options: IngestConfig, catalog_ids: Array, before: AddedItems) -> Frame:
         """The list as a table of ids and texts."""
         import pandas as pd
 
@@ -73,7 +73,7 @@ class NewItems:
             raise DataError(f"{len(values)} texts come with {len(ids)} ids; give one id for each text.")
         return pd.DataFrame({options.catalog_id_column: list(ids), options.text_columns[0]: values})
 
-    def _check_texts(self, texts: list[str], ids: Array, options: IngestOptions) -> None:
+    def _check_texts(self, texts: list[str], ids: Array, options: IngestConfig) -> None:
         """Raise :class:`DataError` for items without text, or vectors that are not one for each."""
         if self.vectors is not None:
             if len(self.vectors) != len(texts):
@@ -89,7 +89,7 @@ class NewItems:
             )
 
 
-def _list_options(options: IngestOptions) -> IngestOptions:
+def _list_options(options: IngestConfig) -> IngestConfig:
     """The ingest options with one column of text, which is the title too."""
     text = options.text_columns[0] if options.text_columns else "text"
     return options.model_copy(update={"text_columns": (text,), "title_column": text})

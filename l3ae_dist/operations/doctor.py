@@ -59,10 +59,10 @@ def examine(config: "RunConfig | None" = None, *, say: Say = lambda text: None) 
 
 def _encoder(config: "RunConfig | None") -> str | None:
     """The model that a run would embed with; None when it does not embed."""
-    from l3ae_dist.config.embedding import EncoderOptions
+    from l3ae_dist.config.embedding import EncoderConfig
 
     if config is None:
-        return EncoderOptions.model_validate({}).resolved().model
+        return EncoderConfig.model_validate({}).resolved().model
     embeds = config.model.uses == "embeddings" and config.data.embeddings is None
     return config.encoder.resolved().model if embeds and config.data.interactions is not None else None
 

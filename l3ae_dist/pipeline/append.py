@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from l3ae_dist.config.embedding import EncoderOptions
+from l3ae_dist.config.embedding import EncoderConfig
 from l3ae_dist.data.append import append_interactions, appended_before, log_id
 from l3ae_dist.data.columns import write_column
 from l3ae_dist.data.dataset import Dataset
@@ -114,7 +114,7 @@ def _report(workspace: Workspace, document: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _extend(
-    before: str, dataset: Dataset, encoder: EncoderOptions, embeddings: Any, on_event: OnEvent | None
+    before: str, dataset: Dataset, encoder: EncoderConfig, embeddings: Any, on_event: OnEvent | None
 ) -> str:
     """The rows that are there and those of the new items, which alone are embedded or imported."""
     workspace = dataset.workspace

@@ -4,7 +4,7 @@ from functools import cache
 
 import numpy as np
 
-from l3ae_dist.config.embedding import TransformOptions
+from l3ae_dist.config.embedding import TransformConfig
 from l3ae_dist.config.run_config import RunConfig
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.ingest import dataset_id
@@ -109,7 +109,7 @@ def feature_dim(config: RunConfig, dim: int | None) -> int:
     if config.model.uses is None:
         return 0
     own = config.encoder.truncate_dim or DIMENSIONS.get(config.encoder.model.lower())
-    transform: TransformOptions = config.transform
+    transform: TransformConfig = config.transform
     if config.model.uses == "embeddings" and transform.compress != "none":
         return transform.dim
     if dim is None and (own is None or config.model.uses == "words" or config.data.embeddings is not None):

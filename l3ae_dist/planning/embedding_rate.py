@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 
-from l3ae_dist.config.embedding import EncoderOptions
+from l3ae_dist.config.embedding import EncoderConfig
 
 # About the length of a title with a short description.
 _WORDS = (
@@ -21,7 +21,7 @@ def sample_texts(count: int) -> list[str]:
     return [" ".join(random.choice(_WORDS, _LENGTH).tolist()) for _ in range(count)]
 
 
-def encode_rate(options: EncoderOptions, device: str) -> float:
+def encode_rate(options: EncoderConfig, device: str) -> float:
     """Measure the texts per second of an encoder with one thread, or on a GPU, once it is loaded."""
     import torch
 
@@ -41,7 +41,7 @@ def encode_rate(options: EncoderOptions, device: str) -> float:
         torch.set_num_threads(before)
 
 
-def measure_texts(options: EncoderOptions, cluster: str, gpus: float | None) -> float:
+def measure_texts(options: EncoderConfig, cluster: str, gpus: float | None) -> float:
     """Measure the texts per second of one actor: on ``ray`` as a task there, else in this process.
 
     Parameters

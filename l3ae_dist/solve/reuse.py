@@ -6,7 +6,7 @@ which makes the Gram matrix finds it finished. Nothing is ever written into a ch
 
 import numpy as np
 
-from l3ae_dist.config.data import WordOptions
+from l3ae_dist.config.data import WordsConfig
 from l3ae_dist.data.changes import touched_tiles
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.systems import System, gram_name
@@ -89,7 +89,7 @@ def _features_before(workspace: Workspace, parent: Dataset, dataset: Dataset, fe
     grown = dataset.n_items > parent.n_items
     if layout.are_words(features):
         # the words of a larger catalog are other words
-        options = WordOptions(**workspace.require_stage(Stage.WORDS, features)["params"])
+        options = WordsConfig(**workspace.require_stage(Stage.WORDS, features)["params"])
         return None if grown else words_id(parent.id, options)
     if not grown:
         return features

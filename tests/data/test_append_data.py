@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from l3ae_dist.data.append import append_interactions, appended_before, log_id
 from l3ae_dist.data.changes import touched_tiles
 from l3ae_dist.data.dataset import Dataset
-from l3ae_dist.data.ingest import IngestOptions, ingest
+from l3ae_dist.data.ingest import IngestConfig, ingest
 from l3ae_dist.errors import DataError
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.storage.chunks import ChunkArray
@@ -23,12 +23,12 @@ SMALL = {"users_per_block": 7, "records_per_block": 20}
 
 def store(where, log, items, **options):
     ws = Workspace.create(where)
-    return Dataset(ws, ingest(log, items, IngestOptions(**options), ws))
+    return Dataset(ws, ingest(log, items, IngestConfig(**options), ws))
 
 
 def append(parent, log, items=None, blocks=SMALL, **changes):
     recorded = parent.workspace.require_stage("ingest", parent.id)["params"]
-    options = IngestOptions(**{**recorded, **changes})
+    options = IngestConfig(**{**recorded, **changes})
     return Dataset(parent.workspace, append_interactions(parent, log, items, options, **blocks))
 
 

@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from l3ae_dist.config.data import WordOptions
-from l3ae_dist.config.embedding import EncoderOptions
+from l3ae_dist.config.data import WordsConfig
+from l3ae_dist.config.embedding import EncoderConfig
 from l3ae_dist.config.load import make_config
 from l3ae_dist.data import authors
 from l3ae_dist.data.dataset import Dataset
-from l3ae_dist.data.ingest import IngestOptions, dataset_id, ingest
+from l3ae_dist.data.ingest import IngestConfig, dataset_id, ingest
 from l3ae_dist.data.words import make_words
 from l3ae_dist.embed.imports import import_embeddings, import_id
 from l3ae_dist.embed.run import embed_items
@@ -25,7 +25,7 @@ from l3ae_dist.storage.workspace import Workspace
 
 def store(tmp_path, log, items, **options):
     workspace = Workspace.create(tmp_path / "w")
-    options = IngestOptions.model_validate(options)
+    options = IngestConfig.model_validate(options)
     return Dataset(workspace, ingest(log, items, options, workspace))
 
 
@@ -127,7 +127,7 @@ def test_categorical_titles_and_texts_may_have_nulls(tmp_path, small_tables):
 def test_a_frame_with_a_column_of_lists_is_read_and_named_by_its_content(tmp_path, small_tables):
     log, items = small_tables
     tagged = items.assign(tags=[[i, "x"] for i in items.item_id], at=[np.arange(i) for i in items.item_id])
-    options = IngestOptions()
+    options = IngestConfig()
     assert store(tmp_path, log, tagged).n_items == 40
     name = dataset_id(log, tagged, options)
     assert name == dataset_id(log, tagged.copy(), options)
@@ -163,9 +163,9 @@ def test_a_missing_text_column_is_named_when_text_is_needed(tmp_path, small_tabl
     assert not ds.has_text
     message = r"no column 'plot' \(text_columns\); they have item_id, title; .*set text_columns"
     with pytest.raises(DataError, match=message):
-        make_words(ds, WordOptions(), ds.workspace)
+        make_words(ds, WordsConfig(), ds.workspace)
     with pytest.raises(DataError, match=message):
-        embed_items(ds, EncoderOptions(), "embeddings")
+        embed_items(ds, EncoderConfig(), "embeddings")
 
 
 def tables_with_zeros(log, items):
@@ -235,7 +235,7 @@ def test_embeddings_in_the_published_layout_are_named_and_can_be_given(tmp_path,
     where, rows = folder
     ds = store(tmp_path, str(where), None)
     with pytest.raises(DataError, match=r"toy_items\.pkl holds embeddings .* set data\.embeddings"):
-        embed_items(ds, EncoderOptions(), "embeddings")
+        embed_items(ds, EncoderConfig(), "embeddings")
     source = str(where / "toy_items.pkl")
     name = import_id(source, ds.catalog)
     import_embeddings(source, ds, name)

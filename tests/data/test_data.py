@@ -11,7 +11,7 @@ from scipy import sparse
 
 from l3ae_dist.data import splits
 from l3ae_dist.data.dataset import Dataset
-from l3ae_dist.data.ingest import IngestOptions, ingest
+from l3ae_dist.data.ingest import IngestConfig, ingest
 from l3ae_dist.data.pickles import RestrictedUnpickler, load_restricted
 from l3ae_dist.errors import DataError, UnknownIdError
 from l3ae_dist.storage.workspace import Workspace
@@ -24,7 +24,7 @@ def dense(dataset, split):
 def store(tmp_path, log, items, **options):
     blocks = {k: options.pop(k) for k in ("users_per_block", "records_per_block") if k in options}
     ws = Workspace.create(tmp_path / "w")
-    return Dataset(ws, ingest(log, items, IngestOptions(**options), ws, **blocks))
+    return Dataset(ws, ingest(log, items, IngestConfig(**options), ws, **blocks))
 
 
 def test_the_training_matrix_equals_scipy_by_rows_and_by_columns(tmp_path, small_tables):

@@ -10,11 +10,11 @@ import zarr
 from typer.testing import CliRunner
 
 from l3ae_dist.cli import app as cli
-from l3ae_dist.config.data import WordOptions
-from l3ae_dist.config.embedding import TransformOptions
+from l3ae_dist.config.data import WordsConfig
+from l3ae_dist.config.embedding import TransformConfig
 from l3ae_dist.config.load import make_config
 from l3ae_dist.data.dataset import Dataset
-from l3ae_dist.data.ingest import IngestOptions, ingest
+from l3ae_dist.data.ingest import IngestConfig, ingest
 from l3ae_dist.data.words import make_words
 from l3ae_dist.embed.transform import transform_rows
 from l3ae_dist.errors import DamagedTileError, StageMissingError
@@ -25,7 +25,7 @@ from l3ae_dist.storage.repair import take_out_damage
 from l3ae_dist.storage.vectors import Vector, write_vector
 from l3ae_dist.storage.workspace import Workspace
 
-OPTIONS = IngestOptions(weight_column="weight", split="strong", heldout_users=0.2)
+OPTIONS = IngestConfig(weight_column="weight", split="strong", heldout_users=0.2)
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def made(tmp_path, tables):
     """A weighted dataset with string user ids and its words."""
     workspace = Workspace.create(tmp_path / "w")
     dataset = Dataset(workspace, ingest(*tables, OPTIONS, workspace))
-    make_words(dataset, WordOptions(), workspace)
+    make_words(dataset, WordsConfig(), workspace)
     return tmp_path / "w"
 
 
@@ -69,7 +69,7 @@ def read_all(where):
     dataset.columns(0, dataset.n_items)
     for read in (dataset.item_ids, dataset.user_ids, dataset.titles, dataset.texts, dataset.popularity):
         read()
-    make = make_words(dataset, WordOptions(), workspace)
+    make = make_words(dataset, WordsConfig(), workspace)
     for part in ("indptr", "indices"):
         Vector(workspace, f"words/{make}/{part}")[:]
 
@@ -216,7 +216,7 @@ def test_recommend_from_a_damaged_dataset_exits_with_6(tmp_path, small_tables, d
 def test_a_lost_map_of_transformed_embeddings_is_made_again(tmp_path, small_tables, dask_session):
     where = tmp_path / "w"
     config = job(where, dask_session, name="ease_text")
-    config = config.model_copy(update={"transform": TransformOptions(standardize=True)})
+    config = config.model_copy(update={"transform": TransformConfig(standardize=True)})
     rows = np.random.default_rng(0).standard_normal((40, 6)).astype(np.float32)
     run(config, interactions=small_tables[0], items=small_tables[1], embeddings=rows)
     (file,) = where.glob("transforms/*/c/0/0")

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from l3ae_dist.config.embedding import EncoderOptions
+from l3ae_dist.config.embedding import EncoderConfig
 from l3ae_dist.data.dataset import Dataset
-from l3ae_dist.data.ingest import IngestOptions, ingest
+from l3ae_dist.data.ingest import IngestConfig, ingest
 from l3ae_dist.embed.batching import encode_in_batches, token_batches
 from l3ae_dist.embed.imports import import_embeddings, import_id
 from l3ae_dist.embed.run import embed_items, embedding_id
@@ -25,7 +25,7 @@ from l3ae_dist.storage.workspace import Workspace
 @pytest.fixture
 def dataset(tmp_path, small_tables):
     ws = Workspace.create(tmp_path / "w")
-    return Dataset(ws, ingest(*small_tables, IngestOptions(split="none"), ws))
+    return Dataset(ws, ingest(*small_tables, IngestConfig(split="none"), ws))
 
 
 @settings(max_examples=40, deadline=None)
@@ -62,7 +62,7 @@ def test_rows_equal_the_model_resume_and_logical_gpus(dataset, ray_cluster):
     """One pool start: rows, devices, and what a second run embeds again."""
     from l3ae_dist.embed.encoders import load_encoder
 
-    options = EncoderOptions(rows_per_chunk=7)
+    options = EncoderConfig(rows_per_chunk=7)
     events = []
     identifier = embedding_id(dataset.catalog, options)
     embed_items(dataset, options, identifier, on_event=events.append)
@@ -99,7 +99,7 @@ def test_a_killed_actor_loses_the_chunk_in_flight_only(tmp_path, ray_cluster):
     items = pd.DataFrame({"item_id": range(400), "text": [f"word {i} " * 40 for i in range(400)]})
     log = pd.DataFrame({"user_id": [1, 1, 2], "item_id": [0, 1, 0]})
     ws = Workspace.create(tmp_path / "w")
-    ds = Dataset(ws, ingest(log, items, IngestOptions(split="none"), ws))
+    ds = Dataset(ws, ingest(log, items, IngestConfig(split="none"), ws))
     killed = []
 
     def kill_first(event):
@@ -108,7 +108,7 @@ def test_a_killed_actor_loses_the_chunk_in_flight_only(tmp_path, ray_cluster):
             threading.Thread(target=lambda: (time.sleep(0.05), os.kill(event["pid"], signal.SIGKILL))).start()
 
     events = []
-    options = EncoderOptions(rows_per_chunk=20)
+    options = EncoderConfig(rows_per_chunk=20)
     identifier = embedding_id(ds.catalog, options)
     embed_items(ds, options, identifier, num_actors=1, on_event=lambda e: (events.append(e), kill_first(e)))
     array = ChunkArray.open(ws, f"embeddings/{identifier}")
@@ -120,17 +120,17 @@ def test_a_killed_actor_loses_the_chunk_in_flight_only(tmp_path, ray_cluster):
 
 
 def test_ids_follow_what_changes_the_rows():
-    base = embedding_id("d", EncoderOptions())
-    assert base == embedding_id("d", EncoderOptions(batch_tokens=64, rows_per_chunk=3))
-    assert base != embedding_id("d", EncoderOptions(prompt="query: "))
-    assert base != embedding_id("e", EncoderOptions())
+    base = embedding_id("d", EncoderConfig())
+    assert base == embedding_id("d", EncoderConfig(batch_tokens=64, rows_per_chunk=3))
+    assert base != embedding_id("d", EncoderConfig(prompt="query: "))
+    assert base != embedding_id("e", EncoderConfig())
 
 
 def test_an_unknown_model_is_a_sentence():
     from l3ae_dist.embed.encoders import load_encoder
 
     with pytest.raises(ConfigError, match="no model folder"):
-        load_encoder(EncoderOptions(model="/no/such/model"))
+        load_encoder(EncoderConfig(model="/no/such/model"))
 
 
 def test_imported_embeddings_follow_the_catalog(dataset, tmp_path):

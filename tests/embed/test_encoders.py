@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from l3ae_dist.config.embedding import PRESETS, EncoderOptions
+from l3ae_dist.config.embedding import PRESETS, EncoderConfig
 from l3ae_dist.config.load import make_config
 from l3ae_dist.data.dataset import Dataset
-from l3ae_dist.data.ingest import IngestOptions, ingest
+from l3ae_dist.data.ingest import IngestConfig, ingest
 from l3ae_dist.embed.encoders import load_encoder
 from l3ae_dist.embed.run import embed_items, embedding_id
 from l3ae_dist.errors import ConfigError, DataError
@@ -23,16 +23,16 @@ TEXTS = ["a red thing", "another, blue and much longer thing than the first", ""
 def test_a_preset_is_found_by_both_names_and_what_is_set_wins(key):
     name = PRESETS[key]["model"]
     for given in (key, key.upper(), name):
-        options = EncoderOptions(model=given).resolved()
+        options = EncoderConfig(model=given).resolved()
         assert {field: getattr(options, field) for field in PRESETS[key]} == PRESETS[key]
         assert not options.trust_remote_code
-    changed = EncoderOptions(model=key, max_length=64, pooling="cls", prompt="query: ").resolved()
+    changed = EncoderConfig(model=key, max_length=64, pooling="cls", prompt="query: ").resolved()
     assert (changed.model, changed.max_length, changed.pooling) == (name, 64, "cls")
     assert changed.prompt == "query: "
 
 
 def test_other_models_are_taken_as_they_are():
-    assert EncoderOptions(model="some/model").resolved() == EncoderOptions(model="some/model")
+    assert EncoderConfig(model="some/model").resolved() == EncoderConfig(model="some/model")
 
 
 def token_vectors(model, texts):
@@ -53,7 +53,7 @@ POOLED = {
 
 @pytest.mark.parametrize("mode", POOLED)
 def test_pooling_prompt_truncation_and_length_do_what_they_say(mode):
-    options = EncoderOptions(pooling=mode, prompt="item: ", truncate_dim=100, normalize=False)
+    options = EncoderConfig(pooling=mode, prompt="item: ", truncate_dim=100, normalize=False)
     encoder = load_encoder(options)
     rows = encoder.encode(TEXTS)
     assert rows.shape == (3, 100)
@@ -65,8 +65,8 @@ def test_pooling_prompt_truncation_and_length_do_what_they_say(mode):
     np.testing.assert_allclose(rows, want, atol=1e-5)
     unit = load_encoder(options.model_copy(update={"normalize": True})).encode(TEXTS)
     np.testing.assert_allclose(unit, want / np.linalg.norm(want, axis=1, keepdims=True), atol=1e-5)
-    short = load_encoder(EncoderOptions(max_length=8)).encode(["one two three four five six seven eight"])
-    again = load_encoder(EncoderOptions(max_length=8)).encode(["one two three four five six nine ten"])
+    short = load_encoder(EncoderConfig(max_length=8)).encode(["one two three four five six seven eight"])
+    again = load_encoder(EncoderConfig(max_length=8)).encode(["one two three four five six nine ten"])
     np.testing.assert_allclose(short, again, atol=1e-6)
 
 
@@ -74,7 +74,7 @@ def test_loading_prints_no_bars_and_leaves_those_of_others(capfd):
     from transformers.utils import logging
 
     assert logging.is_progress_bar_enabled()
-    load_encoder(EncoderOptions())
+    load_encoder(EncoderConfig())
     assert "Loading" not in "".join(capfd.readouterr())
     assert logging.is_progress_bar_enabled()
 
@@ -87,14 +87,14 @@ def test_code_that_comes_with_a_model_runs_only_when_asked_for(tmp_path):
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "mine.py").write_text(f"open({str(mark)!r}, 'w').close()\n")
     with pytest.raises(ConfigError, match="code of its own, which runs only when trust_remote_code is true"):
-        load_encoder(EncoderOptions(model=str(folder)))
+        load_encoder(EncoderConfig(model=str(folder)))
     assert not mark.exists()
 
 
 @pytest.fixture
 def dataset(tmp_path, small_tables):
     ws = Workspace.create(tmp_path / "w")
-    return Dataset(ws, ingest(*small_tables, IngestOptions(split="none"), ws))
+    return Dataset(ws, ingest(*small_tables, IngestConfig(split="none"), ws))
 
 
 @pytest.mark.ray
@@ -103,7 +103,7 @@ def test_each_actor_has_a_logical_gpu_of_its_own(dataset, ray_cluster):
 
     from l3ae_dist.embed.actors import start_actors
 
-    actors = start_actors(dataset, EncoderOptions(), chunks=2)
+    actors = start_actors(dataset, EncoderConfig(), chunks=2)
     try:
         found = ray.get([actor.describe.remote() for actor in actors])
     finally:
@@ -115,7 +115,7 @@ def test_each_actor_has_a_logical_gpu_of_its_own(dataset, ray_cluster):
 
 @pytest.mark.ray
 def test_what_was_begun_with_other_row_chunks_goes_on_with_those(dataset, ray_cluster):
-    ws, options = dataset.workspace, EncoderOptions(rows_per_chunk=7)
+    ws, options = dataset.workspace, EncoderConfig(rows_per_chunk=7)
     identifier = embedding_id(dataset.catalog, options)
     begun = ChunkArray.create(ws, f"embeddings/{identifier}", shape=(40, 384), chunks=(7, 384), dtype="f4")
     for chunk in range(5):

@@ -16,7 +16,7 @@ from scipy import sparse
 import l3ae_dist
 from l3ae_dist.cli.output import plain
 from l3ae_dist.config.load import make_config
-from l3ae_dist.config.sweep import SweepOptions
+from l3ae_dist.config.sweep import SweepConfig
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.errors import BudgetError, ConfigError, WorkspaceError
 from l3ae_dist.linalg.ranks import NEVER, count_over, limits_of, ranks_within
@@ -287,7 +287,7 @@ def test_a_random_sample_depends_on_its_seed_alone_and_stays_in_its_ranges():
         "reg_e": [50, 100],
         "samples": 25,
     }
-    first, same, other = (SweepOptions(**options, seed=seed).models() for seed in (1, 1, 2))
+    first, same, other = (SweepConfig(**options, seed=seed).models() for seed in (1, 1, 2))
     assert first == same != other
     assert len(first) == 25
     for spec in first:
@@ -296,13 +296,13 @@ def test_a_random_sample_depends_on_its_seed_alone_and_stays_in_its_ranges():
         assert 0.1 <= spec.reg_f <= 10
         assert spec.reg_e in (50, 100)
     grid = {"ridge": [1, 10, 100], "reg_f": {"low": 0.1, "high": 10, "count": 3}, "reg_e": [1, 2, 3]}
-    whole = SweepOptions(**grid).models()
+    whole = SweepConfig(**grid).models()
     assert len(whole) == 27
     assert sorted({spec.reg_f for spec in whole}) == [0.1, 1.0, 10.0]
-    some = SweepOptions(**grid, samples=7).models()
+    some = SweepConfig(**grid, samples=7).models()
     assert len(some) == 7
     assert set(some) < set(whole)
-    assert math.isclose(SweepOptions(ridge=[0.3], reg_e=[100]).models()[0].ridge, 0.3, rel_tol=0)
+    assert math.isclose(SweepConfig(ridge=[0.3], reg_e=[100]).models()[0].ridge, 0.3, rel_tol=0)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from l3ae_dist import (
     L3AEAdditive,
     TextSimilarity,
 )
-from l3ae_dist.config.embedding import EncoderOptions
+from l3ae_dist.config.embedding import EncoderConfig
 from l3ae_dist.embed.encoders import load_encoder
 from l3ae_dist.errors import ConfigError, DataError, UnknownIdError, WorkspaceLockedError
 from l3ae_dist.linalg import closed_form as cf
@@ -161,7 +161,7 @@ def test_texts_are_embedded_as_the_catalog_was(tmp_path, small_tables, dask_sess
     rows = fresh.added().features
     kept = fresh.array("F").read(0, 0)
     np.testing.assert_allclose(rows[0], kept[4], atol=1e-4 * np.abs(kept).max())
-    raw = load_encoder(EncoderOptions(**encoder)).encode(["a lamp for reading"])
+    raw = load_encoder(EncoderConfig(**encoder)).encode(["a lamp for reading"])
     by_vector = fresh.add_items([500], embeddings=raw)
     np.testing.assert_allclose(fresh.added().features[2], rows[1], atol=1e-4 * np.abs(kept).max())
     table = pd.DataFrame({"item_id": [600], "title": ["A lamp"], "text": ["a lamp for reading"]})

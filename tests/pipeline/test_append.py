@@ -13,7 +13,7 @@ import pytest
 
 import l3ae_dist
 from l3ae_dist import EASE, GFCF, L3AE, AdditiveEASE, CollectiveEASE, L3AECollective
-from l3ae_dist.config.data import IngestOptions
+from l3ae_dist.config.data import IngestConfig
 from l3ae_dist.data.append import append_interactions
 from l3ae_dist.data.changes import touched_tiles
 from l3ae_dist.data.dataset import Dataset
@@ -179,7 +179,7 @@ def test_new_items_come_last_and_need_embeddings_of_their_own_alone(tmp_path, lo
 
 @pytest.mark.ray
 def test_only_new_items_are_embedded(tmp_path, logs, dask_session, ray_cluster):
-    from l3ae_dist.config.embedding import EncoderOptions
+    from l3ae_dist.config.embedding import EncoderConfig
     from l3ae_dist.embed.encoders import load_encoder
 
     old, new, items = logs
@@ -194,7 +194,7 @@ def test_only_new_items_are_embedded(tmp_path, logs, dask_session, ray_cluster):
     after = load_model(where).array("F")
     f = np.concatenate([after.read(i, 0) for i in range(3)])
     np.testing.assert_array_equal(f[:37], np.concatenate([before.read(i, 0) for i in range(3)]))
-    want = load_encoder(EncoderOptions(**encoder)).encode(items.text[37:].tolist())
+    want = load_encoder(EncoderConfig(**encoder)).encode(items.text[37:].tolist())
     np.testing.assert_allclose(f[37:], want, atol=1e-6)
     L3AE(**settings).fit(pd.concat([old, new]), items, workspace=other, embeddings=f)
     same_model(where, other)
@@ -248,7 +248,7 @@ def test_a_gram_matrix_that_needs_another_precision_is_computed_whole(tmp_path, 
     EASE(10.0, compute=compute(dask_session)).fit(old, items, workspace=where)
     ws = Workspace.open(where)
     parent = load_model(where).dataset
-    recorded = IngestOptions(**ws.require_stage("ingest", parent.id)["params"])
+    recorded = IngestConfig(**ws.require_stage("ingest", parent.id)["params"])
     child = append_interactions(parent, new, None, recorded)
     record = ws.require_stage("ingest", child)
     ws.write_doc(f"stages/ingest/{child}", {**record, "stats": {**record["stats"], "max_popularity": 2**24}})

@@ -17,7 +17,7 @@ from l3ae_dist import (
     EASEText,
     L3AEAdditive,
 )
-from l3ae_dist.config.data import IngestOptions
+from l3ae_dist.config.data import IngestConfig
 from l3ae_dist.data import words
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.features import open_rows
@@ -165,19 +165,19 @@ def test_members_on_multi_hot_words_equal_their_dense_formulas(
 def test_words_are_those_of_scikit_learn_however_the_catalog_is_cut(tmp_path, small_tables, monkeypatch):
     log, items = small_tables
     ws = Workspace.create(tmp_path / "w")
-    dataset = Dataset(ws, ingest(log, items, IngestOptions(split="none"), ws))
+    dataset = Dataset(ws, ingest(log, items, IngestConfig(split="none"), ws))
     monkeypatch.setattr(words, "_TEXTS", 7)
     for options in ({"min_df": 2}, {"min_df": 3, "ngram_range": (1, 2)}):
-        identifier = words.make_words(dataset, words.WordOptions(**options), ws)
+        identifier = words.make_words(dataset, words.WordsConfig(**options), ws)
         found = open_rows(ws, layout.features(identifier))
         np.testing.assert_array_equal(found.item_rows(0, 40).toarray(), multi_hot(items, **options).T)
         np.testing.assert_array_equal(found.item_rows(5, 9).toarray(), multi_hot(items, **options).T[5:9])
-    identifier = words.make_words(dataset, words.WordOptions(vectorizer="hashing", n_features=64), ws)
+    identifier = words.make_words(dataset, words.WordsConfig(vectorizer="hashing", n_features=64), ws)
     hashed = HashingVectorizer(n_features=64, binary=True, norm=None, alternate_sign=False)
     got = open_rows(ws, layout.features(identifier)).item_rows(0, 40).toarray()
     np.testing.assert_array_equal(got, hashed.transform(items.text).toarray())
     with pytest.raises(DataError, match="no word is left"):
-        words.make_words(dataset, words.WordOptions(min_df=100), ws)
+        words.make_words(dataset, words.WordsConfig(min_df=100), ws)
 
 
 @pytest.mark.parametrize("compress", ["none", "pca", "svd"])
