@@ -90,7 +90,7 @@ def seconds(
     taken = []
     for _ in range(REPEATS):
         started = time.perf_counter()
-        lists = engine(*given)
+        lists = engine(model, terms)
         taken.append(time.perf_counter() - started)
     return min(taken), lists
 
@@ -99,7 +99,7 @@ def main(n: int = N, users: int = USERS) -> None:
     """Measure and publish."""
     with tempfile.TemporaryDirectory(prefix="l3ae-engines-") as folder:
         model = fitted(folder, n, users)
-        terms = ScoreTerms.from_document(model.document["head"])
+        terms = model.terms
         product = terms.products[0]
         many = [replace(terms, products=(replace(product, weight=100.0 + m),)) for m in range(MODELS)]
         rows = []

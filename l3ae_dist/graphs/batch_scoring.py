@@ -83,11 +83,6 @@ class BatchScorer:
         self._rows = RowCache(int(memory_budget * ROWS_SHARE))
         self._threads = threads or os.cpu_count() or 1
 
-    @property
-    def parts(self) -> TermArrays:
-        """Former name of the arrays."""
-        return self.arrays
-
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(self._threads, thread_name_prefix="serve")
@@ -302,6 +297,3 @@ def _positions(mask: sparse.csr_matrix, users: slice) -> tuple[Array, Array]:
     pointers = mask.indptr[users.start : users.stop + 1]
     rows = np.repeat(np.arange(len(pointers) - 1), np.diff(pointers))
     return rows, mask.indices[pointers[0] : pointers[-1]]
-
-
-Server = BatchScorer

@@ -4,7 +4,7 @@ import numpy as np
 from scipy import sparse
 
 from l3ae_dist.data.features import DenseRows, HeldRows, Rows
-from l3ae_dist.graphs.terms import ScoreTerms, TermArrays
+from l3ae_dist.graphs.terms import Part, ScoreTerms, TermArrays
 from l3ae_dist.linalg.arrays import Array, Floats, Integers, Matrix
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.storage.chunks import ChunkArray
@@ -21,7 +21,7 @@ def weight_entries(
     rows: Array,
     columns: Array,
     reader: TileReader | None = None,
-) -> dict[str, Array]:
+) -> dict[Part, Floats]:
     """Compute ``B[rows[p], columns[p]]`` of every pair p, split by part.
 
     Parameters
@@ -38,7 +38,7 @@ def weight_entries(
     dict
         (pairs,) float64 of each part. Each tile that holds an entry is read once; 2 d flops a pair.
     """
-    out: dict[str, Array] = {"collaborative": np.zeros(len(rows)), "semantic": np.zeros(len(rows))}
+    out: dict[Part, Floats] = {"collaborative": np.zeros(len(rows)), "semantic": np.zeros(len(rows))}
     reader = reader or TileReader()
     for matrix in model.matrices:
         entries = _matrix_pairs(arrays.matrix(matrix.path), grid, rows, columns, reader, matrix.symmetric)

@@ -33,7 +33,17 @@ BLOCK_ARRAYS = 8
 
 
 def block_bytes(tile: int, k: int, itemsize: int) -> int:
-    """Bytes that one column tile takes beside its lists: the blocks, and what a merge of lists holds."""
+    """Count the bytes that one column tile takes beside its lists: blocks, and what a merge of lists holds.
+
+    Parameters
+    ----------
+    tile
+        Rows of a tile.
+    k
+        Weights for each column.
+    itemsize
+        Bytes of a weight.
+    """
     merged = 2 * tile * (k + min(_FEW * k, tile)) * (8 + itemsize)
     return BLOCK_ARRAYS * tile * tile * itemsize + merged
 
@@ -77,11 +87,8 @@ class LargestWeights:
 
 
 def largest_weights(
-    model: ScoreTerms,
-    arrays: TermArrays,
-    grid: TileGrid,
+    blocks: "ColumnBlocks",
     k: int,
-    dtype: npt.DTypeLike,
     reader: TileReader,
     count: ReadCount,
     *,
@@ -92,12 +99,10 @@ def largest_weights(
 
     Parameters
     ----------
-    model, arrays, grid
-        The model's terms, their arrays and their tiles.
+    blocks
+        Makes the blocks of B.
     k
         Weights for each column; at most n - 1 are ever kept, since the diagonal never is.
-    dtype
-        Of the arithmetic and of the values.
     reader, count
         Reads tiles ahead; counts what was read.
     columns
@@ -110,9 +115,9 @@ def largest_weights(
     A :class:`LargestWeights` for each wanted column tile. Cost: O(n) reads of tiles per column tile,
     n^2 (1 + 2 d) flops in all; memory ``BLOCK_ARRAYS`` tiles and 16 k bytes per wanted column.
     """
+    grid = blocks.grid
     wanted = set(range(grid.count) if columns is None else columns)
-    found = {c: LargestWeights(grid.size(c), k, dtype) for c in sorted(wanted)}
-    blocks = _Blocks(model, arrays, grid, dtype)
+    found = {c: LargestWeights(grid.size(c), k, blocks.dtype) for c in sorted(wanted)}
     pairs = [(i, j) for i, j in grid.lower() if i in wanted or j in wanted]
     tiles = reader.stream([blocks.requests(i, j) for i, j in pairs], count)
     for done, ((i, j), held) in enumerate(zip(pairs, tiles, strict=True), start=1):
@@ -123,16 +128,24 @@ def largest_weights(
     return found
 
 
-class _Blocks:
-    """Blocks of B as (columns, rows), from the tiles of a lower pair."""
+class ColumnBlocks:
+    """Blocks of B as (columns, rows), from the tiles of a lower pair.
+
+    Parameters
+    ----------
+    model, arrays, grid
+        The model's terms, their arrays and their tiles.
+    dtype
+        Of the arithmetic and of the weights.
+    """
 
     def __init__(self, model: ScoreTerms, arrays: TermArrays, grid: TileGrid, dtype: npt.DTypeLike) -> None:
-        self._model, self._arrays, self._grid, self._dtype = model, arrays, grid, np.dtype(dtype)
+        self._model, self._arrays, self.grid, self.dtype = model, arrays, grid, np.dtype(dtype)
         # both sides of both blocks of a pair; those of tile j serve the next pair too
         self._rows = lru_cache(maxsize=4 * max(1, len(model.products)))(self._read_rows)
 
     def requests(self, i: int, j: int) -> tuple[TileRequest, ...]:
-        """What the pair's blocks are made from: one tile of a symmetric matrix, else two."""
+        """List what the pair's blocks are made from: one tile of a symmetric matrix, else two."""
         found = []
         for term in self._model.matrices:
             matrix = self._arrays.matrix(term.path)
@@ -142,11 +155,19 @@ class _Blocks:
         return tuple(found)
 
     def transposed(self, r: int, c: int, tiles: tuple[Array, ...]) -> Array:
-        """``B[rows r, columns c]'`` from the tiles of :meth:`requests`; its diagonal is exactly 0."""
-        shape = (self._grid.size(c), self._grid.size(r))
-        block = np.zeros(shape, self._dtype)
+        """Compute ``B[rows r, columns c]'``, (columns, rows); its diagonal is exactly 0.
+
+        Parameters
+        ----------
+        r, c
+            Row and column tile.
+        tiles
+            Those of :meth:`requests` for the pair.
+        """
+        shape = (self.grid.size(c), self.grid.size(r))
+        block = np.zeros(shape, self.dtype)
         upcoming = iter(tiles)
-        columns = self._grid.rows(c)
+        columns = self.grid.rows(c)
         for term in self._model.matrices:
             lower = next(upcoming)
             if term.symmetric:
@@ -154,8 +175,8 @@ class _Blocks:
             else:
                 upper = next(upcoming) if r != c else lower
                 tile = lower.T if r >= c else upper.T
-            scale = self._arrays.vector(term.scale, columns).astype(self._dtype)
-            block += tile.astype(self._dtype, copy=False) * scale[:, None]
+            scale = self._arrays.vector(term.scale, columns).astype(self.dtype)
+            block += tile.astype(self.dtype, copy=False) * scale[:, None]
         for product in self._model.products:
             term_block = self._rows(product.right, c) @ self._rows(product.left, r).T
             if sparse.issparse(term_block):
@@ -167,8 +188,8 @@ class _Blocks:
         return block
 
     def _read_rows(self, path: str, tile: int) -> Matrix:
-        rows = self._grid.rows(tile)
-        return self._arrays.features(path).item_rows(rows.start, rows.stop).astype(self._dtype, copy=False)
+        rows = self.grid.rows(tile)
+        return self._arrays.features(path).item_rows(rows.start, rows.stop).astype(self.dtype, copy=False)
 
 
 @dataclass(frozen=True)
@@ -203,8 +224,6 @@ def largest_of_columns(ref: TileRef, context: StageContext, count: ReadCount) ->
     """
     j, params = ref.i, context.params_as(ExportParams)
     arrays = TermArrays(open_workspace(context.url, context.durable))
-    reader, grid = process_reader(), context.grid
-    found = largest_weights(params.model, arrays, grid, params.k, context.dtype, reader, count, columns=(j,))[
-        j
-    ]
+    blocks = ColumnBlocks(params.model, arrays, context.grid, context.dtype)
+    found = largest_weights(blocks, params.k, process_reader(), count, columns=(j,))[j]
     return [(TileRef("values", j, 0), found.values), (ref, found.rows)]

@@ -10,8 +10,9 @@ from l3ae_dist.data.dataset import Dataset, find_ids, unknown_ids
 from l3ae_dist.data.features import HeldRows
 from l3ae_dist.data.tables import Frame
 from l3ae_dist.errors import DataError
-from l3ae_dist.graphs.batch_scoring import Server
-from l3ae_dist.graphs.head import Head, Parts, head_pairs, product_pairs
+from l3ae_dist.graphs.batch_scoring import BatchScorer
+from l3ae_dist.graphs.entries import row_products, weight_entries
+from l3ae_dist.graphs.terms import ScoreTerms, TermArrays
 from l3ae_dist.linalg.arrays import Array, Floats, Integers
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.model.added_items import AddedItems, read_added
@@ -42,10 +43,12 @@ class ModelArrays:
         self.dtype: str = document["dtype"]
         self.dataset = Dataset(workspace, document["dataset"])
         self.grid = TileGrid(self.dataset.n_items, int(document["tile"]))
-        self.head = Head.from_document(document["head"])
+        self.terms = ScoreTerms.from_document(document["head"])
         budget = parse_bytes(memory_budget)
-        self.server = Server(Parts(workspace), self.grid, self.dtype, memory_budget=budget, threads=threads)
-        self.cold = ColdStart(self.dataset, self.grid, document, self.server.reader)
+        self.scorer = BatchScorer(
+            TermArrays(workspace), self.grid, self.dtype, memory_budget=budget, threads=threads
+        )
+        self.cold = ColdStart(self.dataset, self.grid, document, self.scorer.reader)
         self._known_added = AddedItems()
         paths = self.dataset.paths
         self._columns = tuple(ColumnReader(workspace, path) for path in (paths.item_ids, paths.titles))
@@ -105,17 +108,17 @@ class ModelArrays:
         added
             The added items; their columns are semantic.
         """
-        server, n = self.server, self.grid.n
+        scorer, n = self.scorer, self.grid.n
         late = columns >= n
         if not late.any():
-            return head_pairs(self.head, server.parts, self.grid, rows, columns, server.reader)
+            return weight_entries(self.terms, scorer.arrays, self.grid, rows, columns, scorer.reader)
         found = self.pairs(rows[~late], columns[~late], added)
         out = {name: np.zeros(len(rows)) for name in found}
         for name, values in found.items():
             out[name][~late] = values
         for term in self.cold.terms(added):
             right = HeldRows(term.right)
-            pairs = product_pairs(term.left, right, self.grid, rows[late], columns[late] - n)
+            pairs = row_products(term.left, right, self.grid, rows[late], columns[late] - n)
             out["semantic"][late] += term.weight * pairs
         return out
 

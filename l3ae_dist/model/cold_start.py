@@ -15,7 +15,7 @@ from l3ae_dist.config.members import ADDITIVE, COLLECTIVE
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.features import HeldRows, Rows, open_rows
 from l3ae_dist.errors import ConfigError
-from l3ae_dist.graphs.panels import AddedTerm
+from l3ae_dist.graphs.weight_blocks import AddedTerm
 from l3ae_dist.linalg.arrays import Array, Floats, Matrix
 from l3ae_dist.linalg.closed_form import new_item_row
 from l3ae_dist.linalg.tiles import TileGrid

@@ -21,8 +21,8 @@ from scipy import sparse
 from l3ae_dist import __version__
 from l3ae_dist.errors import BudgetError, ConfigError, WorkspaceError
 from l3ae_dist.graphs.context import StageContext
-from l3ae_dist.graphs.export import ExportParams, block_bytes, export_graph, largest_weights
-from l3ae_dist.graphs.head import Parts
+from l3ae_dist.graphs.export import ColumnBlocks, ExportParams, block_bytes, export_graph, largest_weights
+from l3ae_dist.graphs.terms import TermArrays
 from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.model.arrays import ModelArrays
@@ -184,9 +184,8 @@ def _in_process(model: ModelArrays, k: int, on_event: OnEvent) -> Generator[Colu
     def progress(done: int, total: int) -> None:
         on_event(TileDone(stage=Stage.EXPORT, done=done, total=total))
 
-    found = largest_weights(
-        model.head, Parts(model.workspace), grid, k, model.dtype, TileReader(), ReadCount(), progress=progress
-    )
+    blocks = ColumnBlocks(model.terms, TermArrays(model.workspace), grid, model.dtype)
+    found = largest_weights(blocks, k, TileReader(), ReadCount(), progress=progress)
     on_event(StageEnd(stage=Stage.EXPORT))
     for j in range(grid.count):
         column = found.pop(j)
@@ -201,7 +200,7 @@ def _on_cluster(
     from l3ae_dist.runtime.executors import DaskExecutor
     from l3ae_dist.runtime.run_graph import run_graph
 
-    workspace, grid, head = model.workspace, model.grid, model.head
+    workspace, grid, terms = model.workspace, model.grid, model.terms
     needed = INTERPRETER_BYTES + block_bytes(grid.tile, k, np.dtype(model.dtype).itemsize)
     limit = DaskSession(client, None).memory_limit()
     if limit is not None and limit < needed:
@@ -210,7 +209,7 @@ def _on_cluster(
             f"{grid.tile} needs {needed / 2**20:,.0f} MiB; start the workers with a higher memory limit, or "
             "choose a smaller k."
         )
-    identifier = fingerprint(["weights", head.document(), grid.tile, k, model.dtype])
+    identifier = fingerprint(["weights", terms.document(), grid.tile, k, model.dtype])
     stored = layout.WeightPaths.of(identifier)
     with WorkspaceLock(workspace, f"export-{identifier}") as lock:
 
@@ -222,9 +221,9 @@ def _on_cluster(
             ChunkArray.create(workspace, path, shape=(grid.n, k), chunks=(grid.tile, k), dtype=kind)
             for path, kind in ((stored.rows, "int64"), (stored.values, model.dtype))
         )
-        # arrays of the head by name, so that a damaged one is named
-        paths = {"rows": rows.path, "values": values.path, **{path: path for path in head.paths()}}
-        params = ExportParams(head, k)
+        # arrays of the terms by name, so that a damaged one is named
+        paths = {"rows": rows.path, "values": values.path, **{path: path for path in terms.paths()}}
+        params = ExportParams(terms, k)
         context = StageContext(workspace.url, paths, grid, model.dtype, epoch=lock.epoch, params=params)
         run_graph(export_graph(grid), context, DaskExecutor(client), targets={"rows"}, on_event=checked)
         for j in range(grid.count):

@@ -9,8 +9,7 @@ from scipy import sparse
 from l3ae_dist.data.tables import Frame, Id
 from l3ae_dist.errors import ConfigError
 from l3ae_dist.graphs.batch_scoring import Candidates
-from l3ae_dist.graphs.head import Head
-from l3ae_dist.graphs.panels import restricted
+from l3ae_dist.graphs.terms import ScoreTerms, terms_of_part
 from l3ae_dist.linalg.arrays import Array, Integers
 from l3ae_dist.linalg.top_k import top_k
 from l3ae_dist.model.added_items import AddedItems
@@ -40,15 +39,15 @@ def similar_items(model: ModelArrays, item_ids: Sequence[Id], n: int, kind: Kind
     """
     if n < 1:
         raise ConfigError(f"n is {n} and must be at least 1.")
-    head, added = _part(model, kind), model.added()
+    part, added = _part(model, kind), model.added()
     wanted = model.find(id_list(item_ids, "item_ids"))
     n_added = len(added) if cold_items and kind != "collaborative" else 0
     k = min(n, model.n_items + n_added)
     items, scores = np.full((len(wanted), k), -1, np.int64), np.full((len(wanted), k), -np.inf)
     warm = np.flatnonzero(wanted < model.n_items)
-    size = model.server.batch_size(head, k, 1.0)
+    size = model.scorer.batch_size(part, k, 1.0)
     for some in (warm[start : start + size] for start in range(0, len(warm), size)):
-        items[some], scores[some] = _of_catalog(model, head, wanted[some], k, added, n_added)
+        items[some], scores[some] = _of_catalog(model, part, wanted[some], k, added, n_added)
     cold = np.flatnonzero((wanted >= model.n_items) & (kind != "collaborative"))
     width = min(k, model.n_items)
     for some in (cold[start : start + _COLD_ROWS] for start in range(0, len(cold), _COLD_ROWS)):
@@ -59,7 +58,7 @@ def similar_items(model: ModelArrays, item_ids: Sequence[Id], n: int, kind: Kind
 
 
 def _of_catalog(
-    model: ModelArrays, head: Head, wanted: Integers, k: int, added: AddedItems, n_added: int
+    model: ModelArrays, part: ScoreTerms, wanted: Integers, k: int, added: AddedItems, n_added: int
 ) -> tuple[Array, Array]:
     """The best ``k`` for users who have one item each, without that item."""
     one_hot = sparse.csr_matrix(
@@ -68,16 +67,16 @@ def _of_catalog(
     )
     rows = one_hot[:, : model.n_items]
     terms = model.cold.terms(added) if n_added else ()
-    return model.server.top(head, rows, k, Candidates(hidden=one_hot), terms, n_added)
+    return model.scorer.top(part, rows, k, Candidates(hidden=one_hot), terms, n_added)
 
 
-def _part(model: ModelArrays, kind: Kind) -> Head:
+def _part(model: ModelArrays, kind: Kind) -> ScoreTerms:
     """The terms of one part of the score."""
     if kind not in get_args(Kind):
         raise ConfigError(f"kind is {kind!r} but must be weights, semantic or collaborative.")
     if kind == "weights":
-        return model.head
-    head = restricted(model.head, kind)
-    if not head.matrices and not head.products:
+        return model.terms
+    part = terms_of_part(model.terms, kind)
+    if not part.matrices and not part.products:
         raise ConfigError(f"{model.name} has no {kind} part; ask for kind='weights'.")
-    return head
+    return part

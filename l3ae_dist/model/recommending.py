@@ -72,7 +72,7 @@ def recommend_batches(
     allowed = AllowedItems(rules, count, model.n_items, len(added), model.find)
     n_scored = len(added) if rules.cold_items else 0
     query = Query(given, min(n, len(allowed)), allowed, reasons, added, n_scored)
-    size = batch_size or model.server.batch_size(model.head, query.k, given.degree(), reasons=reasons > 0)
+    size = batch_size or model.scorer.batch_size(model.terms, query.k, given.degree(), reasons=reasons > 0)
     starts = range(0, max(count, 1), size)
     return (_table(model, query, Batch.of(given, start, min(start + size, count))) for start in starts)
 
@@ -84,7 +84,7 @@ def _table(model: ModelArrays, query: Query, batch: Batch) -> Frame:
     if users and query.k:
         candidates = query.allowed.candidates(batch)
         terms = model.cold.terms(query.added) if query.n_scored else ()
-        items, scores = model.server.top(model.head, batch.rows, query.k, candidates, terms, query.n_scored)
+        items, scores = model.scorer.top(model.terms, batch.rows, query.k, candidates, terms, query.n_scored)
     frame = model.table("user_id", batch.labels[batch.known], items, scores, query.added)
     if query.reasons:
         frame["reasons"] = history_reasons(model, batch.rows, items, query.reasons, query.added)

@@ -4,7 +4,7 @@ from dataclasses import asdict
 from typing import Any
 
 from l3ae_dist.errors import WorkspaceError
-from l3ae_dist.graphs.head import Head
+from l3ae_dist.graphs.terms import ScoreTerms
 from l3ae_dist.model.added_items import AddedRecord
 from l3ae_dist.storage import layout
 from l3ae_dist.storage.open_blobs import open_blobs
@@ -36,9 +36,9 @@ def save_model(workspace: Workspace, document: dict[str, Any], url: str) -> None
 
 
 def _paths(document: dict[str, Any]) -> list[str]:
-    """Every array of the head, those that cold start needs beside it, and the features."""
+    """Every array of the terms, those that cold start needs beside it, and the features."""
     arrays = {name: path for name, path in document["arrays"].items() if path and name != "gram"}
-    paths = [*Head.from_document(document["head"]).paths(), *arrays.values()]
+    paths = [*ScoreTerms.from_document(document["head"]).paths(), *arrays.values()]
     for name, path in arrays.items():
         if name == "V":
             paths.append(layout.SemanticPaths.holding(path).a)

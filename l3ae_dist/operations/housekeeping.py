@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 
-from l3ae_dist.graphs.head import Head
+from l3ae_dist.graphs.terms import ScoreTerms
 from l3ae_dist.runtime.event_store import Attempt, attempts, read_events
 from l3ae_dist.storage import layout
 from l3ae_dist.storage.lock import WorkspaceLock
@@ -157,7 +157,7 @@ def _kept_models(workspace: Workspace, keep_runs: int) -> list[dict[str, Any]]:
 
 def _needed(roots: Iterable[str], models: list[dict[str, Any]], unfinished: set[str]) -> set[str]:
     """The artifacts that the models read, those of unfinished runs, and the Gram matrices they came from."""
-    paths = {path for model in models for path in Head.from_document(model["head"]).paths()}
+    paths = {path for model in models for path in ScoreTerms.from_document(model["head"]).paths()}
     paths |= {path for model in models for path in model["arrays"].values() if path}
     kept = unfinished | {root for path in paths if (root := _root(path)) is not None}
     grams = {f"grams/{root.split('/')[1]}" for root in kept if root.startswith("factors/")}

@@ -24,7 +24,7 @@ from l3ae_dist.errors import (
     WorkspaceError,
     WorkspaceVersionError,
 )
-from l3ae_dist.graphs.head import Parts
+from l3ae_dist.graphs.terms import TermArrays
 from l3ae_dist.linalg import closed_form as cf
 from l3ae_dist.linalg.top_k import top_k
 from l3ae_dist.linalg.torch_kernels import resolve_device
@@ -420,9 +420,9 @@ def test_every_certificate_says_how_far_the_diagonal_is_from_zero(tmp_path, smal
     model.fit(log, items, workspace=str(tmp_path / "w"), embeddings=text(40, 8))
     found = model.certificate_
     assert 0 <= found["diagonal"] <= found["diagonal_tolerance"] <= 1e-12
-    head, parts = model.model_.head, Parts(model.model_.workspace)
+    terms, arrays = model.model_.terms, TermArrays(model.model_.workspace)
     # a Q that is wrong by a thousandth passes the residual of P, but not this
-    wrong = replace(head, products=tuple(replace(p, weight=p.weight * 1.001) for p in head.products))
+    wrong = replace(terms, products=tuple(replace(p, weight=p.weight * 1.001) for p in terms.products))
     assert diagonal_error(wrong, parts, model.model_.grid) > 1e-6
 
 
