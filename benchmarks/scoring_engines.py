@@ -83,9 +83,10 @@ def shared(model: FittedModel, terms: list[ScoreTerms]) -> list[Array]:
     return [np.vstack(found) for found in lists]
 
 
-def seconds(
-    engine: Callable[[FittedModel, list[ScoreTerms]], list[Array]], *given
-) -> tuple[float, list[Array]]:
+Engine = Callable[[FittedModel, list[ScoreTerms]], list[Array]]
+
+
+def seconds(engine: Engine, model: FittedModel, terms: list[ScoreTerms]) -> tuple[float, list[Array]]:
     """The best of some calls, and the lists."""
     taken = []
     for _ in range(REPEATS):
@@ -108,9 +109,8 @@ def main(n: int = N, users: int = USERS) -> None:
             each, theirs = seconds(shared, model, models)
             same = float(np.mean([np.mean(a == b) for a, b in zip(ours, theirs, strict=True)]))
             count = users * len(models)
-            rows.append(
-                row(f"{what}: serving's engine, against evaluation's", count / batch, "users/s", count / each)
-            )
+            name = f"{what}: serving's engine, against evaluation's"
+            rows.append(row(name, count / batch, "users/s", count / each))
             rows.append(row(f"{what}: places of the lists that hold the same item", same, ""))
         publish("scoring-engines", rows, items=n, users=users, dimension=D, tile=TILE, k=K, models=MODELS)
 

@@ -12,7 +12,7 @@ from l3ae_dist.data.tables import Frame
 from l3ae_dist.errors import DataError
 from l3ae_dist.graphs.batch_scoring import BatchScorer
 from l3ae_dist.graphs.entries import row_products, weight_entries
-from l3ae_dist.graphs.terms import ScoreTerms, TermArrays
+from l3ae_dist.graphs.terms import Part, ScoreTerms, TermArrays
 from l3ae_dist.linalg.arrays import Array, Floats, Integers
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.model.added_items import AddedItems, read_added
@@ -45,9 +45,8 @@ class ModelArrays:
         self.grid = TileGrid(self.dataset.n_items, int(document["tile"]))
         self.terms = ScoreTerms.from_document(document["head"])
         budget = parse_bytes(memory_budget)
-        self.scorer = BatchScorer(
-            TermArrays(workspace), self.grid, self.dtype, memory_budget=budget, threads=threads
-        )
+        arrays = TermArrays(workspace)
+        self.scorer = BatchScorer(arrays, self.grid, self.dtype, memory_budget=budget, threads=threads)
         self.cold = ColdStart(self.dataset, self.grid, document, self.scorer.reader)
         self._known_added = AddedItems()
         paths = self.dataset.paths
@@ -96,7 +95,7 @@ class ModelArrays:
             )
         return found
 
-    def pairs(self, rows: Integers, columns: Integers, added: AddedItems) -> dict[str, Floats]:
+    def pairs(self, rows: Integers, columns: Integers, added: AddedItems) -> dict[Part, Floats]:
         """Return single entries of B, split into their collaborative and their semantic part.
 
         Parameters

@@ -423,7 +423,7 @@ def test_every_certificate_says_how_far_the_diagonal_is_from_zero(tmp_path, smal
     terms, arrays = model.model_.terms, TermArrays(model.model_.workspace)
     # a Q that is wrong by a thousandth passes the residual of P, but not this
     wrong = replace(terms, products=tuple(replace(p, weight=p.weight * 1.001) for p in terms.products))
-    assert diagonal_error(wrong, parts, model.model_.grid) > 1e-6
+    assert diagonal_error(wrong, arrays, model.model_.grid) > 1e-6
 
 
 def test_another_split_or_log_of_the_same_catalog_keeps_the_embeddings(tmp_path, small_tables, dask_session):
