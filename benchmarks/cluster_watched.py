@@ -50,7 +50,7 @@ def rows() -> list[dict[str, Any]]:
 
     spent: dict[str, float] = {}
     watched = [
-        (dashboard.Teller, "__call__"),
+        (dashboard.EventSender, "__call__"),
         (dashboard.TilesPlugin, "transition"), (dashboard.TilesPlugin, "log_event"),
         (event_store.EventStore, "append"), (event_store.EventStore, "finish"),
     ]  # fmt: skip

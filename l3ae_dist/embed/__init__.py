@@ -1,1 +1,1 @@
-"""Item text to embeddings, by Ray actors."""
+"""Embeddings of items: made from their texts by Ray actors, imported, transformed."""

@@ -49,7 +49,7 @@ class ChunkRecord:
 
 
 class EmbeddingActor:
-    """Holds one encoder on one device; made a Ray actor by :func:`start_actors`.
+    """Encodes row chunks with one encoder on one device; :func:`start_actors` makes it a Ray actor.
 
     The encoder is loaded by the first call and not by the constructor: an error then reaches the
     caller as itself, where Ray would report a failing constructor as the death of the actor.
@@ -68,7 +68,7 @@ class EmbeddingActor:
         self._options = options
 
     def describe(self) -> ActorInfo:
-        """Load the encoder and describe it."""
+        """Load the encoder, and return its dimension and its device."""
         return ActorInfo(self._encoder.dim, self.device, _gpu_ids())
 
     def embed(self, path: str, chunk: int, epoch: int) -> ChunkRecord:

@@ -29,7 +29,7 @@ from l3ae_dist.runtime.event_log import EventLog
 from l3ae_dist.runtime.events import Message, PlanMade, StageEnd, StageStart
 from l3ae_dist.runtime.memory import ProcessGroups
 from l3ae_dist.runtime.versions import check_processes
-from l3ae_dist.runtime.watch.observers import dask_report, shown_tiles
+from l3ae_dist.runtime.watch.observers import dask_report, tiles_on_dashboard
 from l3ae_dist.solve.family import Family
 from l3ae_dist.solve.store import ArtifactStore, SolveSettings
 from l3ae_dist.storage import layout
@@ -222,7 +222,7 @@ class Job:
             try:
                 with contextlib.ExitStack() as stack:
                     stack.enter_context(session.watched(self.events.later))
-                    stack.enter_context(shown_tiles(session, self.events))
+                    stack.enter_context(tiles_on_dashboard(session, self.events))
                     if self.config.compute.performance_report:
                         stack.enter_context(dask_report(session, self.workspace, self.events))
                     yield session.executor()

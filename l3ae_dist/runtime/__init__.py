@@ -1,1 +1,1 @@
-"""Clusters, the submission window, events, memory."""
+"""Runs task graphs: back ends, executors and the submission window; events, memory, and views of a run."""

@@ -1,4 +1,4 @@
-"""The events of a run as they come in: passed on to the caller, kept, and told to followers in batches."""
+"""Collects the events of a run: passes them on to the caller, keeps them, tells followers in batches."""
 
 import time
 from collections import deque
@@ -19,7 +19,7 @@ from l3ae_dist.runtime.events import (
 
 @dataclass
 class _Follower:
-    """Somebody who is told of events in batches, not more often than every ``seconds``."""
+    """A function that is told of events in batches, at most once in ``seconds``."""
 
     tell: Callable[[list[Event]], None]
     seconds: float
@@ -60,9 +60,18 @@ class EventLog:
         self._flush(float("inf"))
 
     def follow(self, tell: Callable[[list[Event]], None], seconds: float) -> Callable[[], None]:
-        """Tell of all events, in batches at least ``seconds`` apart, and when a stage starts or ends.
+        """Tell a function of all events from now on, in batches.
 
-        Returns a function that ends it, after the last batch.
+        Parameters
+        ----------
+        tell
+            Called with each batch.
+        seconds
+            Time between two batches at least, unless a stage starts or ends.
+
+        Returns
+        -------
+        A function that ends it, after the last batch.
         """
         follower = _Follower(tell, seconds)
         self._followers.append(follower)

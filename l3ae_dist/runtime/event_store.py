@@ -1,4 +1,4 @@
-"""Events of a run in its workspace: written while it runs, one file of each form when it ends.
+"""Stores the events of a run in its workspace: in segments while it runs, at its end as one file of a form.
 
 While a run goes on, ``meta/events/NAME/000001.jsonl`` and so on hold what happened since the last of them;
 a run that is killed leaves them. At the end they give way to ``NAME.jsonl`` and ``NAME.parquet``.
@@ -44,7 +44,7 @@ class EventStore:
         self._segments = 0
 
     def append(self, events: list[Event]) -> None:
-        """Write one more segment."""
+        """Write one more segment of events."""
         self._segments += 1
         self._blobs.put(layout.event_segment(self.name, self._segments), [json_lines(events)])
 
@@ -81,7 +81,7 @@ def parquet(events: list[Event]) -> bytes:
 
 @dataclass(frozen=True)
 class Attempt:
-    """The events of one execution of a run: its name, the run, the Unix time of its start, the files."""
+    """Files with the events of one execution of a run; ``started`` is the Unix time of its start."""
 
     name: str
     run: str

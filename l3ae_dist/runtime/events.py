@@ -64,7 +64,7 @@ class Event(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RunStart(Event):
-    """A run begins, with this configuration (without secrets), versions of packages, and machine."""
+    """A run began, with its configuration (without secrets), the versions of packages, and the machine."""
 
     kind = "run_start"
     run: str = ""
@@ -86,7 +86,7 @@ class RunEnd(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PlanMade(Event):
-    """The plan of a run: bytes that a worker may use, bytes of its peak, and those of each stage by name."""
+    """A run was planned: bytes that a worker may use, its projected peak, and that of each stage by name."""
 
     kind = "plan"
     memory_budget: int = 0
@@ -96,7 +96,7 @@ class PlanMade(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Message(Event):
-    """A sentence for people."""
+    """A run has something to say to people."""
 
     kind = "log"
     message: str = ""
@@ -111,13 +111,13 @@ class TileMap(Record):
     rows: int = 0
     columns: int = 0
     lower: bool = False
-    """Whether the tiles above the diagonal are absent."""
+    """True when the tiles above the diagonal are absent."""
     done: Sequence[tuple[int, int]] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class StageStart(Event):
-    """A stage begins, of whose ``total`` units (tasks, row chunks) ``done`` are there already."""
+    """A stage began; of its ``total`` units (tasks, row chunks) ``done`` were there already."""
 
     kind = "stage_start"
     stage: str = ""
@@ -212,7 +212,7 @@ class StageEnd(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class MemorySample(Event):
-    """Bytes of the processes of a run, by group, measured from ``host``."""
+    """The memory of the processes of a run was measured on ``host``: bytes by group."""
 
     kind = "memory"
     worker_max: int = 0

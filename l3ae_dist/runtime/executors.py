@@ -24,7 +24,7 @@ class Outcome(NamedTuple):
 
 
 class Executor(Protocol):
-    """Runs ``function(task, context)`` for submitted tasks; ``slots`` may be in flight at once."""
+    """Runs submitted tasks; at most ``slots`` of them should be in flight at once."""
 
     slots: int
 
@@ -60,7 +60,7 @@ class SerialExecutor:
         self._queue: deque[tuple[RunTask, Task, object]] = deque()
 
     def worker_limit(self) -> int | None:
-        """See :meth:`Executor.worker_limit`."""
+        """Return None: nothing limits this process."""
         return None
 
     def submit(self, function: RunTask, task: Task, context: object) -> None:
@@ -74,7 +74,7 @@ class SerialExecutor:
         self._queue.append((function, task, context))
 
     def wait(self) -> Outcome:
-        """See :meth:`Executor.wait`."""
+        """Run the task that was submitted first of those that wait."""
         function, task, context = self._queue.popleft()
         try:
             return Outcome(task, self._call(function, task, context), None)
@@ -82,7 +82,7 @@ class SerialExecutor:
             return Outcome(task, None, error)
 
     def cancel(self) -> None:
-        """See :meth:`Executor.cancel`."""
+        """Forget the tasks that wait."""
         self._queue.clear()
 
     def _call(self, function: RunTask, task: Task, context: object) -> object:
@@ -136,7 +136,7 @@ class DaskExecutor:
         self._serial = 0
 
     def worker_limit(self) -> int | None:
-        """See :meth:`Executor.worker_limit`."""
+        """Return the memory limit of a worker in bytes; None where it is not known."""
         return self._limit
 
     def submit(self, function: RunTask, task: Task, context: object) -> None:
@@ -155,7 +155,7 @@ class DaskExecutor:
         self._completed.add(future)
 
     def wait(self) -> Outcome:
-        """See :meth:`Executor.wait`."""
+        """Wait until the scheduler reports that any task is over."""
         future = next(self._completed)
         while future.status in ("lost", "pending"):
             # its result went down with its worker before it was fetched: Dask runs it again, which finds
@@ -172,7 +172,7 @@ class DaskExecutor:
         return Outcome(task, result, error)
 
     def cancel(self) -> None:
-        """See :meth:`Executor.cancel`."""
+        """Cancel the tasks that have not finished."""
         futures = [future for _, future in self._tasks.values()]
         self.client.cancel(futures, force=True)
         self._tasks.clear()

@@ -1,4 +1,4 @@
-"""Measured memory: the peak of the processes of a run, by group.
+"""Measures the memory of the processes of a run: sizes now and peaks, by group.
 
 A process counts with its proportional set size (PSS): private pages plus its share of shared ones, so
 that the sum over processes is what the machine really holds.
@@ -50,13 +50,13 @@ class MemorySizes:
     ray: int = 0
 
     def maximum(self, other: "MemorySizes") -> "MemorySizes":
-        """Return the larger of each size."""
+        """Return the larger of each two sizes."""
         return MemorySizes(*map(max, astuple(self), astuple(other)))
 
 
 @dataclass
 class ProcessGroups:
-    """Functions that give the process ids of the engines that are up right now, by group."""
+    """Functions that list the processes of the engines that are up right now, by group."""
 
     workers: Callable[[], list[int]] = list
     scheduler: Callable[[], list[int]] = list

@@ -1,4 +1,4 @@
-"""Versions of what a result depends on, and the BLAS that a process computes with."""
+"""Versions of the packages that a result depends on, and the BLAS that a process computes with."""
 
 import os
 import platform

@@ -34,16 +34,16 @@ def test_tiles_above_the_diagonal_are_absent_and_those_of_before_are_done():
 
 def test_a_tile_runs_while_a_worker_has_it():
     view = view_of(started())
-    view.mark("L", 2, 1, on=True)
-    view.mark("partial0", 3, 2, on=True)
-    view.mark("P", 3, 3, on=True)
+    view.mark_running("L", 2, 1, on=True)
+    view.mark_running("partial0", 3, 2, on=True)
+    view.mark_running("P", 3, 3, on=True)
     states = view.current.matrix()
     assert states[2, 1] == states[3, 2] == TileState.RUNNING
     assert states[3, 3] == TileState.PENDING
-    view.mark("L", 2, 1, on=False)
+    view.mark_running("L", 2, 1, on=False)
     view.take(event_of({"time": 200.0, **tile(3, 2, 3, array="partial0")}))
     assert view.current.matrix()[2, 1] == view.current.matrix()[3, 2] == TileState.PENDING
-    view.mark("L", 1, 0, on=True)
+    view.mark_running("L", 1, 0, on=True)
     assert view.current.matrix()[1, 0] == TileState.DONE
 
 
@@ -57,7 +57,7 @@ def test_a_damaged_tile_is_bad_until_it_is_made_again_and_then_recomputed():
 
 def test_tiles_of_a_lost_worker_are_pending_and_then_recomputed():
     view = view_of(started())
-    view.mark("L", 2, 0, on=True)
+    view.mark_running("L", 2, 0, on=True)
     lost = {"kind": "worker_lost", "worker": "tcp://x", "tasks": [["L", 2, 0], ["P", 0, 0]]}
     view.take(event_of({"time": 110.0, **lost}))
     assert view.current.matrix()[2, 0] == TileState.PENDING
@@ -70,8 +70,8 @@ def test_tiles_of_a_lost_worker_are_pending_and_then_recomputed():
 
 def test_blocks_of_tiles_show_what_needs_a_look():
     stage = view_of(started(map={**LOWER, "rows": 1000, "columns": 1000, "done": []})).current
-    stage.spoil(999, 500)
-    stage.run(3, 0, on=True)
+    stage.mark_bad(999, 500)
+    stage.mark_running(3, 0, on=True)
     states = stage.matrix(10)
     assert states.shape == (10, 10)
     assert states[9, 5] == TileState.BAD

@@ -105,10 +105,10 @@ def _knock(address: str) -> None:
 
 def _nodes(session: "DaskSession") -> dict[str, list[str]]:
     """Addresses of the workers of each machine, this one's first."""
-    from l3ae_dist.runtime.backends.dask_session import whereabouts
+    from l3ae_dist.runtime.backends.dask_session import machine_and_pid
     from l3ae_dist.storage.lock import boot_id
 
-    answers = _ask(session, whereabouts, None)
+    answers = _ask(session, machine_and_pid, None)
     machines: dict[str, list[str]] = defaultdict(list)
     for address, answer in answers.items():
         machines[address if isinstance(answer, BaseException) else answer[0] or address].append(address)

@@ -70,9 +70,9 @@ def resources(started: float, *, private: bool) -> dict[str, Any]:
     """Run one task on the initialised Ray and tell what it has; ``started`` is a ``time.perf_counter``."""
     import ray
 
-    from l3ae_dist.runtime.backends.dask_session import whereabouts
+    from l3ae_dist.runtime.backends.dask_session import machine_and_pid
 
-    ray.get(ray.remote(num_cpus=0)(whereabouts).remote())  # a node without this package fails here
+    ray.get(ray.remote(num_cpus=0)(machine_and_pid).remote())  # a node without this package fails here
     has = ray.cluster_resources()
     return {
         "version": ray.__version__,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from l3ae_dist.errors import ClusterError, ConfigError
-from l3ae_dist.runtime.backends.dask_session import DaskSession, refuse_strangers, whereabouts
+from l3ae_dist.runtime.backends.dask_session import DaskSession, machine_and_pid, refuse_unusable_workers
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -36,7 +36,7 @@ def existing_cluster(address: str, *, insecure: bool = False) -> Iterator[DaskSe
     except OSError as error:
         raise ClusterError(f"no Dask scheduler answers at {address}; check that it runs.") from error
     with client:
-        refuse_strangers({f"scheduler {address}": _ask_scheduler(client)})
+        refuse_unusable_workers({f"scheduler {address}": _ask_scheduler(client)})
         session = DaskSession(client, client.dashboard_link)
         session.refresh_pids()
         yield session
@@ -44,6 +44,6 @@ def existing_cluster(address: str, *, insecure: bool = False) -> Iterator[DaskSe
 
 def _ask_scheduler(client: "Client") -> object:
     try:
-        return client.run_on_scheduler(whereabouts)
+        return client.run_on_scheduler(machine_and_pid)
     except Exception as error:  # the caller judges it
         return error

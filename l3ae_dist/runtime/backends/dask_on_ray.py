@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from l3ae_dist.errors import ClusterError
 from l3ae_dist.graphs.execute import STAGED
-from l3ae_dist.runtime.backends.dask_session import LOOPBACK, WORKER_CONFIG, DaskSession, whereabouts
+from l3ae_dist.runtime.backends.dask_session import LOOPBACK, WORKER_CONFIG, DaskSession, machine_and_pid
 from l3ae_dist.runtime.backends.local import THREADS
 from l3ae_dist.runtime.backends.ray_placement import WorkerShape, reserved, worker_gpus
 from l3ae_dist.runtime.backends.ray_session import ray_session
@@ -84,7 +84,7 @@ class SchedulerActor:
         """Return the scheduler's addresses and its process, once it runs."""
         host = _node_ip() if self._host in ("", "0.0.0.0", "::") else self._host  # noqa: S104
         dashboard = f"http://{host}:{self._scheduler.http_server.port}/status"
-        return SchedulerInfo(self._scheduler.address, dashboard, *whereabouts())
+        return SchedulerInfo(self._scheduler.address, dashboard, *machine_and_pid())
 
     async def stop(self) -> None:
         """Close the scheduler."""

@@ -1,4 +1,4 @@
-"""A connected Dask cluster, whoever started it: its workers, their memory, what becomes of them."""
+"""A connected Dask cluster, whoever started it: its workers, their memory, and which of them are lost."""
 
 import contextlib
 import os
@@ -63,12 +63,12 @@ class DaskSession:
         return list(self.worker_pids.values())
 
     def refresh_pids(self) -> None:
-        """Ask the workers for their process ids again (after one was restarted)."""
-        answers = self.client.run(whereabouts, on_error="return")
+        """Ask the workers for their process ids again, after one was restarted."""
+        answers = self.client.run(machine_and_pid, on_error="return")
         # a worker that died while it was asked is asked again at the next call
         found = {address: answer for address, answer in answers.items() if not isinstance(answer, OSError)}
         self._joined = self._joined or len(found) < len(answers)
-        refuse_strangers({f"worker {address}": answer for address, answer in found.items()})
+        refuse_unusable_workers({f"worker {address}": answer for address, answer in found.items()})
         self.worker_pids = {address: pid for address, (machine, pid) in found.items() if machine == boot_id()}
         self._elsewhere = [0] * (len(found) - len(self.worker_pids))
 
@@ -90,7 +90,7 @@ class DaskSession:
     def environments(self) -> dict[str, Environment]:
         """Ask every worker for its versions and BLAS; returns the answers by address."""
         answers = self.client.run(environment, on_error="return")
-        refuse_strangers({f"worker {address}": answer for address, answer in answers.items()})
+        refuse_unusable_workers({f"worker {address}": answer for address, answer in answers.items()})
         return {address: found for address, found in answers.items() if not isinstance(found, OSError)}
 
     def performance_report(self, path: Path) -> Callable[[], None]:
@@ -138,7 +138,7 @@ class DaskSession:
                 self.client.unsubscribe_topic(topic)
 
 
-def refuse_strangers(answers: Mapping[str, object]) -> None:
+def refuse_unusable_workers(answers: Mapping[str, object]) -> None:
     """Raise an error for a process that cannot run this package.
 
     Parameters
@@ -163,6 +163,6 @@ def refuse_strangers(answers: Mapping[str, object]) -> None:
             raise answer
 
 
-def whereabouts() -> tuple[str, int]:
+def machine_and_pid() -> tuple[str, int]:
     """Return the machine and the id of the process that this runs in."""
     return boot_id(), os.getpid()

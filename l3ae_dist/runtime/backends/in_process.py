@@ -17,7 +17,7 @@ class InProcess:
         self.scheduler_pids: list[int] = []
 
     def executor(self) -> SynchronousExecutor:
-        """See :meth:`Session.executor`."""
+        """Return an executor that runs each task in this process."""
         return SynchronousExecutor()
 
     def pids(self) -> list[int]:

@@ -156,7 +156,7 @@ def _wish(shape: WorkerShape) -> str:
 
 
 def _lack(shape: WorkerShape) -> str:
-    """What is missing in all, or else that no node has enough of it at once."""
+    """Describe which resources are missing, or say that no node has enough of them at once."""
     import ray
 
     free, have = ray.available_resources(), ray.cluster_resources()

@@ -32,7 +32,7 @@ _LONGEST_FOLDER = 40
 
 @dataclass(frozen=True)
 class RaySession:
-    """A connected Ray and what belongs to it."""
+    """A connected Ray: its dashboard, its processes, and whether this process started it."""
 
     dashboard_url: str | None
     """Address of its dashboard; None when it has none."""
@@ -159,7 +159,7 @@ def _private_settings() -> dict[str, str]:
 
 @functools.cache
 def _token() -> str:
-    """One token for the life of the process: Ray's native part reads it once and keeps it."""
+    """Return the one token of this process: Ray's native part reads it once and keeps it."""
     return secrets.token_hex(24)
 
 

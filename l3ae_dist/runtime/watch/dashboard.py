@@ -56,7 +56,7 @@ class TilesPlugin(SchedulerPlugin):  # type: ignore[misc]
         application.start()
 
     def log_event(self, topic: str, msg: Iterable[Mapping[str, Any]]) -> None:
-        """Take a batch of events."""
+        """Show a batch of events, which the client has sent."""
         if topic == TOPIC:
             self.view.take_all(events_of(msg))
 
@@ -64,7 +64,7 @@ class TilesPlugin(SchedulerPlugin):  # type: ignore[misc]
         """Mark the tile of a task that a worker begins or ceases to process."""
         if start != finish and "processing" in (start, finish):
             for array, i, j in task_targets([key]):
-                self.view.mark(array, i, j, on=finish == "processing")
+                self.view.mark_running(array, i, j, on=finish == "processing")
 
     transition = _mark_tile  # called by the scheduler under this name
 
@@ -79,7 +79,7 @@ def _slim(event: Event) -> dict[str, Any]:
     return {key: event[key] for key in _TILE} if isinstance(event, TileDone) else event.plain()
 
 
-class Teller:
+class EventSender:
     """Sends batches of events to the page in their order, without waiting for the scheduler to take them."""
 
     def __init__(self, client: "Client") -> None:
@@ -88,11 +88,11 @@ class Teller:
         self._sending = False
 
     def __call__(self, events: list[Event]) -> None:
-        """Take a batch; called from the run's thread."""
+        """Send a batch of events; called from the run's thread."""
         self._client.loop.add_callback(self._send, [_slim(event) for event in events])
 
     async def _send(self, events: list[dict[str, Any]]) -> None:
-        """Send what is waiting, one message at a time; runs in the client's event loop alone."""
+        """Send the events that wait, one message at a time; runs in the client's event loop alone."""
         self._waiting += events
         if self._sending:
             return

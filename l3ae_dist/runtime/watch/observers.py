@@ -16,12 +16,12 @@ REPORTED_SECONDS = 5.0
 
 
 @contextlib.contextmanager
-def shown_tiles(session: Session, events: EventLog) -> Iterator[None]:
+def tiles_on_dashboard(session: Session, events: EventLog) -> Iterator[None]:
     """Show the run's tiles on the dashboard during the ``with`` block, where there is a dashboard."""
     if not isinstance(session, DaskSession) or not session.dashboard_url:
         yield
         return
-    from l3ae_dist.runtime.watch.dashboard import SECONDS, Teller, show_tiles
+    from l3ae_dist.runtime.watch.dashboard import SECONDS, EventSender, show_tiles
 
     try:
         page = show_tiles(session.client, session.dashboard_url)
@@ -30,7 +30,7 @@ def shown_tiles(session: Session, events: EventLog) -> Iterator[None]:
         yield
         return
     events(Message(message=f"Tiles: {page}"))
-    end = events.follow(Teller(session.client), SECONDS)
+    end = events.follow(EventSender(session.client), SECONDS)
     try:
         yield
     finally:

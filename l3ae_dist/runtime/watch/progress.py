@@ -33,7 +33,7 @@ class _Shown(StageProgress):
 
 
 class ProgressPrinter:
-    """An ``on_event`` callback that shows what a run does. Use it in a ``with`` statement.
+    """Shows the progress of a run; an ``on_event`` callback, to be used in a ``with`` statement.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ class ProgressPrinter:
         )
 
     def __call__(self, event: Event) -> None:
-        """Show one event."""
+        """Show one event; kinds that say nothing to people are ignored."""
         match event:
             case StageStart():
                 self._start(event.stage, event.done, event.total)

@@ -78,7 +78,7 @@ class StageSummary:
 
 @dataclass
 class StageView(StageProgress):
-    """One stage and the map of the tiles it makes.
+    """Progress of one stage, and the map of the tiles that it makes.
 
     ``states`` is that of each chunk of ``array``, (rows, columns) uint8; None for a stage without tiles, or
     whose map is not shown any more, when ``counts`` says how many there were of each state.
@@ -112,12 +112,12 @@ class StageView(StageProgress):
         self.states[i, j] = TileState.AGAIN if again else TileState.DONE
         self.lost.discard((i, j))
 
-    def spoil(self, i: int, j: int) -> None:
+    def mark_bad(self, i: int, j: int) -> None:
         """Mark a tile as damaged."""
         if self.states is not None:
             self.states[i, j] = TileState.BAD
 
-    def run(self, i: int, j: int, *, on: bool) -> None:
+    def mark_running(self, i: int, j: int, *, on: bool) -> None:
         """Mark a tile that a worker takes or gives up.
 
         Parameters
@@ -187,7 +187,7 @@ def _plain(event: Event | None, names: tuple[str, ...]) -> dict[str, Any]:
 
 
 class RunView:
-    """Takes the events of a run in order; see :class:`~l3ae_dist.runtime.events.EventLog`."""
+    """State of a run, from its events taken in order."""
 
     def __init__(self) -> None:
         self.clear()
@@ -204,12 +204,12 @@ class RunView:
         self.seen = 0.0
 
     def take_all(self, events: Iterable[Event]) -> None:
-        """Take several events."""
+        """Take several events in order."""
         for event in events:
             self.take(event)
 
     def take(self, event: Event) -> None:
-        """Take one event."""
+        """Bring the view up to date with one event."""
         self.seen = event.time
         match event:
             case RunStart():
@@ -234,7 +234,7 @@ class RunView:
             case _:
                 self._take_of_stage(event)
 
-    def mark(self, array: str, i: int, j: int, *, on: bool) -> None:
+    def mark_running(self, array: str, i: int, j: int, *, on: bool) -> None:
         """Mark a tile whose task a worker takes or gives up; tiles of other arrays are ignored.
 
         Parameters
@@ -246,7 +246,7 @@ class RunView:
         """
         stage = self.current
         if stage is not None and (array == stage.array or _PARTIAL.fullmatch(array)):
-            stage.run(i, j, on=on)
+            stage.mark_running(i, j, on=on)
 
     @property
     def current(self) -> StageView | None:
@@ -298,11 +298,11 @@ class RunView:
                 if event.array == stage.array:
                     stage.finish(i, j)
                 else:
-                    stage.run(i, j, on=False)
+                    stage.mark_running(i, j, on=False)
             case ChunkDone():
                 stage.update(event)
             case BadTile(array=stage.array, i=i, j=j):
-                stage.spoil(i, j)
+                stage.mark_bad(i, j)
             case StageEnd():
                 stage.ended, stage.done = event.time, stage.total
 
@@ -313,5 +313,5 @@ class RunView:
         stage = self.current
         for array, i, j in event.tasks:
             if stage is not None and array == stage.array:
-                stage.run(i, j, on=False)
+                stage.mark_running(i, j, on=False)
                 stage.lost.add((i, j))

@@ -24,7 +24,7 @@ class TaskTimes(NamedTuple):
 
     @classmethod
     def of(cls, event: TileDone) -> "TaskTimes":
-        """Return the times of a task's event."""
+        """Return the times that an event tells of its task."""
         return cls(event.worker, *(getattr(event, name) for name in cls._fields[1:]))
 
     @property
