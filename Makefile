@@ -29,7 +29,7 @@ notebooks: $(VENV)/.installed-test  ## run the notebooks from top to bottom, off
 notebooks-store: $(VENV)/.installed-test  ## run the notebooks and store them with their outputs
 	$(BIN)/python notebooks/store.py
 
-lint: $(VENV)/.installed-test  ## check style and formatting
+lint: house  ## check style, formatting and structure
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 

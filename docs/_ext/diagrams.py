@@ -15,7 +15,7 @@ class InlineDiagrams(SphinxPostTransform):
     formats = ("html",)
 
     def run(self, **_options: Any) -> None:
-        """Go through the page's images."""
+        """Replace the images of one page."""
         for image in list(self.document.findall(nodes.image)):
             path = Path(self.app.srcdir, image["uri"])
             if path.suffix == ".svg" and path.is_file():
@@ -24,6 +24,6 @@ class InlineDiagrams(SphinxPostTransform):
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Before the builder collects images."""
+    """Register the transform, which runs before the builder collects images."""
     app.add_post_transform(InlineDiagrams)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

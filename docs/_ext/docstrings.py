@@ -18,7 +18,7 @@ _taken: dict[str, list[str]] = {}
 
 
 def without_returns(lines: list[str]) -> tuple[list[str], list[str]]:
-    """The lines without their *Returns* section, and that section as a field (empty when there is none)."""
+    """Split a docstring into the lines without *Returns* and that section as a field (empty without one)."""
     ruled = [at + 1 < len(lines) and bool(_RULE.match(lines[at + 1].strip())) for at in range(len(lines))]
     start = next((at for at, line in enumerate(lines) if ruled[at] and line.strip() == "Returns"), None)
     if start is None:
@@ -34,13 +34,13 @@ def without_returns(lines: list[str]) -> tuple[list[str], list[str]]:
 
 
 def take_out(_app: "Sphinx", _what: str, name: str, _object: Any, _options: Any, lines: list[str]) -> None:
-    """Before napoleon."""
+    """Take the *Returns* section out before napoleon reads the docstring."""
     lines[:] = [_SHORT.sub(r"\1.", line) for line in lines]
     lines[:], _taken[name] = without_returns(lines)
 
 
 def put_back(_app: "Sphinx", _what: str, name: str, _object: Any, _options: Any, lines: list[str]) -> None:
-    """After napoleon."""
+    """Put the *Returns* section back after napoleon, in front of what is raised."""
     field = _taken.pop(name, [])
     if not field:
         return
@@ -50,7 +50,7 @@ def put_back(_app: "Sphinx", _what: str, name: str, _object: Any, _options: Any,
 
 
 def setup(app: "Sphinx") -> dict[str, Any]:
-    """Around napoleon, whose priority is 500."""
+    """Connect both steps around napoleon, whose priority is 500."""
     app.connect("autodoc-process-docstring", take_out, priority=400)
     app.connect("autodoc-process-docstring", put_back, priority=600)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

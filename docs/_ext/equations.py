@@ -18,7 +18,7 @@ class NamesOfFunctions(SphinxTransform):
     default_priority = 500
 
     def apply(self, **_options: Any) -> None:
-        """Go through the literals of the page."""
+        """Replace the literals of one page."""
         if self.env.docname != _PAGE:
             return
         for literal in list(self.document.findall(nodes.literal)):
@@ -33,6 +33,6 @@ class NamesOfFunctions(SphinxTransform):
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    """As pages are read."""
+    """Register the transform, which runs as pages are read."""
     app.add_transform(NamesOfFunctions)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -40,7 +40,7 @@ _INHERITED = [
 
 
 class Entry(NamedTuple):
-    """One value of the configuration."""
+    """One value of the configuration, as its reference describes it."""
 
     key: str
     """Its name with the sections before it, as ``--set`` takes it."""
@@ -56,7 +56,7 @@ class Entry(NamedTuple):
 
 
 def entries(model: type[BaseModel] = RunConfig, prefix: str = "") -> Iterator[Entry]:
-    """Every value that a configuration may hold, sections before what is in them; each model once."""
+    """Yield every value that a configuration may hold, sections before what is in them; each model once."""
     yield from _entries(model, prefix, set())
 
 
@@ -79,7 +79,7 @@ def _entries(model: type[BaseModel], prefix: str, seen: set[type[BaseModel]]) ->
 
 
 def attribute_texts(model: type[BaseModel]) -> dict[str, str]:
-    """The string below each field of a model and of what it inherits from."""
+    """Return the string below each field of a model, inherited fields included."""
     found: dict[str, str] = {}
     for base in reversed(model.__mro__):
         if not (issubclass(base, BaseModel) and base is not BaseModel):
@@ -102,13 +102,13 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
 
 
 def _is_section(annotation: Any) -> bool:
-    """Whether nothing but a model (or null) may stand there."""
+    """Tell whether nothing but a model (or null) may stand there."""
     parts = [part for part in get_args(annotation) if part is not NoneType] or [annotation]
     return all(isinstance(part, type) and issubclass(part, BaseModel) for part in parts)
 
 
 def type_text(annotation: Any, metadata: list[Any] | tuple[Any, ...] = ()) -> str:
-    """What may be given, in words, with its limits."""
+    """Say in words which values a field takes, with their limits."""
     parts = get_args(annotation)
     if get_origin(annotation) in (Union, UnionType):
         several = len([part for part in parts if part is not NoneType]) > 1
@@ -157,7 +157,7 @@ def _yaml(value: Any) -> str:
 
 
 def default_text(field: FieldInfo) -> str:
-    """The default as YAML has it; sizes in the largest unit that holds them."""
+    """Write the default of a field as YAML; sizes in the largest unit that holds them."""
     if field.is_required():
         return "none, it must be given"
     value = field.default
@@ -167,12 +167,12 @@ def default_text(field: FieldInfo) -> str:
 
 
 def variable(key: str) -> str:
-    """The environment variable that sets a value."""
+    """Return the environment variable that sets a value."""
     return ENVIRONMENT_PREFIX + key.upper().replace(".", "__")
 
 
 def configuration() -> str:
-    """The whole configuration: a heading for each section, an entry for each value."""
+    """Describe the whole configuration: a heading for each section, an entry for each value."""
     out: list[str] = []
     for entry in entries():
         if entry.section is not None:
@@ -203,7 +203,7 @@ def _entry(entry: Entry) -> list[str]:
 
 
 def _markdown(text: str) -> str:
-    """A docstring's double backquotes and roles as Markdown's single ones."""
+    """Turn a docstring's double backquotes and roles into Markdown's single ones."""
     return re.sub(r":\w+:`~?([^`]+)`", r"`\1`", text).replace("``", "`")
 
 
@@ -211,7 +211,7 @@ def _markdown(text: str) -> str:
 
 
 def commands() -> Iterator[tuple[str, Any]]:
-    """Every command with its full name, groups left out."""
+    """Yield every command with its full name, groups left out."""
     yield from _commands("l3ae-dist", typer.main.get_command(cli))
 
 
@@ -224,7 +224,7 @@ def _commands(name: str, command: Any) -> Iterator[tuple[str, Any]]:
 
 
 def command_line() -> str:
-    """A heading for each command, an entry for each argument and option, and the exit codes."""
+    """Describe every command: a heading for it, an entry for each argument and option."""
     root = typer.main.get_command(cli)
     out = [
         "## Options of every command",
@@ -299,7 +299,7 @@ def _parameter_text(parameter: Any) -> str:
 
 
 def exit_codes() -> str:
-    """Codes, what they mean, and the errors that give them."""
+    """Make the table of exit codes, their meaning, and the errors that give them."""
     kinds: dict[int, list[str]] = {}
     for name, kind in vars(errors).items():
         if isinstance(kind, type) and issubclass(kind, errors.L3AEError):
@@ -312,7 +312,7 @@ def exit_codes() -> str:
 
 
 def public_names() -> str:
-    """Every name that the package offers, as autodoc documents it."""
+    """List every public name of the package for autodoc."""
     out = []
     for name in sorted(l3ae_dist.__all__, key=str.lower):
         thing = getattr(l3ae_dist, name)

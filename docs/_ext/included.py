@@ -17,6 +17,6 @@ def lead_to_the_page(_app: Sphinx, _page: str, source: list[str]) -> None:
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    """As pages are read."""
+    """Connect the change of links, which happens as pages are read."""
     app.connect("source-read", lead_to_the_page)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

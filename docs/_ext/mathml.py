@@ -8,13 +8,13 @@ from sphinx.application import Sphinx
 
 
 def inline(translator: Any, node: nodes.Element) -> None:
-    """A formula within a sentence."""
+    """Write a formula within a sentence."""
     translator.body.append(tex2mathml(node.astext()))
     raise nodes.SkipNode
 
 
 def block(translator: Any, node: nodes.Element) -> None:
-    """A formula on a line of its own, which scrolls where the window is narrow."""
+    """Write a formula on a line of its own, which scrolls where the window is narrow."""
     formula = tex2mathml(node.astext(), as_block=True)
     translator.body.append(f'<div class="formula">{formula}</div>\n')
     raise nodes.SkipNode

@@ -16,12 +16,12 @@ _LOADS = re.compile(
 
 
 def from_elsewhere(text: str) -> list[str]:
-    """What of a page or style sheet a browser would load from another machine."""
+    """Find what a browser would load from another machine for a page or style sheet."""
     return [found.group() for found in _LOADS.finditer(text)]
 
 
 def check(app: "Sphinx", failure: Exception | None) -> None:
-    """Look through everything that was built."""
+    """Refuse a build whose pages load anything from another machine."""
     from sphinx.util import logging
 
     log = logging.getLogger(__name__)
@@ -34,6 +34,6 @@ def check(app: "Sphinx", failure: Exception | None) -> None:
 
 
 def setup(app: "Sphinx") -> dict[str, Any]:
-    """Check when everything is written."""
+    """Connect the check, which runs when everything is written."""
     app.connect("build-finished", check)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
