@@ -451,7 +451,7 @@ def parameters(node: ast.FunctionDef | ast.AsyncFunctionDef, method: bool) -> li
 
 
 def upward_imports() -> Iterator[str]:
-    """Imports that do not point downwards."""
+    """Yield imports that do not point downwards."""
     for name in sources():
         for other in sorted(inner_imports(name)):
             if layer_of(other) > layer_of(name):
@@ -459,7 +459,7 @@ def upward_imports() -> Iterator[str]:
 
 
 def unlisted_modules() -> Iterator[str]:
-    """Modules without a layer, and names of the table without a module."""
+    """Yield modules without a layer, and names of the table without a module."""
     listed = set()
     for folder, names in LAYERS:
         listed |= {f"{folder}.{one}".lstrip(".") for one in names}
@@ -468,7 +468,7 @@ def unlisted_modules() -> Iterator[str]:
 
 
 def circles() -> Iterator[str]:
-    """Groups of modules that import each other, in functions and for types included."""
+    """Yield groups of modules that import each other, in functions and for types included."""
     names = list(sources())
     index = {name: number for number, name in enumerate(names)}
     pairs = [(index[a], index[b]) for a in names for b in inner_imports(a)]
@@ -484,7 +484,7 @@ def circles() -> Iterator[str]:
 
 
 def engines_on_the_ground() -> Iterator[str]:
-    """Imports of Dask, Ray or Zarr in the layers that know arrays alone."""
+    """Yield imports of Dask, Ray or Zarr in the layers that know arrays alone."""
     pure = {number for number, (folder, _) in enumerate(LAYERS) if folder in PURE}
     for name in sources():
         if layer_of(name) in pure:
@@ -492,12 +492,12 @@ def engines_on_the_ground() -> Iterator[str]:
 
 
 def root_modules() -> Iterator[str]:
-    """Modules at the root of the package."""
+    """Yield modules at the root of the package."""
     yield from (name for name, path in sources().items() if path.parent == ROOT)
 
 
 def long_modules() -> Iterator[str]:
-    """Modules of more than 400 lines."""
+    """Yield modules of more than 400 lines."""
     for name, path in sources().items():
         length = len(path.read_text(encoding="utf-8").splitlines())
         if length > 400:
@@ -505,7 +505,7 @@ def long_modules() -> Iterator[str]:
 
 
 def long_signatures() -> Iterator[str]:
-    """Functions of more than eight parameters, commands and estimators apart."""
+    """Yield functions of more than eight parameters, commands and estimators apart."""
     for name in sources():
         for where, node, method in functions(name):
             count = len(parameters(node, method))
@@ -524,7 +524,7 @@ def _is_command(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
 
 
 def option_bags() -> Iterator[str]:
-    """Public functions that take ``**options``, whose arguments no signature shows."""
+    """Yield public functions that take ``**options``, whose arguments no signature shows."""
     for name in sources():
         for where, node, _ in functions(name):
             if node.args.kwarg is not None and not any(part.startswith("_") for part in where.split(".")):
@@ -532,21 +532,21 @@ def option_bags() -> Iterator[str]:
 
 
 def words(pattern: str) -> Iterator[str]:
-    """Places where the source holds a pattern, as ``grep -o`` counts them."""
+    """Yield places where the source holds a pattern, as ``grep -o`` counts them."""
     for name, path in sources().items():
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
             yield from (f"{name}:{number}: {line.strip()}" for _ in re.finditer(pattern, line))
 
 
 def array_aliases() -> Iterator[str]:
-    """Aliases of NumPy's arrays beside the one of ``linalg.arrays``."""
+    """Yield aliases of NumPy's arrays beside the one of ``linalg.arrays``."""
     yield from (
         place for place in words(r"^(\w+) = npt\.NDArray\[") if not place.startswith("linalg.arrays:")
     )
 
 
 def public_functions() -> Iterator[tuple[str, str, ast.FunctionDef | ast.AsyncFunctionDef, bool]]:
-    """Every function that others may call, with its module."""
+    """Yield every function that others may call, with its module."""
     for name in sources():
         for where, node, method in functions(name):
             if not any(part.startswith("_") for part in (*where.split("."), *name.split("."))):
@@ -554,7 +554,7 @@ def public_functions() -> Iterator[tuple[str, str, ast.FunctionDef | ast.AsyncFu
 
 
 def undocumented() -> Iterator[str]:
-    """Public functions of three or more arguments whose docstring has no section Parameters."""
+    """Yield public functions of three or more arguments whose docstring has no section Parameters."""
     for name, where, node, method in public_functions():
         text = ast.get_docstring(node) or ""
         if len(parameters(node, method)) >= 3 and "Parameters\n---" not in text and not _is_command(node):
@@ -562,7 +562,7 @@ def undocumented() -> Iterator[str]:
 
 
 def riddles() -> Iterator[str]:
-    """Docstrings of public functions that open with a question word or a fragment."""
+    """Yield docstrings of public functions that open with a question word or a fragment."""
     for name, where, node, _ in public_functions():
         first = (ast.get_docstring(node) or "").partition("\n")[0]
         if RIDDLES.match(first) or first.endswith(":"):
@@ -570,12 +570,12 @@ def riddles() -> Iterator[str]:
 
 
 def not_imperative() -> Iterator[str]:
-    """Docstrings of public functions (properties and commands apart) whose first word is no verb in the imperative."""
+    """Yield docstrings of public functions, properties and commands apart, that open with no verb."""
     for name, where, node, _ in public_functions():
         if _is_command(node) or any(_is_property(decorator) for decorator in node.decorator_list):
             continue
         first = (ast.get_docstring(node) or "").strip("`*").partition(" ")[0].rstrip(".,:;")
-        if not first or not first[0].isupper() or first in NOT_VERBS or first.endswith(("ing", "ed", "s")):
+        if not first or not first[0].isupper() or _is_no_verb(first):
             yield f"{name}: {where}: {(ast.get_docstring(node) or '').partition(chr(10))[0]}"
 
 
@@ -583,7 +583,13 @@ def _is_property(decorator: ast.expr) -> bool:
     return isinstance(decorator, ast.Name) and "property" in decorator.id
 
 
-# First words that are no verbs; verbs in the imperative do not end as these do, and a noun can be added.
+def _is_no_verb(word: str) -> bool:
+    return word in NOT_VERBS or (word.endswith(("ing", "ed", "s")) and word not in VERBS)
+
+
+# Verbs that end as participles and plurals do.
+VERBS = {"Address", "Bring", "Compress", "Embed", "Express", "Feed", "Guess", "Pass", "Process", "Seed"}
+# First words that are no verbs; a noun can be added.
 NOT_VERBS = {
     "A",
     "All",
@@ -678,7 +684,11 @@ def main(arguments: list[str]) -> int:
     for bound in BOUNDS:
         count = sum(1 for _ in bound.places())
         crossed += count > bound.most
-        what = (bound.places.__doc__ or f"Places that hold {bound.name}.").partition("\n")[0]
+        what = (
+            (bound.places.__doc__ or f"places that hold {bound.name}.")
+            .partition("\n")[0]
+            .removeprefix("Yield ")
+        )
         print(
             f"{bound.name:<12} {count:>5} of {bound.most:>3}  {'over ' if count > bound.most else 'ok   '} {what}"
         )
