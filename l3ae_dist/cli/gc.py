@@ -23,16 +23,16 @@ def gc(
     as_json: AsJson = False,
 ) -> None:
     """Delete matrices that no kept model needs; never data or embeddings."""
-    from l3ae_dist.operations.housekeeping import collect_garbage
+    from l3ae_dist.operations.garbage import collect_garbage
 
     with output_to_stderr():
         collected = collect_garbage(
             workspace, keep_runs=keep_runs, keep_events=keep_events, dry_run=dry_run, force=force
         )
     if as_json:
-        print_json(collected)
+        print_json(collected.document())
         return
     from l3ae_dist.cli.views.usage import collection_lines
 
-    for line in collection_lines(collected):
+    for line in collection_lines(collected.document()):
         typer.echo(line)

@@ -11,7 +11,7 @@ def status(workspace: WorkspaceArgument, as_json: AsJson = False) -> None:
     from l3ae_dist.operations.status import workspace_status
 
     with output_to_stderr():
-        result = workspace_status(workspace)
+        result = workspace_status(workspace).document()
     if as_json:
         print_json(result)
         return

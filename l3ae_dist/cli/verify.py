@@ -11,14 +11,14 @@ from l3ae_dist.errors import DamagedTileError
 @command
 def verify(workspace: WorkspaceArgument, as_json: AsJson = False) -> None:
     """Read every finished chunk and compare it with its checksum; exit code 6 when any is damaged."""
-    from l3ae_dist.operations.verify import damaged_chunks
+    from l3ae_dist.operations.verify import verify_workspace
 
-    arrays, damage = run_with_progress(lambda on_event: damaged_chunks(workspace, on_event))
+    verified = run_with_progress(lambda on_event: verify_workspace(workspace, on_event))
     if as_json:
-        print_json({"workspace": workspace, "arrays": arrays, "damage": damage})
+        print_json({"workspace": workspace, **verified.document()})
     else:
-        for problem in damage:
-            typer.echo(problem["problem"])
-        typer.echo(f"{arrays} arrays read, {len(damage)} damaged chunks")
-    if damage:
+        for problem in verified.damage:
+            typer.echo(problem.problem)
+        typer.echo(f"{verified.arrays} arrays read, {len(verified.damage)} damaged chunks")
+    if verified.damage:
         raise typer.Exit(DamagedTileError.exit_code)

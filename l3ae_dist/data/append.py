@@ -55,7 +55,7 @@ def appended_before(workspace: Workspace, dataset: str, log: str) -> bool:
         record = workspace.stage_done(Stage.INGEST, name)
         if record is None:
             return False
-        stats = DatasetStats.of_record(record["stats"])
+        stats = DatasetStats.of_record(record.stats)
         if stats.log == log:
             return True
         name = stats.parent

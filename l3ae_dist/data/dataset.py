@@ -66,8 +66,8 @@ class Dataset:
                 "`l3ae-dist run` with its interactions and items, which the ingest stage reads, and append "
                 "again what was appended."
             )
-        self.stats = DatasetStats.of_record(record["stats"])
-        self.options: dict[str, Any] = record["params"]
+        self.stats = DatasetStats.of_record(record.stats)
+        self.options: dict[str, Any] = record.params
         self.catalog = self.stats.catalog or identifier
         self.n_users, self.n_items = self.stats.n_users, self.stats.n_items
         self.has_text, self.weighted = self.stats.has_text, self.stats.weighted

@@ -25,7 +25,7 @@ class SparseRows:
         paths = layout.SparseRowPaths(path)
         self._indptr = Vector(workspace, paths.indptr)
         self._indices = Vector(workspace, paths.indices)
-        stats = workspace.require_stage(Stage.WORDS, layout.identifier_of(path))["stats"]
+        stats = workspace.require_stage(Stage.WORDS, layout.identifier_of(path)).stats
         self.path = path
         self.shape = (int(stats["rows"]), int(stats["dim"]))
         self.nnz = int(stats["nnz"])

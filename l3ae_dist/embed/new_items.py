@@ -48,16 +48,16 @@ def features_of_new(identifier: str, dataset: Dataset, texts: list[str] | None, 
         if vectors is not None:
             raise ConfigError("the model was fitted on words, which are taken from texts; give texts.")
         return words_of(texts or [], identifier, dataset)
-    source = workspace.require_stage(Stage.EMBED, identifier)["params"].get("source")
+    source = workspace.require_stage(Stage.EMBED, identifier).params.get("source")
     record = workspace.require_stage(Stage.EMBED, source or identifier)
     if vectors is None:
-        if record["params"].get("imported"):
+        if record.params.get("imported"):
             raise ConfigError(
                 "the embeddings of this workspace were imported, so no encoder is recorded for new texts; "
                 "give embeddings=, one row for each item."
             )
-        vectors = _encoder(EncoderConfig(**record["params"]).model_dump_json()).encode(texts or [])
-    rows = _checked(vectors, int(record["stats"]["dim"]))
+        vectors = _encoder(EncoderConfig(**record.params).model_dump_json()).encode(texts or [])
+    rows = _checked(vectors, int(record.stats["dim"]))
     return rows if source is None else transform_rows(rows, identifier, workspace)
 
 

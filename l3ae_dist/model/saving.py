@@ -8,6 +8,7 @@ from l3ae_dist.graphs.terms import ScoreTerms
 from l3ae_dist.model.added_items import AddedRecord
 from l3ae_dist.storage import layout
 from l3ae_dist.storage.open_blobs import open_blobs
+from l3ae_dist.storage.records import StageRecord
 from l3ae_dist.storage.stages import Stage
 from l3ae_dist.storage.workspace import Workspace
 
@@ -51,7 +52,7 @@ def _copy_features(workspace: Workspace, target: Workspace, features: str) -> No
     """How the features were made, so that new text becomes features the same way; and the added items."""
     stage = layout.features_stage(features)
     record = _copy_stage(workspace, target, stage, features)
-    source = record["params"].get("source")
+    source = record.params.get("source")
     if source is not None:
         _copy_stage(workspace, target, stage, source)
         _copy(workspace, target, layout.transform(features))
@@ -61,9 +62,9 @@ def _copy_features(workspace: Workspace, target: Workspace, features: str) -> No
         target.write_doc(layout.added_items(features), asdict(added))
 
 
-def _copy_stage(workspace: Workspace, target: Workspace, stage: Stage, identifier: str) -> dict[str, Any]:
+def _copy_stage(workspace: Workspace, target: Workspace, stage: Stage, identifier: str) -> StageRecord:
     record = workspace.require_stage(stage, identifier)
-    target.write_doc(layout.completed_stage(stage, identifier), record)
+    target.write_doc(layout.completed_stage(stage, identifier), record.document())
     return record
 
 

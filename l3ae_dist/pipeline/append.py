@@ -104,12 +104,12 @@ def append(
 
 def _report(workspace: Workspace, document: Mapping[str, Any]) -> dict[str, Any]:
     """What the model's dataset has more than its parent, and its Gram tiles."""
-    stats = workspace.require_stage(Stage.INGEST, document["dataset"])["stats"]
+    stats = workspace.require_stage(Stage.INGEST, document["dataset"]).stats
     report = {"dataset": document["dataset"], "parent": stats.get("parent"), **stats.get("appended", {})}
     gram = document["arrays"]["gram"]
     record = None if gram is None else workspace.stage_done(Stage.GRAM, layout.identifier_of(gram))
-    tiles = 0 if record is None else int(record["stats"]["tasks"])
-    reused = 0 if record is None else int(record["params"].get("parent_tiles", 0))
+    tiles = 0 if record is None else int(record.stats["tasks"])
+    reused = 0 if record is None else int(record.params.get("parent_tiles", 0))
     return report | {"gram_tiles": tiles, "gram_tiles_computed": tiles - reused}
 
 
@@ -122,7 +122,7 @@ def _extend(
     known = ChunkArray.open(workspace, layout.embeddings(before))
     catalog, rows = _new_items(dataset, known.shape[0]), None
     try:
-        if not record["params"].get("imported"):
+        if not record.params.get("imported"):
             identifier = embedding_id(dataset.catalog, encoder)
             new = embedding_id(catalog.catalog, encoder)
             embed_items(catalog, encoder, new, on_event=on_event or ignore)
@@ -138,8 +138,8 @@ def _extend(
             import_embeddings(embeddings, catalog, new)
             rows = new
         _join(known, ChunkArray.open(workspace, layout.embeddings(rows)), layout.embeddings(identifier))
-        stats = {**record["stats"], "rows": dataset.n_items, "embedded": catalog.n_items, "parent": before}
-        workspace.mark_stage(Stage.EMBED, identifier, record["params"], stats)
+        stats = {**record.stats, "rows": dataset.n_items, "embedded": catalog.n_items, "parent": before}
+        workspace.mark_stage(Stage.EMBED, identifier, record.params, stats)
     except DataError:
         _delete(workspace, Stage.INGEST, dataset.id)
         raise

@@ -55,7 +55,7 @@ def config_of_model(
     sections
         Further sections of the configuration.
     """
-    recorded = workspace.require_stage(Stage.INGEST, document["dataset"])["params"]
+    recorded = workspace.require_stage(Stage.INGEST, document["dataset"]).params
     name = next(key for key, member in MEMBERS.items() if member.title == document["name"])
     values: dict[str, Any] = {
         "workspace": workspace.url,
@@ -70,12 +70,12 @@ def config_of_model(
     words = layout.are_words(features)
     if BY_TITLE[document["name"]].features is not None:
         values["model"]["features"] = "words" if words else "embeddings"
-    record = workspace.require_stage(layout.features_stage(features), features)["params"]
+    record = workspace.require_stage(layout.features_stage(features), features).params
     if words:
         return make_config({**values, "words": record})
     if "source" in record:
         values["transform"] = {key: value for key, value in record.items() if key != "source"}
-        record = workspace.require_stage(Stage.EMBED, record["source"])["params"]
+        record = workspace.require_stage(Stage.EMBED, record["source"]).params
     if not record.get("imported"):
         values["encoder"] = record
     return make_config(values)
@@ -85,5 +85,5 @@ def raw_embeddings(workspace: Workspace, features: str | None) -> str | None:
     """The embeddings that a model's features were made from; None for words and without text."""
     if features is None or layout.are_words(features):
         return None
-    params = workspace.require_stage(Stage.EMBED, features)["params"]
+    params = workspace.require_stage(Stage.EMBED, features).params
     return str(params.get("source", features))

@@ -13,7 +13,7 @@ from l3ae_dist.planning.plan import Plan
 from l3ae_dist.storage import layout
 from l3ae_dist.storage.chunks import TRAILER
 from l3ae_dist.storage.stages import TILE_STAGES, Stage
-from l3ae_dist.storage.usage import array_bytes, free_bytes
+from l3ae_dist.storage.usage import array_sizes, free_bytes
 from l3ae_dist.storage.workspace import Workspace
 from l3ae_dist.units import GIB
 
@@ -72,21 +72,21 @@ def storage_need(
     low_pass
         Whether the Gram matrix of the normalised interactions is made.
     """
-    there = array_bytes(workspace)
+    there = array_sizes(workspace)
     pairs = sorted(set(solves), key=repr)
     names = {system: gram_name(dataset, system, plan.grid.tile, plan.dtype) for _, system in pairs}
     triangle = plan.grid.lower_count * _chunk(plan, plan.dtype)
     grams = {layout.gram(name): plan.grid.lower_count * _chunk(plan, dtype) for name, dtype in names.values()}
-    already = sum(found["bytes"] for path, found in there.items() if path in grams)
+    already = sum(size.bytes for path, size in there.items() if path in grams)
     wanted = sum(grams.values()) + (triangle if low_pass else 0)
     factors = [layout.FactorPaths.of(names[system][0], ridge, plan.dtype) for ridge, system in pairs]
-    held = [sum(v["bytes"] for p, v in there.items() if one.holds(p)) for one in factors]
+    held = [sum(size.bytes for p, size in there.items() if one.holds(p)) for one in factors]
     undone = [k for k, one in enumerate(factors) if not workspace.stage_done(Stage.CERTIFIED, one.id)]
     at_work = (2 + ("L" in keep)) * triangle  # L and its inverse, then that and P
     others = _others(pairs, undone, keep) * (1 + sum(name in keep for name in ("L", "Linv"))) * triangle
     square = plan.grid.count**2 * _chunk(plan, plan.dtype)
     products = square * sum(not system.interactions for _, system in pairs) if product else 0
-    products = max(0, products - sum(v["bytes"] for p, v in there.items() if layout.is_product(p)))
+    products = max(0, products - sum(size.bytes for p, size in there.items() if layout.is_product(p)))
     begun = max((held[k] for k in undone), default=0)
     missing = max(0, wanted - already) + (max(0, at_work - begun) if undone else 0)
     reads = sum(stage.bytes_read for stage in plan.stages if stage.name in TILE_STAGES)

@@ -136,7 +136,7 @@ class Factorisation:
     def certificate(self, factor: Factor) -> Certificate:
         """Return the certificate of a finished inverse."""
         record = self._workspace.require_stage(Stage.CERTIFIED, factor.id)
-        return Certificate.from_document(record["stats"]["certificate"])
+        return Certificate.from_document(record.stats["certificate"])
 
     def diagonal(self, factor: Factor) -> str:
         """Make sure that ``diag(P)``, n x 1, exists, and return its path."""
@@ -212,7 +212,7 @@ class Factorisation:
     def _drop(self, *paths: str) -> None:
         """Delete arrays that nothing needs any more, unless the settings keep them."""
         for path in paths:
-            if layout.identifier_of(path) not in self._keep and self._workspace.has(path):
+            if layout.name_of(path) not in self._keep and self._workspace.has(path):
                 self._workspace.delete(path)
 
     # ---- certification

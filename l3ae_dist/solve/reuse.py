@@ -89,9 +89,9 @@ def _features_before(workspace: Workspace, parent: Dataset, dataset: Dataset, fe
     grown = dataset.n_items > parent.n_items
     if layout.are_words(features):
         # the words of a larger catalog are other words
-        options = WordsConfig(**workspace.require_stage(Stage.WORDS, features)["params"])
+        options = WordsConfig(**workspace.require_stage(Stage.WORDS, features).params)
         return None if grown else words_id(parent.id, options)
     if not grown:
         return features
-    found: str | None = workspace.require_stage(Stage.EMBED, features)["stats"].get("parent")
+    found: str | None = workspace.require_stage(Stage.EMBED, features).stats.get("parent")
     return found

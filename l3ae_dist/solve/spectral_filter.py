@@ -57,7 +57,7 @@ class SpectralFilter:
     def certificate(self, spec: ModelSpec) -> Certificate:
         """Return ``||N'N V - V S^2|| / ||V S^2||`` of the singular vectors, measured when they were made."""
         identifier = self._paths(spec.rank).id
-        return Certificate.from_document(self._workspace.require_stage(Stage.SPECTRAL, identifier)["stats"])
+        return Certificate.from_document(self._workspace.require_stage(Stage.SPECTRAL, identifier).stats)
 
     @cached_property
     def _roots(self) -> RootPaths:

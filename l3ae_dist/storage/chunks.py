@@ -39,6 +39,16 @@ class ChunkMark:
     crc: int
 
 
+@dataclass(frozen=True, slots=True)
+class DamagedChunk:
+    """Chunk (i, j) of an array, and in a sentence what is wrong with it; -1, -1 is the whole array."""
+
+    array: str
+    i: int
+    j: int
+    problem: str
+
+
 class ChunkArray:
     """A 2-D Zarr array addressed by chunk, with one done-mark per chunk.
 
@@ -259,17 +269,17 @@ class ChunkArray:
             self.workspace.blobs.delete(self._mark_key(mark))
         self.workspace.blobs.delete(self._key(i, j))
 
-    def damage(self) -> list[tuple[int, int, str]]:
-        """Read every marked chunk in full; returns (i, j, sentence) for each that is damaged."""
-        found = []
-        for (i, j), marks in sorted(self.marks().items()):
-            try:
-                self.read(i, j)
-                if not self.is_done(i, j, marks):
-                    found.append((i, j, str(self._damaged(i, j, "differs from its done-mark"))))
-            except DamagedTileError as error:
-                found.append((i, j, str(error)))
-        return found
+    def damage(self) -> list[DamagedChunk]:
+        """Read every marked chunk in full and return those that are damaged."""
+        checked = ((i, j, self._damage(i, j, marks)) for (i, j), marks in sorted(self.marks().items()))
+        return [DamagedChunk(self.path, i, j, str(error)) for i, j, error in checked if error is not None]
+
+    def _damage(self, i: int, j: int, marks: list[ChunkMark]) -> DamagedTileError | None:
+        try:
+            self.read(i, j)
+        except DamagedTileError as error:
+            return error
+        return None if self.is_done(i, j, marks) else self._damaged(i, j, "differs from its done-mark")
 
     def as_dask(self, *, symmetric: bool | None = None) -> Any:
         """The array as a lazy Dask array with the chunks as its chunks.

@@ -11,6 +11,7 @@ from typing import Any
 from l3ae_dist.errors import StageMissingError
 from l3ae_dist.storage import layout
 from l3ae_dist.storage.chunks import ChunkArray
+from l3ae_dist.storage.records import JsonObject, StageRecord
 from l3ae_dist.storage.root import WorkspaceRoot
 from l3ae_dist.storage.stages import Stage
 
@@ -26,11 +27,11 @@ class Workspace(WorkspaceRoot):
 
     # ---- documents
 
-    def write_doc(self, key: str, value: dict[str, Any]) -> None:
+    def write_doc(self, key: str, value: JsonObject) -> None:
         """Write a JSON document under ``meta/``."""
         self.blobs.put(layout.document(key), [json.dumps(value, indent=1, default=_plain).encode()])
 
-    def read_doc(self, key: str) -> dict[str, Any] | None:
+    def read_doc(self, key: str) -> JsonObject | None:
         """Read a JSON document, or None when there is none."""
         data = self.blobs.get(layout.document(key))
         return None if data is None else dict(json.loads(data))
@@ -46,25 +47,36 @@ class Workspace(WorkspaceRoot):
 
     # ---- completed stages
 
-    def stage_done(self, stage: Stage, identifier: str) -> dict[str, Any] | None:
-        """The completion record of an artifact, or None while it is incomplete."""
-        return self.read_doc(layout.completed_stage(stage, identifier))
+    def stage_done(self, stage: Stage, identifier: str) -> StageRecord | None:
+        """Return the completion record of an artifact, or None while it is incomplete."""
+        found = self.read_doc(layout.completed_stage(stage, identifier))
+        return None if found is None else StageRecord.of(found)
 
-    def mark_stage(
-        self, stage: Stage, identifier: str, params: dict[str, Any], stats: dict[str, Any]
-    ) -> dict[str, Any]:
-        """Record that an artifact is complete; returns the record."""
-        record = {
-            "stage": stage,
-            "id": identifier,
-            "params": params,
-            "stats": stats,
-            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
-        self.write_doc(layout.completed_stage(stage, identifier), record)
+    def stage_records(self) -> Iterator[StageRecord]:
+        """Yield every completion record, by stage and id."""
+        documents = (self.read_doc(key) for key in self.list_docs(layout.COMPLETED_STAGES))
+        return (StageRecord.of(one) for one in documents if one is not None)
+
+    def mark_stage(self, stage: Stage, identifier: str, params: JsonObject, stats: JsonObject) -> StageRecord:
+        """Record that an artifact is complete, and return the record.
+
+        Parameters
+        ----------
+        stage
+            What made it.
+        identifier
+            Fingerprint of what it was made from.
+        params
+            What it was made from.
+        stats
+            Figures of the stage: sizes, times, or a certificate.
+        """
+        finished = datetime.now(UTC).isoformat(timespec="seconds")
+        record = StageRecord(stage, identifier, params, stats, finished)
+        self.write_doc(layout.completed_stage(stage, identifier), record.document())
         return record
 
-    def require_stage(self, stage: Stage, identifier: str) -> dict[str, Any]:
+    def require_stage(self, stage: Stage, identifier: str) -> StageRecord:
         """Return :meth:`stage_done`, or raise :class:`StageMissingError`."""
         record = self.stage_done(stage, identifier)
         if record is None:

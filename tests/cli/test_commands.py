@@ -15,7 +15,7 @@ from l3ae_dist.cli import app as cli
 from l3ae_dist.data.as_dask import training_matrix
 from l3ae_dist.errors import StageMissingError
 from l3ae_dist.model.fitted import load_model
-from l3ae_dist.operations.status import workspace_status
+from l3ae_dist.operations.status import ArrayProgress, workspace_status
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.lock import WorkspaceLock
 from l3ae_dist.storage.workspace import Workspace
@@ -121,8 +121,8 @@ def test_status_tells_what_is_there_and_who_writes(job):
     assert all(count["done"] == count["total"] for count in found["arrays"].values())
     assert result["run"] in {record["run"] for record in found["results"]}
     with WorkspaceLock(Workspace.open(workspace), "another-run") as lock:
-        held = workspace_status(workspace)["lock"]
-        assert (held["run_id"], held["pid"], held["epoch"]) == ("another-run", os.getpid(), lock.epoch)
+        held = workspace_status(workspace).lock
+        assert (held.run_id, held.pid, held.epoch) == ("another-run", os.getpid(), lock.epoch)
 
 
 def test_an_array_that_goes_while_status_reads_is_left_out(tmp_path):
@@ -131,7 +131,7 @@ def test_an_array_that_goes_while_status_reads_is_left_out(tmp_path):
         array = ChunkArray.create(workspace, path, shape=(3, 3), chunks=(3, 3), dtype="float32")
         array.write(0, 0, np.ones((3, 3), np.float32))
     workspace.blobs.delete("factors/g/L/zarr.json")  # its done-marks were listed before
-    assert workspace_status(workspace.url)["arrays"] == {"grams/g": {"done": 1, "total": 1}}
+    assert workspace_status(workspace.url).arrays == {"grams/g": ArrayProgress(1, 1)}
 
 
 def test_every_matrix_of_a_model_opens_as_a_dask_array(job):
@@ -193,7 +193,7 @@ def test_embed_starts_a_ray_of_its_own_and_tells_where_its_dashboard_is(tmp_path
     result = json.loads(done.stdout)
     assert result["peak_memory_bytes"]["ray"] > 0
     record = Workspace.open(tmp_path / "w").stage_done("embed", result["embedding"])
-    assert (record["stats"]["actors"], record["stats"]["embedded"]) == (1, 40)
+    assert (record.stats["actors"], record.stats["embedded"]) == (1, 40)
 
 
 @pytest.fixture

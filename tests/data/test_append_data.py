@@ -27,7 +27,7 @@ def store(where, log, items, **options):
 
 
 def append(parent, log, items=None, blocks=SMALL, **changes):
-    recorded = parent.workspace.require_stage("ingest", parent.id)["params"]
+    recorded = parent.workspace.require_stage("ingest", parent.id).params
     options = IngestConfig(**{**recorded, **changes})
     return Dataset(parent.workspace, append_interactions(parent, log, items, options, **blocks))
 

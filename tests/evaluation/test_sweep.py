@@ -146,7 +146,7 @@ def test_every_model_of_a_sweep_equals_its_own_fit_and_evaluation(
     model = load_model(result["workspace"])
     assert model.params == result["models"]["L3AE"]["params"]
     assert len(model.recommend([3], 5)) == 5
-    paths = workspace_status(result["workspace"])["arrays"]
+    paths = workspace_status(result["workspace"]).arrays
     inverses = [path for path in paths if path.startswith("factors/") and path.endswith("/P")]
     assert len(inverses) == (1 if route == "woodbury" else 2)
     assert any(path.endswith("/diagonal") for path in paths)
@@ -224,7 +224,7 @@ def test_other_metrics_of_a_finished_sweep_rank_nothing_again(tmp_path, small_ta
         scores = x.toarray().astype(float) @ dense_weights(row, x.toarray().astype(float), f.T.astype(float))
         want = per_user(top_k(scores, 3, seen=x)[0], ds.user_rows("valid", 0, 60), "recall@3")
         assert row["recall@3"] == pytest.approx(np.nanmean(want), abs=1e-12)
-    kept = [path for path in workspace_status(result["workspace"])["arrays"] if path.endswith("/P")]
+    kept = [path for path in workspace_status(result["workspace"]).arrays if path.endswith("/P")]
     assert len(kept) == 2
 
 

@@ -16,7 +16,7 @@ import psutil
 import yaml
 
 from l3ae_dist.config.load import make_config
-from l3ae_dist.operations.verify import damaged_chunks
+from l3ae_dist.operations.verify import verify_workspace
 
 HERE = Path(__file__).parent
 N, TILE, USERS, D = 1100, 64, 2000, 8
@@ -243,8 +243,8 @@ def assert_same_bits(workspace, reference):
 
 def damage(workspace):
     """What ``verify`` finds, as (array, i, j)."""
-    _, found = damaged_chunks(str(workspace), lambda event: None)
-    return [(item["array"], item["i"], item["j"]) for item in found]
+    found = verify_workspace(str(workspace), lambda event: None).damage
+    return [(item.array, item.i, item.j) for item in found]
 
 
 def events_of(workspace):

@@ -15,8 +15,9 @@ from l3ae_dist.config.load import make_config
 from l3ae_dist.config.prices import PriceConfig
 from l3ae_dist.errors import WorkspaceError, WorkspaceLockedError
 from l3ae_dist.model.fitted import load_model
-from l3ae_dist.operations.housekeeping import collect_garbage, usage
-from l3ae_dist.operations.verify import damaged_chunks
+from l3ae_dist.operations.garbage import collect_garbage
+from l3ae_dist.operations.usage import workspace_usage
+from l3ae_dist.operations.verify import verify_workspace
 from l3ae_dist.pipeline.run import run
 from l3ae_dist.planning import storage_need
 from l3ae_dist.planning.storage_need import StorageNeed
@@ -25,6 +26,7 @@ from l3ae_dist.storage.workspace import Workspace
 
 pytestmark = pytest.mark.dask
 N = 40
+GFCF = {"name": "gfcf", "rank": 4}
 
 
 def tables():
@@ -33,11 +35,12 @@ def tables():
     return log, pd.DataFrame({"item_id": range(N)}), rng.standard_normal((N, 8)).astype(np.float32)
 
 
-def fit(where, until="fit", on_event=None, prices=None, keep=(), grid=None, **model):
+def fit(where, until="fit", on_event=None, prices=None, keep=(), grid=None, transform=None, **model):
     """One run in this process; returns its result."""
     compute = {"cluster": "synchronous", "threads": 1, "dtype": "float64", "tile_size": 16, "keep": keep}
-    values = {"workspace": str(where), "model": {"reg_x": 10, "reg_f": 5, "reg_e": 10, **model},
-              "evaluate": {"ks": [3, 20]}, "compute": compute, "prices": prices, "grid": grid}  # fmt: skip
+    values = {"workspace": str(where), "model": model if "name" in model else {"reg_x": 10, "reg_f": 5, "reg_e": 10, **model},
+              "evaluate": {"ks": [3, 20]}, "compute": compute, "prices": prices, "grid": grid,
+              "transform": transform or {}}  # fmt: skip
     log, items, rows = tables()
     return run(make_config(values), interactions=log, items=items, embeddings=rows, until=until,
                on_event=on_event)  # fmt: skip
@@ -91,17 +94,17 @@ def invoke(*arguments):
 
 
 def test_usage_is_what_the_files_take(workspace):
-    found = usage(str(workspace))
+    found = workspace_usage(str(workspace))
     for kind in ("grams", "factors", "interactions", "crosses"):
-        assert found["kinds"][kind]["bytes"] == files_below(workspace, kind), kind
-    assert found["kinds"]["events"]["chunks"] == 4
-    assert found["bytes"] == sum(kind["bytes"] for kind in found["kinds"].values())
-    assert 0 < found["free_bytes"] <= shutil.disk_usage(workspace).total
+        assert found.kinds[kind].bytes == files_below(workspace, kind), kind
+    assert found.kinds["events"].chunks == 4
+    assert found.bytes == sum(kind.bytes for kind in found.kinds.values())
+    assert 0 < found.free_bytes <= shutil.disk_usage(workspace).total
     shown = invoke("du", workspace)
     assert shown.exit_code == 0
     assert "factors" in shown.stdout
     assert "are free on its disk" in shown.stdout
-    assert json.loads(invoke("du", workspace, "--json").stdout)["kinds"] == found["kinds"]
+    assert json.loads(invoke("du", workspace, "--json").stdout)["kinds"] == found.document()["kinds"]
 
 
 def test_a_dry_run_tells_what_the_real_one_then_deletes(workspace):
@@ -109,18 +112,18 @@ def test_a_dry_run_tells_what_the_real_one_then_deletes(workspace):
     planned = collect_garbage(str(workspace), dry_run=True)
     assert files_below(workspace, "factors", "crosses", "grams", "semantic", "models", "scores") == before
     done = collect_garbage(str(workspace))
-    assert done["deleted"] == planned["deleted"]
-    assert done["bytes"] > 0
+    assert done.deleted == planned.deleted
+    assert done.freed_bytes > 0
     after = files_below(workspace, "factors", "crosses", "grams", "semantic", "models", "scores")
-    assert before - after == done["bytes"]
-    assert collect_garbage(str(workspace))["deleted"] == {}
+    assert before - after == done.freed_bytes
+    assert collect_garbage(str(workspace)).deleted == {}
 
 
 def test_the_current_model_answers_as_before_and_nothing_is_damaged(workspace):
     want = answers(workspace)
     collect_garbage(str(workspace))
     pd.testing.assert_frame_equal(answers(workspace), want)
-    assert damaged_chunks(str(workspace), lambda event: None)[1] == []
+    assert verify_workspace(str(workspace), lambda event: None).damage == []
     assert load_model(str(workspace)).workspace.gram.done()
 
 
@@ -138,8 +141,8 @@ def test_a_run_whose_matrices_were_deleted_makes_them_again_in_the_same_bits(wor
 
 
 def test_models_of_earlier_runs_are_kept_on_request(workspace):
-    assert collect_garbage(str(workspace), keep_runs=1, dry_run=True)["bytes"] > 0
-    kept = collect_garbage(str(workspace), keep_runs=2)["kept"]
+    assert collect_garbage(str(workspace), keep_runs=1, dry_run=True).freed_bytes > 0
+    kept = collect_garbage(str(workspace), keep_runs=2).kept
     assert len(factors_of(kept)) == 2
     assert fit(workspace, until=None)["reused"]
 
@@ -151,8 +154,8 @@ def test_what_an_unfinished_run_would_go_on_with_is_kept(tmp_path):
     with pytest.raises(Stop):
         fit(where, on_event=stop_in("linv"))
     found = collect_garbage(str(where))
-    assert found["bytes"] > 0  # the first model's
-    assert any(root.startswith("factors/") for root in found["unfinished"])
+    assert found.freed_bytes > 0  # the first model's
+    assert any(root.startswith("factors/") for root in found.unfinished)
     events = []
     fit(where, on_event=events.append)
     factor = [e for e in events if e["kind"] == "tile" and e["stage"] == "factor" and not e["skipped"]]
@@ -165,11 +168,11 @@ def test_what_an_abandoned_run_left_is_deleted_on_request(tmp_path):
     with pytest.raises(Stop):
         fit(where, on_event=stop_in("linv"))
     fit(where, reg_x=20, reg_e=30)  # a later run does not make the first one finished
-    assert len(factors_of(collect_garbage(str(where), dry_run=True)["kept"])) == 2
+    assert len(factors_of(collect_garbage(str(where), dry_run=True).kept)) == 2
     shown = invoke("gc", where)
     assert "are kept for runs that have not finished; --force deletes them" in shown.stdout
-    assert len(factors_of(collect_garbage(str(where), force=True)["kept"])) == 1
-    assert damaged_chunks(str(where), lambda event: None)[1] == []
+    assert len(factors_of(collect_garbage(str(where), force=True).kept)) == 1
+    assert verify_workspace(str(where), lambda event: None).damage == []
 
 
 def test_a_finished_run_that_is_repeated_and_killed_is_unfinished_again(workspace):
@@ -178,17 +181,57 @@ def test_a_finished_run_that_is_repeated_and_killed_is_unfinished_again(workspac
     with pytest.raises(Stop):
         fit(workspace, until=None, on_event=stop_in("linv"))
     found = collect_garbage(str(workspace))
-    assert len(factors_of(found["unfinished"])) == 1
+    assert len(factors_of(found.unfinished)) == 1
 
 
 def test_events_of_old_runs_are_deleted_beyond_the_retention(workspace):
     assert len(list((workspace / "meta" / "events").iterdir())) == 4
     shown = invoke("gc", workspace, "--keep-events", 1, "--dry-run")
     assert "2 event files would be deleted" in " ".join(shown.stdout.split())
-    assert collect_garbage(str(workspace), keep_events=1)["events"] == 2
+    assert collect_garbage(str(workspace), keep_events=1).events == 2
     (name,) = {path.stem for path in (workspace / "meta" / "events").iterdir()}
     current = load_model(str(workspace)).workspace.read_doc("model")["run"]
     assert name.startswith(current)
+
+
+def test_eigenvectors_and_roots_are_kept_for_the_model_that_filters_and_deleted_after_it(tmp_path):
+    where = tmp_path / "w"
+    fit(where, **GFCF)
+    want = answers(where)
+    assert collect_garbage(str(where)).deleted == {}
+    pd.testing.assert_frame_equal(answers(where), want)
+    fit(where)
+    deleted = collect_garbage(str(where)).deleted
+    assert {path.split("/")[0] for path in deleted} == {"grams", "roots", "spectral"}
+    assert verify_workspace(str(where), lambda event: None).damage == []
+    fit(where, **GFCF)  # their records went with them, so they are made again
+    pd.testing.assert_frame_equal(answers(where), want)
+
+
+def test_what_a_filter_that_was_interrupted_would_go_on_with_is_kept(tmp_path):
+    where = tmp_path / "w"
+    fit(where)
+    with pytest.raises(Stop):
+        fit(where, on_event=stop_in("gram"), **GFCF)
+    kept = collect_garbage(str(where))
+    assert {path.split("/")[0] for path in kept.unfinished} >= {"roots", "spectral"}
+    gone = collect_garbage(str(where), force=True).deleted
+    assert {path.split("/")[0] for path in gone} >= {"roots", "spectral"}
+
+
+def test_a_transformation_is_kept_for_the_model_on_its_embeddings_and_deleted_after_it(tmp_path):
+    where = tmp_path / "w"
+    fit(where, transform={"standardize": True})
+    (path,) = (path for path in collect_garbage(str(where)).kept if path.startswith("transforms/"))
+    want = answers(where)
+    fit(where)
+    collected = collect_garbage(str(where))
+    assert path in collected.deleted
+    assert not any(path.startswith("embeddings/") for path in collected.deleted)
+    assert verify_workspace(str(where), lambda event: None).damage == []
+    fit(where, transform={"standardize": True})
+    assert path in collect_garbage(str(where)).kept
+    pd.testing.assert_frame_equal(answers(where), want)
 
 
 def test_a_workspace_that_is_written_to_is_left_alone(workspace):

@@ -248,10 +248,10 @@ def test_a_gram_matrix_that_needs_another_precision_is_computed_whole(tmp_path, 
     EASE(10.0, compute=compute(dask_session)).fit(old, items, workspace=where)
     ws = Workspace.open(where)
     parent = load_model(where).dataset
-    recorded = IngestConfig(**ws.require_stage("ingest", parent.id)["params"])
+    recorded = IngestConfig(**ws.require_stage("ingest", parent.id).params)
     child = append_interactions(parent, new, None, recorded)
     record = ws.require_stage("ingest", child)
-    ws.write_doc(f"stages/ingest/{child}", {**record, "stats": {**record["stats"], "max_popularity": 2**24}})
+    ws.mark_stage("ingest", child, record.params, {**record.stats, "max_popularity": 2**24})
     events = []
     l3ae_dist.append(where, new, compute=compute(dask_session), on_event=events.append)
     assert len(written(events)) == 15

@@ -156,9 +156,7 @@ def test_the_grid_picks_on_validation_and_a_second_run_does_nothing(tmp_path, sm
     assert events == []
     assert second["models"] == first["models"]
     # one ridge keeps its P; the factors on the way are gone
-    factors = {
-        path for path in workspace_status(str(tmp_path / "w"))["arrays"] if path.startswith("factors/")
-    }
+    factors = {path for path in workspace_status(str(tmp_path / "w")).arrays if path.startswith("factors/")}
     assert sum(path.endswith("/P") for path in factors) == 1
     assert not any(path.endswith(("/L", "/Linv")) for path in factors)
 

@@ -38,10 +38,10 @@ if __name__ == "__main__":
 
 def done_tiles(where):
     try:
-        arrays = workspace_status(where)["arrays"]
+        arrays = workspace_status(where).arrays
     except OSError:  # the workspace is just being made
         return 0
-    return sum(count["done"] for path, count in arrays.items() if path.startswith("factors/"))
+    return sum(count.done for path, count in arrays.items() if path.startswith("factors/"))
 
 
 @pytest.mark.timeout(240)

@@ -22,7 +22,7 @@ def test_a_stage_is_written_as_its_value(tmp_path):
     workspace = Workspace.create(tmp_path / "w")
     workspace.mark_stage(Stage.CERTIFIED, "id", {}, {})
     assert workspace.list_docs("stages") == ["stages/certified/id"]
-    assert workspace.require_stage(Stage.CERTIFIED, "id")["stage"] == "certified"
+    assert workspace.require_stage(Stage.CERTIFIED, "id").stage == "certified"
     workspace.reopen_stage(Stage.CERTIFIED, "id")
     assert workspace.stage_done(Stage.CERTIFIED, "id") is None
 

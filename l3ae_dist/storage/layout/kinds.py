@@ -60,9 +60,14 @@ DATASET_KINDS = (Kind.ITEMS, Kind.USERS, Kind.INTERACTIONS)
 _KINDS = {str(kind): kind for kind in Kind}
 
 
+def folder_of(path: str) -> str:
+    """Return the folder at the root of the workspace that an array lies in: its kind, or its own name."""
+    return path.partition("/")[0]
+
+
 def kind_of(path: str) -> Kind | None:
     """Return the kind of the artifact that ``path`` is part of; None for other paths."""
-    return _KINDS.get(path.partition("/")[0])
+    return _KINDS.get(folder_of(path))
 
 
 def artifact_of(path: str) -> str:
@@ -74,6 +79,11 @@ def artifact_of(path: str) -> str:
 def identifier_of(path: str) -> str:
     """Return the id of the artifact that an array belongs to, where one part of the path is the id."""
     return path.split("/")[1]
+
+
+def name_of(path: str) -> str:
+    """Return the name of an array inside its artifact: ``L``, ``P``, ``diagonal`` ..."""
+    return path.rpartition("/")[2]
 
 
 def is_derived(path: str) -> bool:
@@ -150,7 +160,7 @@ def remedy(path: str) -> str:
 
 def above_diagonal(path: str) -> Literal["mirror", "zero", "stored"]:
     """Say what stands above the diagonal of an array: its mirror image, zeros, or tiles of its own."""
-    name = path.rpartition("/")[2]
+    name = name_of(path)
     if kind_of(path) is Kind.GRAMS or name == "P":
         return "mirror"
     return "zero" if name in ("L", "Linv") else "stored"
