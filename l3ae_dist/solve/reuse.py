@@ -49,7 +49,7 @@ def reuse_tiles(
     reason = "the item features changed" if before is None else None
     if before is not None:
         name, dtype = gram_name(parent, before, tile, plan_dtype)
-        source = f"grams/{name}"
+        source = layout.gram(name)
         if dtype != target.dtype:
             reason = f"its exact entries need {target.dtype} where {dtype} was enough"
         elif not workspace.has(source):
