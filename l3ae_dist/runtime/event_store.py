@@ -23,7 +23,8 @@ _FLOATS = ("time", "flops", "started", "seconds", "began", "computed", "staged",
 _INTEGERS = ("i", "j", "done", "total", "bytes", "pid", "rows")
 _STRINGS = ("kind", "stage", "array", "host", "worker", "message", "run", "outcome")
 _BOOLEANS = ("skipped",)
-_BATCH = 4096
+# Rows read at once, and rows of a group that is written at once.
+_BATCH, _GROUP = 4096, 65536
 
 
 class EventStore:
@@ -66,17 +67,21 @@ def parquet(events: list[Event]) -> bytes:
     import pyarrow.parquet as pq
 
     kinds = [(_FLOATS, pa.float64()), (_INTEGERS, pa.int64()), (_STRINGS, pa.string()),
-             (_BOOLEANS, pa.bool_())]  # fmt: skip
-    records = [event.plain() for event in events]
-    columns: dict[str, pa.Array] = {}
-    for names, kind in kinds:
-        for name in names:
-            columns[name] = pa.array([record.get(name) for record in records], kind)
-    rest = [{key: value for key, value in record.items() if key not in columns} for record in records]
-    columns["more"] = pa.array([json.dumps(more, default=str) if more else None for more in rest])
+             (_BOOLEANS, pa.bool_()), (("more",), pa.string())]  # fmt: skip
+    schema = pa.schema([(name, kind) for names, kind in kinds for name in names])
     sink = io.BytesIO()
-    pq.write_table(pa.table(columns), sink, compression="zstd")
+    with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
+        for start in range(0, len(events), _GROUP):
+            rows = [_row(event, schema.names) for event in events[start : start + _GROUP]]
+            writer.write_table(pa.Table.from_pylist(rows, schema))
     return sink.getvalue()
+
+
+def _row(event: Event, columns: list[str]) -> dict[str, object]:
+    """Return an event as a row of the table; fields without a column are JSON in ``more``."""
+    record = event.plain()
+    more = {name: record.pop(name) for name in list(record) if name not in columns}
+    return {**record, "more": json.dumps(more, default=str)} if more else record
 
 
 @dataclass(frozen=True)

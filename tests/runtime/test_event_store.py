@@ -23,6 +23,7 @@ from l3ae_dist.runtime.event_store import (
     attempts,
     json_lines,
     read_events,
+    stream_events,
 )
 from l3ae_dist.runtime.events import MemorySample, Message, RunEnd, StageStart, TileDone, event_of
 from l3ae_dist.storage import layout
@@ -84,6 +85,26 @@ def test_parquet_and_json_lines_hold_the_same(workspace):
     for line, found in zip(table, events, strict=True):
         more = json.loads(line.pop("more") or "{}")
         assert {key: value for key, value in line.items() if value is not None} | more == found
+
+
+def test_a_long_run_is_written_in_groups_of_rows(workspace, monkeypatch):
+    monkeypatch.setattr("l3ae_dist.runtime.event_store._GROUP", 3)
+    events = [event(k) for k in range(10)]
+    store = EventStore(workspace, "run")
+    store.finish(events)
+    (attempt,) = attempts(workspace)
+    assert list(stream_events(workspace, attempt)) == events
+
+
+def test_events_of_another_thread_keep_the_order_of_time():
+    log = EventLog(None)
+    log.later(MemorySample(time=2.0))
+    log.later(MemorySample(time=9.0))
+    log(Message(time=5.0, message="between"))
+    assert [one.time for one in log.kept] == [2.0, 5.0]
+    log.flush()
+    assert [one.time for one in log.kept] == [2.0, 5.0, 9.0]
+    assert log.kept[-1].stage == ""  # that of the run when it was reported
 
 
 def test_followers_are_told_in_batches_of_everything_in_order():

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from l3ae_dist.runtime.memory import MemorySampler, process_bytes
+from l3ae_dist.runtime.memory import MemorySampler, MemorySizes, process_bytes
 
 _GROW = "import sys, time; a = b'x' * (int(sys.argv[1]) << 20); print(len(a), flush=True); time.sleep(60)"
 MIB = 2**20
@@ -81,3 +81,8 @@ def test_a_group_that_fails_leaves_the_others_measured(caplog):
 def test_an_unknown_group_is_refused():
     with pytest.raises(ValueError, match="worker"):
         MemorySampler({"worker": list})
+
+
+def test_a_peak_is_the_largest_of_each_size():
+    first, second = MemorySizes(worker_max=3, client=1), MemorySizes(worker_max=2, ray=5)
+    assert first.maximum(second) == MemorySizes(worker_max=3, client=1, ray=5)
