@@ -239,9 +239,11 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "pipeline",
         (
             "append",
+            "identity",
             "inputs",
             "job",
             "model_document",
+            "result",
             "run",
             "search",
             "sweep",

@@ -6,7 +6,7 @@ import numpy as np
 
 from l3ae_dist.config.evaluate import EvaluateConfig
 from l3ae_dist.config.members import ModelSpec
-from l3ae_dist.evaluation.significance import bootstrap_means, paired_bootstrap
+from l3ae_dist.evaluation.significance import PairedComparison, bootstrap_means, paired_bootstrap
 from l3ae_dist.evaluation.top_lists import TopLists
 from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.metrics import (
@@ -25,7 +25,19 @@ _LEVEL = 0.95
 def measure(
     lists: TopLists, spec: ModelSpec, split: str, ks: tuple[int, ...], by: tuple[str, ...] = ()
 ) -> Figures:
-    """All metrics of one model on ``valid`` or ``test``, also ``by`` item popularity or user activity."""
+    """Measure one model by all metrics.
+
+    Parameters
+    ----------
+    lists, spec
+        Top lists of the users, and the model.
+    split
+        Held-out items: ``"valid"`` or ``"test"``.
+    ks
+        Cut-offs.
+    by
+        Also by item ``"popularity"`` or user ``"activity"``.
+    """
     dataset, top = lists.dataset, lists.of(spec)
     truth = dataset.rows_of(split, lists.users)
     popularity = dataset.popularity()
@@ -38,28 +50,59 @@ def measure(
 
 
 def measure_users(lists: TopLists, spec: ModelSpec, split: str, metric: str) -> Array:
-    """One metric of every evaluated user, NaN where a user has nothing held out."""
+    """Measure every evaluated user by one metric.
+
+    Parameters
+    ----------
+    lists, spec
+        Top lists of the users, and the model.
+    split, metric
+        Held-out items, and name of the metric.
+
+    Returns
+    -------
+    (users,) float64, NaN where a user has nothing held out.
+    """
     return per_user(lists.of(spec), lists.dataset.rows_of(split, lists.users), metric)
 
 
 def measure_models(
     lists: Mapping[ModelSpec, TopLists], specs: Sequence[ModelSpec], options: EvaluateConfig
 ) -> dict[str, Figures]:
-    """Parameters, all figures on both splits and the intervals on the test split of each model, by name."""
-    found: dict[str, Figures] = {}
+    """Measure models on the validation and test splits, with intervals on the test split.
+
+    Parameters
+    ----------
+    lists, specs
+        Top lists that hold each model, and the models.
+    options
+        Cut-offs, groups and resamples.
+
+    Returns
+    -------
+    By name of the model: its ``params``, figures on ``valid`` and ``test``, and ``intervals``.
+    """
+    models: dict[str, Figures] = {}
     for spec in specs:
         figures = {split: measure(lists[spec], spec, split, options.cutoffs, options.by)
                    for split in ("valid", "test")}  # fmt: skip
-        found[spec.name] = {"params": spec.params(), **figures}
+        models[spec.name] = {"params": spec.params(), **figures}
         if options.bootstrap:
-            found[spec.name]["intervals"] = measure_intervals(lists[spec], spec, options)
-    return found
+            models[spec.name]["intervals"] = measure_intervals(lists[spec], spec, options)
+    return models
 
 
 def measure_intervals(lists: TopLists, spec: ModelSpec, options: EvaluateConfig) -> Figures:
-    """Bootstrap intervals over users of a model's main figures on the test split.
+    """Estimate bootstrap intervals over users of a model's main figures on the test split.
 
     The same users are drawn for every model.
+
+    Parameters
+    ----------
+    lists, spec
+        Top lists of the users, and the model.
+    options
+        Metric, resamples and their seed.
 
     Returns
     -------
@@ -73,7 +116,7 @@ def measure_intervals(lists: TopLists, spec: ModelSpec, options: EvaluateConfig)
     tail = np.setdiff1d(np.arange(truth.shape[1]), head)
     cut = options.metric.partition("@")[2]
     usual = tuple(sorted((f"recall@{cut}", f"ndcg@{cut}"), key=lambda name: name != options.metric))
-    found: Figures = {"level": _LEVEL, "repeats": options.bootstrap}
+    intervals: Figures = {"level": _LEVEL, "repeats": options.bootstrap}
     parts = (("all", truth), ("head", restrict(truth, head)), ("tail", restrict(truth, tail)))
     for part, wanted in parts:
         names = tuple(dict.fromkeys((options.metric, *usual))) if part == "all" else usual
@@ -82,22 +125,30 @@ def measure_intervals(lists: TopLists, spec: ModelSpec, options: EvaluateConfig)
             values[np.isfinite(values[:, 0])], repeats=options.bootstrap, seed=options.seed, level=_LEVEL
         )
         known = np.isfinite(bounds).all()
-        found[part] = {name: bounds[i].tolist() if known else None for i, name in enumerate(names)}
-    return found
+        intervals[part] = {name: bounds[i].tolist() if known else None for i, name in enumerate(names)}
+    return intervals
 
 
 def compare_models(
     lists: Mapping[ModelSpec, TopLists], chosen: Sequence[ModelSpec], options: EvaluateConfig
-) -> list[Figures]:
-    """The first model against each other on the test split, paired over users; none without resamples."""
+) -> list[PairedComparison]:
+    """Compare the first model with each other on the test split, paired over users.
+
+    Parameters
+    ----------
+    lists, chosen
+        Top lists that hold each model, and the models.
+    options
+        Metric, resamples (none: no comparisons) and their seed.
+    """
     if not options.bootstrap:
         return []
-    values = [measure_users(lists[spec], spec, "test", options.metric) for spec in chosen]
+    ours, *others = (measure_users(lists[spec], spec, "test", options.metric) for spec in chosen)
     return [
-        {
-            "metric": options.metric,
-            "models": [chosen[0].name, spec.name],
-            **paired_bootstrap(values[0], theirs, repeats=options.bootstrap, seed=options.seed),
-        }
-        for spec, theirs in zip(chosen[1:], values[1:], strict=True)
+        PairedComparison(
+            options.metric,
+            (chosen[0].name, spec.name),
+            **paired_bootstrap(ours, theirs, repeats=options.bootstrap, seed=options.seed),
+        )
+        for spec, theirs in zip(chosen[1:], others, strict=True)
     ]

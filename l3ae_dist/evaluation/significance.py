@@ -1,5 +1,9 @@
 """How sure a mean over users, or a difference between two models, is."""
 
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -9,6 +13,46 @@ from l3ae_dist.linalg.arrays import Array
 _CHUNK, _DRAWS = 64, 1 << 22
 
 
+@dataclass(frozen=True, slots=True)
+class PairedComparison:
+    """Difference of two models on one test metric, paired over users, with 95 % intervals.
+
+    Parameters
+    ----------
+    metric, models
+        Name of the metric, and titles of ours and of the other model.
+    difference, low, high
+        Mean difference and its interval.
+    lift, lift_low, lift_high
+        The difference relative to the other model, and its interval.
+    p_value
+        Of the two-sided sign-flip test.
+    users
+        Users with figures of both models.
+    """
+
+    metric: str
+    models: tuple[str, str]
+    difference: float
+    low: float
+    high: float
+    lift: float
+    lift_low: float
+    lift_high: float
+    p_value: float
+    users: float
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> "PairedComparison":
+        """Read a comparison of a stored result; figures that it lacks are NaN."""
+        found = {one.name: document.get(one.name, float("nan")) for one in fields(cls)}
+        return cls(**{**found, "models": tuple(document["models"])})
+
+    def document(self) -> dict[str, object]:
+        """Return the comparison as JSON-like values."""
+        return {**asdict(self), "models": list(self.models)}
+
+
 def _at_once(users: int) -> int:
     return max(1, min(_CHUNK, _DRAWS // users))
 
@@ -16,7 +60,7 @@ def _at_once(users: int) -> int:
 def bootstrap_means(
     values: Array, *, repeats: int = 1000, seed: int = 0, level: float = 0.95
 ) -> npt.NDArray[np.float64]:
-    """Percentile bootstrap intervals of means over users (Efron, Tibshirani 1993, chapter 13).
+    """Estimate percentile bootstrap intervals of means over users (Efron, Tibshirani 1993, chapter 13).
 
     Parameters
     ----------
@@ -48,7 +92,7 @@ def bootstrap_means(
 def paired_bootstrap(
     ours: Array, other: Array, *, repeats: int = 1000, seed: int = 0, level: float = 0.95
 ) -> dict[str, float]:
-    """Bootstrap interval over users of a mean difference and of the relative lift.
+    """Estimate the bootstrap interval over users of a mean difference and of the relative lift.
 
     Parameters
     ----------

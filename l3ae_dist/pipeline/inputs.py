@@ -1,8 +1,22 @@
 """The data that a run starts from, as they are given."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from l3ae_dist.config.run_config import RunConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Ids of a dataset and of its embeddings or words in a workspace; None for models without text."""
+
+    dataset: str
+    embedding: str | None = None
+
+    @classmethod
+    def of(cls, document: Mapping[str, str | None]) -> "Source":
+        """Read what a run noted, or a caller gave, as ``dataset`` and ``embedding``."""
+        return cls(str(document["dataset"]), document["embedding"])
 
 
 @dataclass(frozen=True, slots=True)

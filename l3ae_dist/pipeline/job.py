@@ -5,8 +5,7 @@ Each stage skips what is done; :mod:`l3ae_dist.pipeline.run` decides whether the
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator
 
 from l3ae_dist.config.candidates import candidates
 from l3ae_dist.config.members import MEMBERS, ModelSpec
@@ -17,9 +16,10 @@ from l3ae_dist.data.words import make_words
 from l3ae_dist.embed.transform import transform_embeddings
 from l3ae_dist.errors import StageMissingError
 from l3ae_dist.evaluation.evaluate import compare_models, measure_models
-from l3ae_dist.evaluation.top_lists import TopLists, evaluated_users
-from l3ae_dist.metrics import Figures
+from l3ae_dist.evaluation.top_lists import evaluated_users
+from l3ae_dist.pipeline.inputs import Inputs, Source
 from l3ae_dist.pipeline.model_document import write_model
+from l3ae_dist.pipeline.result import Outcome, Planned, RunResult
 from l3ae_dist.pipeline.search import Specs, TopListMeasure, search_models
 from l3ae_dist.planning.plan import Plan
 from l3ae_dist.planning.plan_run import check_limit, fill_in, plan_run
@@ -27,9 +27,11 @@ from l3ae_dist.planning.storage_need import check_disk, need_message, need_summa
 from l3ae_dist.runtime.backends.session import Session, open_cluster
 from l3ae_dist.runtime.event_log import EventLog
 from l3ae_dist.runtime.events import Message, PlanMade, StageEnd, StageStart
+from l3ae_dist.runtime.executors import Executor
 from l3ae_dist.runtime.memory import ProcessGroups
 from l3ae_dist.runtime.versions import check_processes
 from l3ae_dist.runtime.watch.observers import dask_report, tiles_on_dashboard
+from l3ae_dist.solve.certificate import Certificate
 from l3ae_dist.solve.family import Family
 from l3ae_dist.solve.store import ArtifactStore, SolveSettings
 from l3ae_dist.storage import layout
@@ -80,58 +82,70 @@ class Job:
             finally:
                 self.processes.ray = outer
 
-    def execute(
-        self, data: tuple[str, Any, Any], text: tuple[str | None, Any], until: str | None
-    ) -> dict[str, Any]:
-        """All stages; returns the result without the run's own bookkeeping.
+    def execute(self, source: Source, inputs: Inputs, until: str | None) -> RunResult:
+        """Run all stages, and return the result without the run's own bookkeeping.
 
-        ``data`` is the dataset's id, the interactions (None when they are in the workspace) and the
-        items; ``text`` the embeddings' id and, when they are given, the embeddings.
+        Parameters
+        ----------
+        source
+            Ids of the dataset and of the item features, as they are or will be in the workspace.
+        inputs
+            What they are made from; None for what is there.
+        until
+            Stop after ``"ingest"``, ``"embed"`` or ``"fit"``.
         """
+        dataset = self._ingest(source, inputs)
+        result = RunResult({"id": dataset.id, **dataset.stats.record()}, self.stage_seconds)
+        if until == "ingest":
+            return result
+        embedding = self._features(dataset, source.embedding, inputs.embeddings)
+        result.embedding = (embedding,)
+        if until == "embed":
+            return result
+        specs = self.models(self.config)
+        plan, route = self._plan(dataset, embedding, specs)
+        storage = self._storage(plan, route, dataset, embedding, specs)
+        result.planned = Planned(plan.summary(), route, storage)
+        with self._cluster(plan) as executor:
+            store = ArtifactStore(self.workspace, self._settings(plan, executor))
+            family = Family(store, dataset, embedding, route)
+            solve = self._fit_only if until == "fit" else self._fit_and_evaluate
+            result.outcome = solve(store, family, specs)
+            result.stages = store.stats
+        return result
+
+    def _ingest(self, source: Source, inputs: Inputs) -> Dataset:
         from l3ae_dist.data.ingest import ingest
 
-        identifier, interactions, items = data
-        embedding, embeddings = text
         self.events(StageStart(stage=Stage.INGEST, total=1))
         with self.timed("ingest"):
-            if interactions is not None:
-                ingest(interactions, items, self.config.data.options, self.workspace)
-            dataset = Dataset(self.workspace, identifier)
+            if inputs.interactions is not None:
+                ingest(inputs.interactions, inputs.items, self.config.data.options, self.workspace)
+            dataset = Dataset(self.workspace, source.dataset)
         self.events(StageEnd(stage=Stage.INGEST, data=dataset.stats.record()))
-        result: dict[str, Any] = {"dataset": {"id": dataset.id, **dataset.stats.record()}}
-        if until == "ingest":
-            return {**result, "stage_seconds": self.stage_seconds}
+        return dataset
+
+    def _features(self, dataset: Dataset, embedding: str | None, embeddings: object) -> str | None:
+        """Make the item features, and return their id after the transformation."""
         if embedding is not None:
             with self.timed("embed"):
                 self._embed(dataset, embedding, embeddings)
         self._write_last(dataset, embedding)
         if embedding is not None and self.config.model.uses == "embeddings":
-            embedding = transform_embeddings(embedding, self.config.transform, self.workspace)
-        if until == "embed":
-            return {**result, "embedding": embedding, "stage_seconds": self.stage_seconds}
-        specs = self.models(self.config)
-        plan, route = self._plan(dataset, embedding, specs)
-        result |= {"embedding": embedding, "plan": plan.summary(), "semantic_route": route}
-        result["storage"] = self._storage(plan, route, dataset, embedding, specs)
-        with self._cluster(plan) as executor:
-            settings = SolveSettings(
-                plan,
-                executor,
-                keep=tuple(self.config.compute.keep),
-                epoch=self.epoch,
-                durable=self.config.compute.durable,
-                device=self.config.compute.device,
-                on_event=self.events,
-            )
-            store = ArtifactStore(self.workspace, settings)
-            family = Family(store, dataset, embedding, route)
-            result |= (
-                self._fit_only(store, family, specs)
-                if until == "fit"
-                else self._fit_and_evaluate(store, family, specs)
-            )
-            stats = {label: vars(stage) for label, stage in store.stats.items()}
-        return {**result, "stages": stats, "stage_seconds": self.stage_seconds}
+            return transform_embeddings(embedding, self.config.transform, self.workspace)
+        return embedding
+
+    def _settings(self, plan: Plan, executor: Executor) -> SolveSettings:
+        compute = self.config.compute
+        return SolveSettings(
+            plan,
+            executor,
+            keep=tuple(compute.keep),
+            epoch=self.epoch,
+            durable=compute.durable,
+            device=compute.device,
+            on_event=self.events,
+        )
 
     def _write_last(self, dataset: Dataset, embedding: str | None) -> None:
         """What a later run without sources goes on with; a model without embeddings leaves those before."""
@@ -140,7 +154,7 @@ class Job:
             embedding = before.get("embedding") if before.get("dataset") == dataset.id else None
         self.workspace.write_doc(layout.LAST_RUN, {"dataset": dataset.id, "embedding": embedding})
 
-    def _embed(self, dataset: Dataset, embedding: str, embeddings: Any) -> None:
+    def _embed(self, dataset: Dataset, embedding: str, embeddings: object) -> None:
         from l3ae_dist.embed.imports import import_embeddings
         from l3ae_dist.embed.run import embed_items, embedding_id
 
@@ -191,7 +205,7 @@ class Job:
 
     def _storage(
         self, plan: Plan, route: str, dataset: Dataset, embedding: str | None, specs: Specs
-    ) -> dict[str, Any]:
+    ) -> dict[str, object]:
         """What the tiles take of the workspace's storage; refused when its disk has no room."""
         need = storage_need(
             plan,
@@ -208,7 +222,7 @@ class Job:
         return need_summary(need, self.config.prices)
 
     @contextlib.contextmanager
-    def _cluster(self, plan: Plan) -> Iterator[Any]:
+    def _cluster(self, plan: Plan) -> Iterator[Executor]:
         started = time.perf_counter()
         with open_cluster(self.config.compute, self.events) as session:
             self.stage_seconds["cluster start"] = round(time.perf_counter() - started, 3)
@@ -235,41 +249,34 @@ class Job:
         for message in check_processes(session.environments()):
             self.events(Message(message=message))
 
-    def _fit_only(self, store: ArtifactStore, family: Family, specs: Specs) -> dict[str, Any]:
+    def _fit_only(self, store: ArtifactStore, family: Family, specs: Specs) -> Outcome:
         spec = specs[0]
         with self.timed("fit"):
-            found = self._save_model(store, family, spec)
-        return {"certificate": found, "models": {spec.name: {"params": spec.params()}}}
+            certificate = self._save_model(store, family, spec)
+        return Outcome(certificate, {spec.name: {"params": spec.params()}})
 
-    def _fit_and_evaluate(self, store: ArtifactStore, family: Family, specs: Specs) -> dict[str, Any]:
+    def _fit_and_evaluate(self, store: ArtifactStore, family: Family, specs: Specs) -> Outcome:
         options, saved = self.config.evaluate, MEMBERS[self.config.model.name].title
         users = evaluated_users(family.dataset, options.max_users, options.seed)
         measure = TopListMeasure(store, family, users, options, saved)
         search = search_models(measure, family, specs, options.metric, timed=self.timed)
         chosen = sorted(search.picked, key=lambda spec: spec.name != saved)
         certificate = self._save_model(store, family, chosen[0])
+        table = [trial.row(with_ridge=True) for trial in search.trials]
         with self.timed("metrics"):
-            models, comparisons = self._measure_picks(measure.lists(chosen), chosen)
-        result = {"certificate": certificate, "models": models, "users": len(users)}
-        if len(search.trials) > len(chosen):
-            result["grid"] = [trial.row(with_ridge=True) for trial in search.trials]
-        if comparisons:
-            result["comparison"] = comparisons[0]
-        if len(comparisons) > 1:
-            result["comparisons"] = comparisons
-        return result
+            lists = measure.lists(chosen)
+            return Outcome(
+                certificate,
+                measure_models(lists, chosen, options),
+                len(users),
+                compare_models(lists, chosen, options),
+                grid=table if len(table) > len(chosen) else None,
+            )
 
-    def _measure_picks(
-        self, lists: Mapping[ModelSpec, TopLists], chosen: Sequence[ModelSpec]
-    ) -> tuple[dict[str, Figures], list[Figures]]:
-        """Measure the picks on both splits, and compare the first with each other."""
-        options = self.config.evaluate
-        return measure_models(lists, chosen, options), compare_models(lists, chosen, options)
-
-    def _save_model(self, store: ArtifactStore, family: Family, spec: ModelSpec) -> Figures:
+    def _save_model(self, store: ArtifactStore, family: Family, spec: ModelSpec) -> Certificate:
         """Write down which arrays make up a model, for ``load_model``; return its certificate."""
         terms = family.terms(spec)
-        certificate = dict(family.certificate(spec, terms).document())
+        certificate = family.certificate(spec, terms)
         document = {
             "name": spec.name,
             "params": spec.params(),
@@ -281,7 +288,7 @@ class Job:
             "head": terms.document(),
             "reg_e": spec.reg_e,
             "route": family.route,
-            "certificate": certificate,
+            "certificate": certificate.document(),
             "run": self.run_id,
         }
         write_model(self.workspace, document)

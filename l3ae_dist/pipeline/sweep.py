@@ -6,17 +6,18 @@ need no top lists either, only the rank of every held-out item (:mod:`l3ae_dist.
 """
 
 from dataclasses import replace
-from typing import Any
 
 from l3ae_dist.config.members import ModelSpec
 from l3ae_dist.config.run_config import RunConfig
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.features import open_rows
 from l3ae_dist.errors import ConfigError
+from l3ae_dist.evaluation.evaluate import compare_models, measure_models
 from l3ae_dist.evaluation.sweep_ranks import held_users
 from l3ae_dist.evaluation.top_lists import evaluated_users
 from l3ae_dist.pipeline.inputs import Inputs
 from l3ae_dist.pipeline.job import Job
+from l3ae_dist.pipeline.result import Outcome, ResultDocument
 from l3ae_dist.pipeline.run import run_job
 from l3ae_dist.pipeline.search import RankMeasure, Specs, search_models
 from l3ae_dist.planning.plan import Plan
@@ -30,7 +31,7 @@ from l3ae_dist.storage import layout
 NAMES = ("L3AE", "EASE", "EASEText")
 
 
-def run_sweep(config: RunConfig, inputs: Inputs, *, on_event: OnEvent | None = None) -> dict[str, Any]:
+def run_sweep(config: RunConfig, inputs: Inputs, *, on_event: OnEvent | None = None) -> ResultDocument:
     """Try every model of ``config.sweep``, pick on the validation split, and leave the best L3AE fitted.
 
     Parameters
@@ -66,7 +67,7 @@ def run_sweep(config: RunConfig, inputs: Inputs, *, on_event: OnEvent | None = N
 
 
 def sweep_models(config: RunConfig) -> Specs:
-    """Every model that a sweep tries: L3AE, EASE at each of its ridges, EASEText at each of its reg_f."""
+    """List the models of a sweep: L3AE, EASE at each of its ridges, EASEText at each of its reg_f."""
     assert config.sweep is not None
     models = config.sweep.models()
     ridges = sorted({spec.ridge for spec in models})
@@ -104,7 +105,7 @@ class SweepJob(Job):
         gpu = may_use_gpu(self.config.compute)
         return plan_ranks(plan, dataset.n_users, dataset.nnz("train"), d, 2 if direct else 1, gpu=gpu)
 
-    def _fit_and_evaluate(self, store: ArtifactStore, family: Family, specs: Specs) -> dict[str, Any]:
+    def _fit_and_evaluate(self, store: ArtifactStore, family: Family, specs: Specs) -> Outcome:
         options = self.config.evaluate
         users = evaluated_users(family.dataset, options.max_users, options.seed)
         held = held_users(family.dataset, users)
@@ -122,18 +123,19 @@ class SweepJob(Job):
             tell=lambda text: self.events(Message(message=text)),
         )
         chosen = sorted(search.picked, key=lambda spec: NAMES.index(spec.name))
+        table = [trial.row(with_ridge=trial.spec.with_interactions) for trial in search.trials]
         with self.timed("picks"):
             lists = measure.lists(chosen)
             certificate = self._save_model(store, family, chosen[0])
-            models, comparisons = self._measure_picks(lists, chosen)
+            models = measure_models(lists, chosen, options)
+            comparisons = compare_models(lists, chosen, options)
         family.release(specs, chosen[:1])
-        table = [trial.row(with_ridge=trial.spec.with_interactions) for trial in search.trials]
-        return {
-            "certificate": certificate,
-            "models": {spec.name: {**models[spec.name], "ridge": spec.ridge} for spec in chosen},
-            "comparisons": comparisons,
-            "users": len(users),
-            "sweep": {
+        return Outcome(
+            certificate,
+            {spec.name: {**models[spec.name], "ridge": spec.ridge} for spec in chosen},
+            len(users),
+            comparisons,
+            sweep={
                 "metric": options.metric,
                 "models": len(table),
                 "ridges": len({spec.ridge for spec in specs if spec.with_interactions}),
@@ -141,4 +143,4 @@ class SweepJob(Job):
                 "valid_users": len(held.rows),
                 "table": table,
             },
-        }
+        )

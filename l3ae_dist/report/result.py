@@ -1,9 +1,11 @@
 """The result of a run as a report reads it: what is missing, as in results of older versions, is empty."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, Self
 
+from l3ae_dist.evaluation.significance import PairedComparison
+from l3ae_dist.pipeline.result import comparisons_of
 from l3ae_dist.report.formatting import PART_NAMES
 from l3ae_dist.report.hyperparameters import Trials
 
@@ -73,29 +75,6 @@ class MeasuredModel:
 
 
 @dataclass(frozen=True, slots=True)
-class PairedComparison:
-    """Difference of two models on one test metric, paired over users, with 95 % intervals."""
-
-    models: tuple[str, str]
-    metric: str
-    lift: float
-    """Difference relative to the other model."""
-    lift_low: float
-    lift_high: float
-    difference: float
-    low: float
-    high: float
-    p_value: float
-    users: float
-
-    @classmethod
-    def of(cls, document: Mapping[str, Any]) -> Self:
-        """Read one comparison of a result."""
-        known = {one.name: document[one.name] for one in fields(cls)}
-        return cls(**{**known, "models": tuple(document["models"])})
-
-
-@dataclass(frozen=True, slots=True)
 class DatasetFigures:
     """Identity and sizes of the data of a run; ``id`` is None when it read none."""
 
@@ -143,8 +122,6 @@ class Result:
     def of(cls, document: Mapping[str, Any]) -> Self:
         """Read a stored result; an empty document is that of a run without a result."""
         models = document.get("models", {})
-        single = document.get("comparison")
-        compared = document.get("comparisons") or ([single] if single else [])
         return cls(
             found=bool(document),
             finished=str(document.get("finished") or ""),
@@ -159,7 +136,7 @@ class Result:
                 )
                 for name, model in models.items()
             },
-            comparisons=tuple(PairedComparison.of(one) for one in compared),
+            comparisons=comparisons_of(document),
             trials=Trials.of_result(document),
             examples=document.get("examples"),
             certificate=document.get("certificate") or {},

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from l3ae_dist.errors import L3AEError
+from l3ae_dist.evaluation.significance import PairedComparison
 from l3ae_dist.report import figures, tables
 from l3ae_dist.report.cautions import cautions, reused_stages
 from l3ae_dist.report.formatting import date_text, figure_text, iso_text, seconds_text, signed_percent
@@ -11,7 +12,7 @@ from l3ae_dist.report.hyperparameters import Trials, best_trials, search_plots
 from l3ae_dist.report.page import render
 from l3ae_dist.report.plots import Plot
 from l3ae_dist.report.profile import DataProfile, profile
-from l3ae_dist.report.result import PairedComparison, Result
+from l3ae_dist.report.result import Result
 from l3ae_dist.report.run import RunRecord
 from l3ae_dist.storage import layout
 from l3ae_dist.units import human_bytes

@@ -7,6 +7,7 @@ from typing import Any
 from l3ae_dist.config.run_config import RunConfig
 from l3ae_dist.errors import ConfigError
 from l3ae_dist.pipeline.inputs import Inputs
+from l3ae_dist.pipeline.result import comparisons_of
 from l3ae_dist.pipeline.sweep import run_sweep
 from l3ae_dist.report.hyperparameters import Trials, figures_per_row, hyperparameter_figures, ridge_figure
 from l3ae_dist.runtime.events import OnEvent
@@ -107,11 +108,11 @@ def _heading(result: Mapping[str, Any]) -> str:
             f"test {model['test'][metric]:.4f}</li>"
         )
     lines.append("</ul>")
-    for one in result["comparisons"]:
-        ours, other = one["models"]
+    for one in comparisons_of(result):
+        ours, other = one.models
         lines.append(
-            f"<p>{ours} over {other} on the test split: {one['lift']:+.2%} (95 % interval "
-            f"{one['lift_low']:+.2%} to {one['lift_high']:+.2%}, p = {one['p_value']:.2g}, paired over "
-            f"{one['users']:,.0f} users)</p>"
+            f"<p>{ours} over {other} on the test split: {one.lift:+.2%} (95 % interval "
+            f"{one.lift_low:+.2%} to {one.lift_high:+.2%}, p = {one.p_value:.2g}, paired over "
+            f"{one.users:,.0f} users)</p>"
         )
     return "".join(lines)

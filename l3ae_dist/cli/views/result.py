@@ -8,6 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from l3ae_dist.cli.documents import Document
+from l3ae_dist.evaluation.significance import PairedComparison
+from l3ae_dist.pipeline.result import comparisons_of
 from l3ae_dist.units import human_bytes
 
 _SHOWN = ("recall@20", "ndcg@20")
@@ -81,7 +83,7 @@ def print_result(console: Console, result: Document) -> None:
         for key, title in _GROUPS.items():
             if any(key in figures.get("test", {}) for figures in result["models"].values()):
                 console.print(group_table(result["models"], key, title))
-    for comparison in result.get("comparisons") or filter(None, [result.get("comparison")]):
+    for comparison in comparisons_of(result):
         console.print(comparison_sentence(comparison), soft_wrap=True)
     for example in result.get("examples", []):
         print_example(console, example)
@@ -120,13 +122,13 @@ def _setting(value: object) -> str:
     return f"{value:g}" if isinstance(value, (int, float)) else escape(str(value))
 
 
-def comparison_sentence(comparison: Document) -> Text:
+def comparison_sentence(comparison: PairedComparison) -> Text:
     """Say in words the lift of one model over the other, with its paired bootstrap interval."""
-    ours, other = comparison["models"]
+    ours, other = comparison.models
     return Text(
-        f"Lift of {ours} over {other} on test {comparison['metric']}: {comparison['lift']:+.2%} "
-        f"(95 % interval {comparison['lift_low']:+.2%} to {comparison['lift_high']:+.2%}, "
-        f"paired over {comparison['users']:.0f} users)"
+        f"Lift of {ours} over {other} on test {comparison.metric}: {comparison.lift:+.2%} "
+        f"(95 % interval {comparison.lift_low:+.2%} to {comparison.lift_high:+.2%}, "
+        f"paired over {comparison.users:.0f} users)"
     )
 
 

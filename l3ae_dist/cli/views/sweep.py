@@ -9,6 +9,7 @@ from rich.text import Text
 
 from l3ae_dist.cli.documents import Document
 from l3ae_dist.cli.views.result import comparison_sentence, model_table, print_cost
+from l3ae_dist.pipeline.result import comparisons_of
 
 _SHOWN_ROWS = 12
 _PARAMETERS = ("ridge", "reg_x", "reg_f", "reg_e")
@@ -18,8 +19,8 @@ def print_sweep(console: Console, result: Document) -> None:
     """Print the best models of a sweep, the measured ones, their comparisons and the cost."""
     console.print(sweep_table(result["sweep"]))
     console.print(model_table(result["models"]))
-    for comparison in result["comparisons"]:
-        sentence = comparison_sentence(comparison).append(f"; p = {comparison['p_value']:.2g}")
+    for comparison in comparisons_of(result):
+        sentence = comparison_sentence(comparison).append(f"; p = {comparison.p_value:.2g}")
         console.print(sentence, soft_wrap=True)
     print_cost(console, result)
     if result["reused"]:
