@@ -376,6 +376,19 @@ PURE = ("", "linalg")
 RIDDLES = re.compile(r"(What|How|Where|Which|Who|Whose|Whether|When|Why|Of|The same|Likewise)\b")
 
 
+# What a path of the workspace begins with, and the names that arrays have in the folder of their artifact.
+WORKSPACE_FOLDER = re.compile(
+    "(added|crosses|embeddings|factors|fitted|grams|interactions|items|meta|models|results|roots|scores|"
+    "semantic|spectra|spectral|stages|transforms|users|weights|words)/"
+)
+WORKSPACE_PATH = re.compile(WORKSPACE_FOLDER.pattern + r"[\w./-]*")
+ARRAY_NAME = re.compile(
+    "/(L|Linv|M|P|PC|Q|V|a|bytes|c|data|diagonal|ids|image|indices|indptr|items|left|merged|offsets|partials|pc|"
+    "probe|ranks|right|rows|text|title|top_items|top_values|train_csc|users|values|zarr.json)(/|$)"
+)
+DOCUMENT_CALLS = ("read_doc", "write_doc", "delete_doc", "list_docs")
+
+
 def module_name(path: Path) -> str:
     """Name a module without the package: ``linalg.tiles``; a folder's ``__init__`` has the folder's name."""
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
@@ -542,6 +555,30 @@ def words(pattern: str) -> Iterator[str]:
             yield from (f"{name}:{number}: {line.strip()}" for _ in re.finditer(pattern, line))
 
 
+def written_out_paths() -> Iterator[str]:
+    """Paths of a workspace that are written out outside ``storage.layout``."""
+    for name in sources():
+        if not name.startswith("storage.layout"):
+            nodes = (node for node in ast.walk(tree(name)) if _is_path(node))
+            yield from (f"{name}:{line}" for line in sorted({node.lineno for node in nodes}))
+
+
+def _is_path(node: ast.AST) -> bool:
+    """Tell whether a node is a path below a folder of the workspace, or builds one from a base and a name."""
+    match node:
+        case ast.Constant(value=str(text)):
+            return bool(WORKSPACE_PATH.fullmatch(text))
+        case ast.JoinedStr(values=[ast.Constant(value=str(text)), *_]):
+            return bool(WORKSPACE_FOLDER.match(text))
+        case ast.JoinedStr(values=[ast.FormattedValue(), ast.Constant(value=str(text)), *_]):
+            return bool(ARRAY_NAME.match(text))
+        case ast.Call(func=ast.Attribute(attr=attribute), args=[ast.Constant(value=str()), *_]):
+            return attribute in DOCUMENT_CALLS
+        case ast.Call(func=ast.Attribute(attr="removesuffix"), args=[ast.Constant(value=str(text))]):
+            return bool(ARRAY_NAME.fullmatch(text))
+    return False
+
+
 def array_aliases() -> Iterator[str]:
     """Yield aliases of NumPy's arrays beside the one of ``linalg.arrays``."""
     yield from (
@@ -669,6 +706,7 @@ BOUNDS = (
     Bound("any", lambda: words(r"\bAny\b"), 350),
     Bound("dictany", lambda: words(r"dict\[str, Any\]"), 60),
     Bound("aliases", array_aliases, 0),
+    Bound("paths", written_out_paths, 0),
     Bound("parameters", undocumented, 0),
     Bound("riddles", riddles, 0),
     Bound("imperative", not_imperative, 0),

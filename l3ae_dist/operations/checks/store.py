@@ -15,6 +15,7 @@ from l3ae_dist.operations.checks import judge
 from l3ae_dist.operations.checks.bounded import bounded
 from l3ae_dist.operations.checks.facts import disk_facts
 from l3ae_dist.operations.checks.row import Check, of_error
+from l3ae_dist.storage import layout
 from l3ae_dist.storage.blobs import Blobs
 from l3ae_dist.storage.local_blobs import LocalBlobs
 from l3ae_dist.storage.lock import lock_holder
@@ -73,7 +74,7 @@ def bounded_probe(root: str, prefix: str, token: bytes | None = None) -> Facts:
 
 
 def _operations(blobs: Blobs, own: str, shared: str, token: bytes | None, steps: list[str]) -> float:
-    key, first, second = f"{own}/probe", b"l3ae-dist doctor " + uuid.uuid4().bytes, b"second"
+    key, first, second = f"{own}/object", b"l3ae-dist doctor " + uuid.uuid4().bytes, b"second"
 
     def expect(step: str, call: Callable[[], Any], wanted: Any, otherwise: str) -> None:
         steps.append(step)
@@ -138,8 +139,8 @@ def _find_place(url: str, node: str) -> tuple[Place | None, list[Check]]:
     blobs = open_blobs(url, patience=PATIENCE)
     root, prefix = blobs.url, f".l3ae-doctor-{uuid.uuid4().hex}"
     row = partial(Check, "workspace", node=node, kind="store")
-    if blobs.get("zarr.json") is not None:
-        prefix = f"meta/{prefix.lstrip('.')}"  # beside the other bookkeeping
+    if blobs.get(layout.GROUP_HEADER) is not None:
+        prefix = layout.probe(prefix.lstrip("."))
         holder = lock_holder(Workspace.open(url))
         if holder is None:
             rows = [row(status="ok", found=f"{root}, free")]

@@ -34,6 +34,11 @@ def document_key(path: str) -> str:
     return path.removeprefix(f"{META}/").removesuffix(".json")
 
 
+def probe(name: str) -> str:
+    """Return the folder of a probe of the store, beside the other bookkeeping of a workspace."""
+    return f"{META}/{name}"
+
+
 def fitted_model(run: str) -> str:
     """Return the key of the document of the model that a run fitted."""
     return f"{FITTED_MODELS}/{run}"
