@@ -11,15 +11,16 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Literal, TypedDict, cast
 from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.npyio import NpzFile
 from scipy import sparse
 
 from l3ae_dist.errors import ConfigError, DataError, UnknownIdError, WorkspaceError, WorkspaceVersionError
-from l3ae_dist.linalg.arrays import Array
+from l3ae_dist.linalg.arrays import Array, Matrix
 
 FORMAT = "l3ae-dist weights"
 FORMAT_VERSION = 1
@@ -29,6 +30,29 @@ _BATCH_SCORES = 1 << 20
 _MAX_BATCH = 4096
 # Users are padded to the longest of their group, whose candidates differ by at most this factor.
 _PADDING = 1.5
+
+
+class ExportHeader(TypedDict):
+    """The ``header.json`` of an export."""
+
+    format: str
+    format_version: int
+    package_version: str
+    model: str
+    params: dict[str, float]
+    k: int | Literal["all"]
+    n_items: int
+    entries: int
+    dtype: str
+    certificate: dict[str, float | str]
+
+
+class ServedItem(TypedDict):
+    """A recommended item with its id, title and score."""
+
+    item_id: int | str
+    title: str
+    score: float
 
 
 def load_export(path: str | Path) -> "ServedModel":
@@ -47,19 +71,7 @@ def load_export(path: str | Path) -> "ServedModel":
         When another version of the format wrote it.
     """
     folder = Path(path)
-    try:
-        header = json.loads((folder / HEADER).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise WorkspaceError(
-            f"{folder} is not an exported model ({error}); make one with `l3ae-dist export`."
-        ) from error
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise WorkspaceError(f"{folder / HEADER} is not that of an exported model; check the path.")
-    if header.get("format_version") != FORMAT_VERSION:
-        raise WorkspaceVersionError(
-            f"{folder} has export format {header.get('format_version')}, this version reads "
-            f"{FORMAT_VERSION}; export the model again."
-        )
+    header = _read_header(folder)
     if not (folder / WEIGHTS).exists() and (folder / "weights.parquet").exists():
         raise WorkspaceError(f"{folder} holds Parquet only; export with `--format npz` to serve from it.")
     try:
@@ -75,6 +87,23 @@ def load_export(path: str | Path) -> "ServedModel":
     return ServedModel(header, weights, ids, titles)
 
 
+def _read_header(folder: Path) -> ExportHeader:
+    try:
+        header = json.loads((folder / HEADER).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise WorkspaceError(
+            f"{folder} is not an exported model ({error}); make one with `l3ae-dist export`."
+        ) from error
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise WorkspaceError(f"{folder / HEADER} is not that of an exported model; check the path.")
+    if header.get("format_version") != FORMAT_VERSION:
+        raise WorkspaceVersionError(
+            f"{folder} has export format {header.get('format_version')}, this version reads "
+            f"{FORMAT_VERSION}; export the model again."
+        )
+    return cast("ExportHeader", header)
+
+
 class ServedModel:
     """An exported model in memory; safe to use from several threads.
 
@@ -87,7 +116,7 @@ class ServedModel:
     """
 
     def __init__(
-        self, header: dict[str, Any], weights: sparse.csr_matrix, ids: "_Column", titles: "_Column"
+        self, header: ExportHeader, weights: sparse.csr_matrix, ids: "_Column", titles: "_Column"
     ) -> None:
         self.header = header
         self.weights = weights
@@ -99,7 +128,7 @@ class ServedModel:
 
     @property
     def n_items(self) -> int:
-        """Items of the catalog."""
+        """Number of items of the catalog."""
         return int(self.weights.shape[0])
 
     @cached_property
@@ -113,7 +142,7 @@ class ServedModel:
         return self._titles.values()
 
     @cached_property
-    def _index(self) -> dict[Any, int]:
+    def _index(self) -> dict[object, int]:
         return {item: row for row, item in enumerate(self.item_ids.tolist())}
 
     @cached_property
@@ -122,8 +151,8 @@ class ServedModel:
         diagonal = sparse.diags_array(np.full(self.n_items, -np.inf, self.weights.dtype))
         return sparse.csr_matrix(self.weights + diagonal)
 
-    def item_rows(self, item_ids: Sequence[Any]) -> npt.NDArray[np.int64]:
-        """Catalog rows of item ids; raises :class:`UnknownIdError` naming the first unknown ones."""
+    def item_rows(self, item_ids: Sequence[object]) -> npt.NDArray[np.int64]:
+        """Return the catalog rows of item ids; raise :class:`UnknownIdError` for unknown ones."""
         index = self._index
         found = [index.get(item, -1) for item in item_ids]
         unknown = [item for item, row in zip(item_ids, found, strict=True) if row < 0]
@@ -137,15 +166,15 @@ class ServedModel:
 
     def recommend(
         self,
-        histories: Any,
+        histories: Sequence[Sequence[object]] | sparse.spmatrix,
         n: int = 20,
         *,
         filter_already_liked: bool = True,
-        filter_items: Sequence[Any] | None = None,
-        items: Sequence[Any] | None = None,
+        filter_items: Sequence[object] | None = None,
+        items: Sequence[object] | None = None,
         threads: int | None = None,
     ) -> tuple[npt.NDArray[np.int64], Array]:
-        """The best ``n`` items for each history.
+        """Recommend the best ``n`` items for each history.
 
         Parameters
         ----------
@@ -194,12 +223,12 @@ class ServedModel:
                 pass
         return found, values
 
-    def similar_items(self, item_ids: Sequence[Any], n: int = 10) -> tuple[npt.NDArray[np.int64], Array]:
-        """What owning each item recommends: the largest kept entries of its row; see :meth:`recommend`."""
+    def similar_items(self, item_ids: Sequence[object], n: int = 10) -> tuple[npt.NDArray[np.int64], Array]:
+        """Recommend what goes with each item: the largest kept entries of its row, as :meth:`recommend`."""
         return self.recommend([[item] for item in item_ids], n)
 
-    def named(self, rows: Array, scores: Array) -> Iterator[list[dict[str, Any]]]:
-        """Results of :meth:`recommend` as one list of ``item_id, title, score`` for each user."""
+    def named(self, rows: Array, scores: Array) -> Iterator[list[ServedItem]]:
+        """Yield results of :meth:`recommend` by user, each a list of ``item_id, title, score``."""
         ids, titles = self.item_ids, self.titles
         for found, values in zip(rows, scores, strict=True):
             yield [
@@ -208,26 +237,27 @@ class ServedModel:
                 if row >= 0
             ]
 
-    def _histories(self, histories: Any) -> sparse.csr_matrix:
+    def _histories(self, histories: Sequence[Sequence[object]] | sparse.spmatrix) -> sparse.csr_matrix:
         if not sparse.issparse(histories):
             lists = [list(dict.fromkeys(history)) for history in histories]
             columns = self.item_rows([item for history in lists for item in history])
             indptr = np.concatenate([[0], np.cumsum([len(history) for history in lists], dtype=np.int64)])
             data = np.ones(len(columns), self.weights.dtype)
             return sparse.csr_matrix((data, columns, indptr), shape=(len(lists), self.n_items))
-        if histories.shape[1] != self.n_items:
+        matrix: Matrix = histories
+        if matrix.shape[1] != self.n_items:
             raise DataError(
-                f"the histories have {histories.shape[1]} columns and the model {self.n_items} items; "
+                f"the histories have {matrix.shape[1]} columns and the model {self.n_items} items; "
                 "give one column for each item."
             )
-        rows = sparse.csr_matrix(histories, dtype=self.weights.dtype)
+        rows = sparse.csr_matrix(matrix, dtype=self.weights.dtype)
         if not (np.isfinite(rows.data) & (rows.data > 0)).all():
             raise DataError(
                 "the histories hold weights that are not positive and finite; drop those entries."
             )
         return rows
 
-    def _allowed(self, filter_items: Sequence[Any] | None, items: Sequence[Any] | None) -> Array | None:
+    def _allowed(self, filter_items: Sequence[object] | None, items: Sequence[object] | None) -> Array | None:
         if filter_items is None and items is None:
             return None
         allowed = np.full(self.n_items, items is None)
@@ -241,12 +271,12 @@ class ServedModel:
 class _Column:
     """Ids or strings as they are stored: int64, or UTF-8 bytes and offsets; decoded when asked for."""
 
-    def __init__(self, arrays: Any, name: str) -> None:
+    def __init__(self, arrays: NpzFile, name: str) -> None:
         self._data = arrays[name]
         self._offsets = arrays.get(f"{name}_offsets")
 
     def values(self) -> Array:
-        """The column as int64, or as objects of ``str``."""
+        """Return the column as int64, or as objects of ``str``."""
         if self._offsets is None:
             return np.asarray(self._data)
         data, cuts = self._data.tobytes(), self._offsets.tolist()

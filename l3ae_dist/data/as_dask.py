@@ -1,8 +1,9 @@
 """The training matrix as a Dask array of sparse blocks, for users' own tools."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy import sparse
 
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.errors import StageMissingError
@@ -10,9 +11,12 @@ from l3ae_dist.storage import layout
 from l3ae_dist.storage.fingerprint import fingerprint
 from l3ae_dist.storage.workspace import Workspace
 
+if TYPE_CHECKING:
+    import dask.array as da
 
-def training_matrix(workspace: Workspace, *, dataset: str | None = None, columns: int = 4096) -> Any:
-    """``X``, n_users x n_items float32, lazy; each block is a ``scipy.sparse.csc_matrix``.
+
+def training_matrix(workspace: Workspace, *, dataset: str | None = None, columns: int = 4096) -> "da.Array":
+    """Return ``X``, n_users x n_items float32, lazy; each block is a ``scipy.sparse.csc_matrix``.
 
     Parameters
     ----------
@@ -29,7 +33,6 @@ def training_matrix(workspace: Workspace, *, dataset: str | None = None, columns
         When nothing was ingested.
     """
     import dask.array as da
-    from scipy import sparse
 
     if dataset is None:
         last = workspace.read_doc(layout.LAST_RUN)
@@ -48,5 +51,5 @@ def training_matrix(workspace: Workspace, *, dataset: str | None = None, columns
     return da.Array(graph, name, ((found.n_users,), sizes), meta=meta)
 
 
-def _read_columns(url: str, dataset: str, start: int, stop: int) -> Any:
+def _read_columns(url: str, dataset: str, start: int, stop: int) -> sparse.csc_matrix:
     return Dataset(Workspace.open(url), dataset).columns(start, stop)

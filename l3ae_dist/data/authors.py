@@ -1,26 +1,27 @@
 """The published code's dataset folder: three sparse matrices and the items, as pickles."""
 
 from pathlib import Path
-from typing import Any
+from typing import TypeGuard
 
 import numpy as np
 from scipy import sparse
 
 from l3ae_dist.data.pickles import MAX_BYTES, load_restricted
+from l3ae_dist.data.tables import Frame, Table
 from l3ae_dist.errors import DataError
 
 _FILES = {"train": "trn_mat.pkl", "valid": "val_mat.pkl", "test": "tst_mat.pkl"}
 
 
-def is_authors_layout(interactions: Any, items: Any) -> bool:
-    """Whether ``interactions`` is a folder with the published code's training pickle."""
+def is_authors_layout(interactions: Table, items: "Table | None") -> "TypeGuard[str | Path]":
+    """Tell whether ``interactions`` is a folder with the published code's training pickle."""
     if items is not None or not isinstance(interactions, (str, Path)):
         return False
     return (Path(interactions) / _FILES["train"]).exists()
 
 
-def read_authors(folder: Any) -> tuple[Any, Any, dict[str, Any], str | None]:
-    """Read the folder.
+def read_authors(folder: str | Path) -> tuple[Frame, Frame, dict[str, str], str | None]:
+    """Read the published code's folder.
 
     Returns
     -------

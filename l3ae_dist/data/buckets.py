@@ -32,12 +32,12 @@ class Buckets:
         records.tofile(self._path(block))
 
     def read(self, block: int) -> Array:
-        """All records of one block."""
+        """Return all records of one block."""
         path = self._path(block)
         return np.fromfile(path, RECORD) if path.exists() else np.empty(0, RECORD)
 
     def iterate(self, count: int) -> Iterator[Array]:
-        """The records of blocks 0 to ``count - 1``."""
+        """Yield the records of each of the blocks 0 to ``count - 1``."""
         for block in range(count):
             yield self.read(block)
 
@@ -46,7 +46,7 @@ class Buckets:
 
 
 def merge_duplicates(records: Array, weighted: bool) -> Array:
-    """One record for each (user, item): weights summed, the latest time, train before valid before test."""
+    """Merge records of equal user and item: weights summed, latest time, train before valid before test."""
     if not len(records):
         return records
     order = np.lexsort((records["split"], records["item"], records["user"]))

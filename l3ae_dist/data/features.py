@@ -1,13 +1,12 @@
-"""Item features by rows, whatever they are: dense embeddings or sparse multi-hot words."""
+"""Item features by rows: dense embeddings or sparse multi-hot words."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from l3ae_dist.linalg.arrays import Array
+from l3ae_dist.linalg.arrays import Array, Matrix
 from l3ae_dist.storage import layout
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.rows import read_rows
@@ -31,7 +30,7 @@ class SparseRows:
         self.nnz = int(stats["nnz"])
 
     def item_rows(self, start: int, stop: int) -> sparse.csr_matrix:
-        """Rows ``start`` to ``stop``, float64; two contiguous reads."""
+        """Read the rows ``start`` to ``stop``, float64; two contiguous reads."""
         indptr = self._indptr[start : stop + 1]
         indices = self._indices[int(indptr[0]) : int(indptr[-1])]
         shape = (stop - start, self.shape[1])
@@ -48,7 +47,7 @@ class DenseRows:
         self.nnz = self.shape[0] * self.shape[1]
 
     def item_rows(self, start: int, stop: int) -> Array:
-        """Rows ``start`` to ``stop`` as they are stored, checksums verified."""
+        """Read the rows ``start`` to ``stop`` as they are stored, checksums verified."""
         return read_rows(self._array, start, stop)
 
 
@@ -56,15 +55,15 @@ class DenseRows:
 class HeldRows:
     """An array in memory by rows, dense or sparse."""
 
-    values: Any
+    values: Matrix
 
     @property
     def shape(self) -> tuple[int, int]:
         """Rows and columns."""
         return self.values.shape[0], self.values.shape[1]
 
-    def item_rows(self, start: int, stop: int) -> Any:
-        """Rows ``start`` to ``stop``."""
+    def item_rows(self, start: int, stop: int) -> Matrix:
+        """Return the rows ``start`` to ``stop``."""
         return self.values[start:stop]
 
 
@@ -76,15 +75,23 @@ class RowCache:
 
     def __init__(self, limit: int) -> None:
         self._room = limit
-        self._held: dict[tuple[str, int, int], Any] = {}
+        self._held: dict[tuple[str, int, int], Matrix] = {}
 
-    def item_rows(self, source: Rows | HeldRows, start: int, stop: int) -> Any:
-        """``source.item_rows(start, stop)``; not to be changed by the caller."""
+    def item_rows(self, source: Rows | HeldRows, start: int, stop: int) -> Matrix:
+        """Return rows of ``source``, which the caller must not change.
+
+        Parameters
+        ----------
+        source
+            Features of the workspace, or in memory.
+        start, stop
+            Range of rows.
+        """
         if isinstance(source, HeldRows):
             return source.item_rows(start, stop)
         key = (source.path, start, stop)
         if key not in self._held:
-            found: Any = source.item_rows(start, stop)
+            found: Matrix = source.item_rows(start, stop)
             size = found.data.nbytes + found.indices.nbytes if sparse.issparse(found) else found.nbytes
             if size > self._room:
                 return found
@@ -94,7 +101,7 @@ class RowCache:
 
 
 def open_rows(workspace: Workspace, path: str) -> Rows:
-    """Features, or any n x d array of the workspace, by item rows."""
+    """Open features, or any n x d array of the workspace, by item rows."""
     return (
         SparseRows(workspace, path)
         if layout.kind_of(path) is layout.Kind.WORDS
@@ -102,14 +109,28 @@ def open_rows(workspace: Workspace, path: str) -> Rows:
     )
 
 
-def dense(rows: Any, dtype: npt.DTypeLike = np.float64) -> Array:
-    """Rows as a dense, contiguous array."""
+def dense(rows: Matrix, dtype: npt.DTypeLike = np.float64) -> Array:
+    """Return rows as a dense, contiguous array."""
     found = rows.toarray() if sparse.issparse(rows) else rows
     return np.ascontiguousarray(found, dtype=dtype)
 
 
 def features_times(features: Rows, vectors: Array, *, middle: Array | None = None) -> Array:
-    """``F' (F v)``, or ``F' (M (F v))`` for a d x d ``middle``; (n, m) float64, O(n d m), rows streamed."""
+    """Return ``F' (F v)``, or ``F' (M (F v))``, with the rows of F streamed.
+
+    Parameters
+    ----------
+    features
+        The d x n matrix F by its columns, which are the items' rows.
+    vectors
+        (n, m) array v.
+    middle
+        (d, d) array M; None for none.
+
+    Returns
+    -------
+    (n, m) float64; O(n d m).
+    """
     n, d = features.shape
     inner: Array = np.zeros((d, vectors.shape[1]))
     parts = [(start, min(start + _STEP, n)) for start in range(0, n, _STEP)]
@@ -124,7 +145,7 @@ def features_times(features: Rows, vectors: Array, *, middle: Array | None = Non
 
 
 def squared_norms(features: Rows) -> Array:
-    """``|f_j|^2`` of every item, (n,) float64."""
+    """Return ``|f_j|^2`` of every item, (n,) float64."""
     n = features.shape[0]
     out: Array = np.empty(n)
     for start in range(0, n, _STEP):
@@ -134,5 +155,5 @@ def squared_norms(features: Rows) -> Array:
     return out
 
 
-def _float(rows: Any) -> Any:
+def _float(rows: Matrix) -> Matrix:
     return rows.astype(np.float64)

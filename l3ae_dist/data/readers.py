@@ -3,10 +3,11 @@
 import glob
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypeGuard
 
 import fsspec
 
+from l3ae_dist.data.tables import Frame, Table
 from l3ae_dist.errors import DataError
 from l3ae_dist.storage.credentials import refuse_secrets
 from l3ae_dist.storage.fingerprint import fingerprint
@@ -18,15 +19,20 @@ _SUFFIXES = {
 _BLOCK_BYTES = "64MiB"
 
 
-def is_frame(source: Any) -> bool:
-    """Whether ``source`` is a pandas or Dask DataFrame."""
+def is_frame(source: object) -> TypeGuard[Frame]:
+    """Tell whether ``source`` is a pandas or Dask DataFrame."""
     return hasattr(source, "columns") and hasattr(source, "dtypes")
 
 
-def expand(source: Any) -> list[str]:
-    """Files behind a path, glob, directory or fsspec URL, sorted; :class:`DataError` when none.
+def expand(source: str | Path) -> list[str]:
+    """List the files behind a path, glob, directory or fsspec URL, sorted.
 
-    A URL that carries credentials or a signature is a :class:`ConfigError`.
+    Raises
+    ------
+    DataError
+        When there is none.
+    ConfigError
+        For a URL that carries credentials or a signature.
     """
     text = str(source)
     refuse_secrets(text, "data")
@@ -46,13 +52,13 @@ def expand(source: Any) -> list[str]:
     return [fs.unstrip_protocol(name) if "://" in text else name for name in found]
 
 
-def describe(source: Any) -> Any:
-    """What identifies a source: content hash of a DataFrame; name, size and time of files."""
+def describe(source: "Table | None") -> list[str] | list[list[object]] | None:
+    """Return what identifies a table: content hash of a DataFrame; name, size and time of files."""
     if source is None:
         return None
     if is_frame(source):
         return [_hash_frame(part) for part in partitions(source, None, "table")]
-    entries = []
+    entries: list[list[object]] = []
     for name in expand(source):
         fs, path = fsspec.core.url_to_fs(name)
         info = fs.info(path)
@@ -61,7 +67,7 @@ def describe(source: Any) -> Any:
     return entries
 
 
-def _hash_frame(frame: Any) -> str:
+def _hash_frame(frame: Frame) -> str:
     import pandas as pd
 
     try:
@@ -72,14 +78,14 @@ def _hash_frame(frame: Any) -> str:
     return fingerprint([list(map(str, frame.columns)), len(frame), hashes.tobytes().hex()])
 
 
-def _written(value: Any) -> str:
+def _written(value: object) -> str:
     return repr(value.tolist() if hasattr(value, "tolist") else value)
 
 
 def partitions(
-    source: Any, columns: Sequence[str] | None, what: str, text: Sequence[str] = ()
-) -> Iterator[Any]:
-    """Yield pandas DataFrames with the wanted columns.
+    source: Table, columns: Sequence[str] | None, what: str, text: Sequence[str] = ()
+) -> Iterator[Frame]:
+    """Yield a table as pandas DataFrames with the wanted columns, one bounded partition at a time.
 
     Parameters
     ----------
@@ -117,12 +123,12 @@ def partitions(
         raise DataError(f"the {what} are empty; give a table with at least one row.")
 
 
-def column_names(source: Any, what: str) -> list[str]:
-    """The columns of a table; rows are not read."""
+def column_names(source: Table, what: str) -> list[str]:
+    """Return the names of a table's columns; rows are not read."""
     return [str(name) for name in _open(source, what).columns]
 
 
-def _open(source: Any, what: str, text: Sequence[str] = ()) -> Any:
+def _open(source: Table, what: str, text: Sequence[str] = ()) -> Frame:
     if is_frame(source):
         return source
     import dask.dataframe as dd
@@ -146,7 +152,7 @@ def _open(source: Any, what: str, text: Sequence[str] = ()) -> Any:
         raise DataError(f"cannot read the {what} at {source} ({_first_line(error)}).") from error
 
 
-def _pandas_parts(frame: Any) -> Iterator[Any]:
+def _pandas_parts(frame: Frame) -> Iterator[Frame]:
     if not hasattr(frame, "npartitions"):
         yield frame
         return

@@ -13,7 +13,7 @@ NAMES = {"train": TRAIN, "val": VALID, "valid": VALID, "validation": VALID, "tes
 
 
 def hash_uniform(seed: int, *keys: Array) -> Array:
-    """Uniform numbers in [0, 1) from integer keys (SplitMix64 finaliser, Steele et al. 2014)."""
+    """Draw uniform numbers in [0, 1) from integer keys (SplitMix64 finaliser, Steele et al. 2014)."""
     state = np.full(keys[0].shape, np.uint64(seed & (2**64 - 1)))
     with np.errstate(over="ignore"):
         for key in keys:
@@ -25,7 +25,7 @@ def hash_uniform(seed: int, *keys: Array) -> Array:
 
 
 def rank_within(users: Array, order_by: Array) -> tuple[Array, Array]:
-    """Rank of each interaction among its user's (0 = smallest ``order_by``), and the user's count."""
+    """Rank each interaction among its user's (0 = smallest ``order_by``), and count the user's."""
     order = np.lexsort((order_by, users))
     ordered = users[order]
     starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]]) if len(users) else np.empty(0, int)
@@ -45,7 +45,21 @@ def _codes(ranks: Array, n_test: Array, n_valid: Array) -> Array:
 
 
 def random_split(users: Array, items: Array, *, valid: float, test: float, seed: int) -> Array:
-    """Random hold-out per user: at least one of each for users with three or more, train never empty."""
+    """Hold out interactions of each user at random: one of each at least for users with three or more.
+
+    Parameters
+    ----------
+    users, items
+        (n,) rows and columns of the interactions; those of one user need not stand together.
+    valid, test
+        Shares of a user's interactions; 0 for none.
+    seed
+        Of the draw.
+
+    Returns
+    -------
+    (n,) int8 split codes; no user's training items are empty.
+    """
     ranks, totals = rank_within(users, hash_uniform(seed, users, items))
     enough = totals >= 3
     n_test = np.where(enough & (test > 0), np.maximum((totals * test).astype(np.int64), 1), 0)
@@ -54,7 +68,19 @@ def random_split(users: Array, items: Array, *, valid: float, test: float, seed:
 
 
 def leave_last_out(users: Array, items: Array, times: Array) -> Array:
-    """The latest interaction to test, the one before to validation, for users with three or more."""
+    """Hold out the latest interaction of each user for the test, and the one before for validation.
+
+    Parameters
+    ----------
+    users, items
+        (n,) rows and columns of the interactions.
+    times
+        (n,) float64; equal times are ordered by item.
+
+    Returns
+    -------
+    (n,) int8 split codes; users with fewer than three interactions are trained on.
+    """
     order = np.lexsort((items, times))
     position = np.empty(len(users), np.int64)
     position[order] = np.arange(len(users))
@@ -64,7 +90,23 @@ def leave_last_out(users: Array, items: Array, times: Array) -> Array:
 
 
 def strong_split(users: Array, items: Array, *, heldout: float, foldin: float, seed: int) -> Array:
-    """Whole users held out: a share ``foldin`` of their items is known at prediction time (code 3)."""
+    """Hold out whole users, of whose items a share is known at prediction time (strong generalisation).
+
+    Parameters
+    ----------
+    users, items
+        (n,) rows and columns of the interactions.
+    heldout
+        Share of the users for the test, and again for validation.
+    foldin
+        Share of a held-out user's items that are known (code ``FOLDIN``).
+    seed
+        Of the draws.
+
+    Returns
+    -------
+    (n,) int8 split codes.
+    """
     draw = hash_uniform(seed, users)
     ranks, totals = rank_within(users, hash_uniform(seed + 1, users, items))
     known = np.clip((totals * foldin).astype(np.int64), 1, np.maximum(totals - 1, 1))

@@ -55,7 +55,7 @@ class SplitRecords:
 
     @property
     def splits(self) -> dict[str, tuple[int, ...]]:
-        """Which split codes the rows of each split have."""
+        """Split codes that the rows of each split have."""
         chosen: dict[str, tuple[int, ...]] = {name: (code,) for name, code in _CODES.items()}
         return chosen | {"input": (splits.TRAIN, splits.FOLDIN)} if self.foldin else chosen
 

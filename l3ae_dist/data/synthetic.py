@@ -1,9 +1,13 @@
 """Synthetic interaction logs of any size: a few items take most of the interactions, as in real logs."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import dask.dataframe as dd
+    import pandas as pd
 
 _OVERSAMPLE = 3
 _USERS_PER_DRAW = 2048
@@ -12,7 +16,7 @@ _USERS_PER_DRAW = 2048
 def zipf_items(
     users: int, per_user: int, n_items: int, *, exponent: float = 1.0, seed: int = 0
 ) -> npt.NDArray[np.int32]:
-    """Distinct items of each user, drawn with probabilities proportional to ``1 / rank^exponent``.
+    """Draw distinct items for each user, with probabilities proportional to ``1 / rank^exponent``.
 
     Ranks are dealt to the items at random, the same way for every ``seed``.
 
@@ -51,17 +55,24 @@ def zipf_items(
 
 def zipf_log(
     n_users: int, per_user: int, n_items: int, *, exponent: float = 1.0, partitions: int = 20
-) -> Any:
-    """The same as a Dask DataFrame with columns ``user_id`` and ``item_id``, made as it is read.
+) -> "dd.DataFrame":
+    """Return a log of :func:`zipf_items` as a Dask DataFrame ``user_id``, ``item_id``, drawn as it is read.
 
-    Each of the ``partitions`` is drawn with its number as the seed.
+    Parameters
+    ----------
+    n_users, per_user, n_items
+        How many users, distinct items of each, and items.
+    exponent
+        Of Zipf's law; 0 is uniform.
+    partitions
+        Parts of the table, each drawn with its number as the seed.
     """
     import dask.dataframe as dd
     import pandas as pd
 
     edges = np.linspace(0, n_users, partitions + 1).astype(np.int64)
 
-    def make(part: int) -> Any:
+    def make(part: int) -> "pd.DataFrame":
         first, last = int(edges[part]), int(edges[part + 1])
         items = zipf_items(last - first, per_user, n_items, exponent=exponent, seed=part)
         users = np.repeat(np.arange(first, last), per_user)

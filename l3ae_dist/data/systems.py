@@ -5,7 +5,6 @@ route of the semantic phase that of F alone. All go through the same tiles.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -24,7 +23,7 @@ _USER_BLOCK = 65536
 
 @dataclass(frozen=True)
 class System:
-    """Which matrix G is meant.
+    """The matrix G of a linear system ``G + ridge I``.
 
     Parameters
     ----------
@@ -41,7 +40,7 @@ class System:
     alpha: float = 0.0
 
     def times(self, dataset: Dataset, vectors: Array) -> Array:
-        """``G v`` in float64 from the data, not from tiles; O(nnz) or O(n d) per column."""
+        """Return ``G v`` in float64 from the data, not from tiles; O(nnz) or O(n d) per column."""
         out: Array = np.zeros_like(vectors, dtype=np.float64)
         if self.interactions:
             out += gram_times(dataset, vectors)
@@ -50,8 +49,8 @@ class System:
             out += self.alpha**2 * features_times(rows, vectors)
         return out
 
-    def key(self, dataset: Dataset) -> list[Any]:
-        """What G depends on."""
+    def key(self, dataset: Dataset) -> list[str | float | None]:
+        """Return all that G depends on, to name what is made from it."""
         return [dataset.id if self.interactions else None, self.features, self.alpha]
 
 
@@ -59,7 +58,7 @@ INTERACTIONS = System()
 
 
 def gram_times(dataset: Dataset, vectors: Array) -> Array:
-    """``X' (X v)`` in float64, streaming users; O(nnz) per column."""
+    """Return ``X' (X v)`` in float64, streaming users; O(nnz) per column."""
     out: Array = np.zeros_like(vectors, dtype=np.float64)
     for start in range(0, dataset.n_users, _USER_BLOCK):
         rows = dataset.user_rows("train", start, min(start + _USER_BLOCK, dataset.n_users)).astype(np.float64)
@@ -68,7 +67,17 @@ def gram_times(dataset: Dataset, vectors: Array) -> Array:
 
 
 def spectrum(workspace: Workspace, dataset: Dataset, system: System = INTERACTIONS) -> float:
-    """The largest eigenvalue of G, estimated once."""
+    """Estimate the largest eigenvalue of G; the workspace keeps it.
+
+    Parameters
+    ----------
+    workspace
+        That of the dataset.
+    dataset
+        The interactions and items.
+    system
+        Says which matrix G is.
+    """
     key = layout.spectrum(dataset.id if system == INTERACTIONS else fingerprint(system.key(dataset)))
     found = workspace.read_doc(key)
     if found is None:
@@ -79,7 +88,19 @@ def spectrum(workspace: Workspace, dataset: Dataset, system: System = INTERACTIO
 
 
 def gram_name(dataset: Dataset, system: System, tile: int, dtype: str) -> tuple[str, str]:
-    """Id and dtype of the tiles of G: counts are exact, features as precise as the solve (``dtype``)."""
+    """Return id and dtype of the tiles of G.
+
+    Parameters
+    ----------
+    dataset
+        The interactions and items.
+    system
+        Says which matrix G is.
+    tile
+        Items in a tile.
+    dtype
+        Of the solve. Features are stored so; counts of interactions in the smallest dtype that is exact.
+    """
     if system == INTERACTIONS:
         exact = exact_dtype(dataset.max_count(), dataset.weighted)
         return fingerprint(["gram", dataset.id, tile, exact]), exact
@@ -87,7 +108,17 @@ def gram_name(dataset: Dataset, system: System, tile: int, dtype: str) -> tuple[
 
 
 def systems_of(spec: ModelSpec, features: str | None, route: str) -> tuple[tuple[float, System], ...]:
-    """Ridge and matrix of every n x n system that a model inverts."""
+    """Return ridge and matrix of every n x n system that a model inverts.
+
+    Parameters
+    ----------
+    spec
+        The model and its parameters.
+    features
+        Id of its item features; None for none.
+    route
+        Of the semantic phase: ``"direct"`` inverts an n x n system of its own, ``"woodbury"`` none.
+    """
     found = []
     if spec.with_interactions:
         found.append((spec.ridge, INTERACTIONS))
@@ -99,5 +130,5 @@ def systems_of(spec: ModelSpec, features: str | None, route: str) -> tuple[tuple
 
 
 def semantic_system(features: str | None) -> System:
-    """``F'F`` alone."""
+    """Return the system of ``F'F`` alone."""
     return System(interactions=False, features=features, alpha=1.0)

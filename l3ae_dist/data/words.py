@@ -24,12 +24,21 @@ _TEXTS = 8192
 
 
 def words_id(dataset: str, options: WordsConfig) -> str:
-    """Name of the words of a dataset under these options."""
+    """Name the words of a dataset under these options."""
     return layout.words_id(fingerprint([dataset, options.model_dump()]))
 
 
 def make_words(dataset: Dataset, options: WordsConfig, workspace: Workspace) -> str:
-    """Store the words of every item as compressed rows; returns their id.
+    """Store the words of every item as compressed rows, and return their id.
+
+    Parameters
+    ----------
+    dataset
+        The items and their texts.
+    options
+        How texts are cut into words, and which count.
+    workspace
+        Where to.
 
     Raises
     ------
@@ -63,9 +72,22 @@ Blocks = Iterator[sparse.csr_matrix]
 
 
 def words_of(texts: list[str], identifier: str, dataset: Dataset) -> sparse.csr_matrix:
-    """Words of other texts in the columns of ``identifier``, (texts, d) float64.
+    """Return the words of other texts in the columns of stored words.
 
     Counted words are learnt from the catalog again: two passes over its text.
+
+    Parameters
+    ----------
+    texts
+        Of new items.
+    identifier
+        Id of the stored words.
+    dataset
+        The catalog.
+
+    Returns
+    -------
+    (texts, d) float64.
     """
     from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer
 

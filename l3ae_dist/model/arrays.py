@@ -1,7 +1,6 @@
 """The arrays of a fitted model, positions and names of its items, entries of B, and tables of items."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -39,7 +38,7 @@ class ModelArrays:
         self.document = document
         self.name: str = document["name"]
         self.params: dict[str, float] = document["params"]
-        self.certificate: dict[str, Any] = document["certificate"]
+        self.certificate: dict[str, float | str] = document["certificate"]
         self.dtype: str = document["dtype"]
         self.dataset = Dataset(workspace, document["dataset"])
         self.grid = TileGrid(self.dataset.n_items, int(document["tile"]))

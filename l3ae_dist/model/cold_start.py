@@ -60,7 +60,7 @@ class ColdStart:
 
     @property
     def scores(self) -> bool:
-        """Whether the model can score an item by its text alone."""
+        """True for a model that can score an item by its text alone."""
         return self._arrays.get("F") is not None and (self._name != "L3AE" or self._params["reg_e"] > 0)
 
     def check(self) -> None:

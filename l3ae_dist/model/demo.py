@@ -17,7 +17,7 @@ DEMO_GRID = {"ridges": [100, 200, 400], "reg_f": [5, 20, 50], "reg_e": [100, 200
 
 
 def run_demo(workspace: str, *, on_event: OnEvent | None = None) -> dict[str, Any]:
-    """The whole job on MovieLens with MiniLM embeddings, and a few readable recommendations."""
+    """Run the whole job on MovieLens with MiniLM embeddings, and add a few readable recommendations."""
     from l3ae_dist.data.demo import load_movielens
 
     interactions, items = load_movielens()
@@ -41,7 +41,19 @@ def run_demo(workspace: str, *, on_event: OnEvent | None = None) -> dict[str, An
 
 
 def examples(model: "FittedModel", users: int = 3, n: int = 5, seed: int = 0) -> list[dict[str, Any]]:
-    """A few readable recommendations: what users liked, what they get, and because of which items."""
+    """Choose users at random and return readable recommendations, with the items that they are because of.
+
+    Parameters
+    ----------
+    model
+        A fitted model.
+    users
+        How many users; those with 5 to 60 items where there are any.
+    n
+        Items for each.
+    seed
+        Of the choice.
+    """
     dataset = model.dataset
     degrees = np.diff(dataset.user_rows("input", 0, min(dataset.n_users, 100_000)).indptr)
     eligible = np.flatnonzero((degrees >= 5) & (degrees <= 60))

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +28,7 @@ from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.model.arrays import ModelArrays
 from l3ae_dist.planning.worker_memory import INTERPRETER_BYTES
 from l3ae_dist.runtime.events import Event, OnEvent, StageEnd, StageStart, TileDone
-from l3ae_dist.serving import FORMAT, FORMAT_VERSION, HEADER, ITEMS, WEIGHTS
+from l3ae_dist.serving import FORMAT, FORMAT_VERSION, HEADER, ITEMS, WEIGHTS, ExportHeader
 from l3ae_dist.storage import layout
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.fingerprint import fingerprint
@@ -46,21 +46,6 @@ PARQUET = "weights.parquet"
 MEMORY_BUDGET = 2 * 2**30
 # Rows and values of one column tile, largest magnitude first, value 0 where there is none.
 Column = tuple[Array, Array]
-
-
-class ExportHeader(TypedDict):
-    """The ``header.json`` of an export."""
-
-    format: str
-    format_version: int
-    package_version: str
-    model: str
-    params: dict[str, float]
-    k: int | Literal["all"]
-    n_items: int
-    entries: int
-    dtype: str
-    certificate: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,11 @@ import numpy as np
 from l3ae_dist.data.tables import Frame, Id, Table, Vectors
 from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.model.added_items import AddedItems, write_added
-from l3ae_dist.model.export import MEMORY_BUDGET, ExportHeader, ExportOptions, Format, write_export
+from l3ae_dist.model.export import MEMORY_BUDGET, ExportOptions, Format, write_export
 from l3ae_dist.model.new_items import NewItems
 from l3ae_dist.model.recommender import Recommender
 from l3ae_dist.runtime.events import OnEvent, ignore
+from l3ae_dist.serving import ExportHeader
 
 if TYPE_CHECKING:
     import distributed

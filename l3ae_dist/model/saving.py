@@ -18,6 +18,15 @@ def save_model(workspace: Workspace, document: dict[str, Any], url: str) -> None
 
     Its document is written last: a copy that was cut short holds no model. One object at a time is held.
 
+    Parameters
+    ----------
+    workspace
+        That of the model.
+    document
+        Record of the model.
+    url
+        Path or URL that is empty or not there.
+
     Raises
     ------
     WorkspaceError

@@ -99,7 +99,15 @@ class Batch:
 
     @classmethod
     def of(cls, users: Users, start: int, stop: int) -> "Batch":
-        """Read the users ``start`` to ``stop``."""
+        """Read the users ``start`` to ``stop``.
+
+        Parameters
+        ----------
+        users
+            All users of the call.
+        start, stop
+            Range of their positions.
+        """
         return cls(start, users.labels(start, stop), users.histories(start, stop))
 
     @cached_property
