@@ -179,7 +179,7 @@ def _open(source: object, dataset: Dataset, scratch: Path) -> RowTable:
         return _in_catalog_order(partitions(source, None, "embeddings"), dataset, scratch)
     if _is_zarr(source):
         return _open_zarr(str(source))
-    files = expand(source) if Path(str(source)).suffix != ".npy" else [str(source)]
+    files = expand(str(source)) if Path(str(source)).suffix != ".npy" else [str(source)]
     if files[0].endswith(".npy"):
         return _open_npy(files[0], scratch)
     if files[0].endswith(".pkl"):
