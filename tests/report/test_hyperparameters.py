@@ -37,7 +37,7 @@ def grid(ridges=(5.0, 20.0, 50.0), values=(1.0, 5.0, 10.0)):
         for e in values
     ]
     ease = [
-        {"model": "EASE", "reg_x": r, "ridge": r, "recall@5": 0.4, METRIC: 0.45 + r / 1000} for r in ridges
+        {"model": "EASE", "reg_x": r, "ridge": r, "recall@5": 0.4, METRIC: 0.4 + r / 1000} for r in ridges
     ]
     return sweep_of([{"model": "EASEText", "reg_f": 1.0, "recall@5": 0.2, METRIC: 0.02}, *ease, *rows])
 
