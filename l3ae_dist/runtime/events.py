@@ -28,7 +28,7 @@ class Record(Mapping[str, Any]):
         known = (one.name for one in fields(cls))  # type: ignore[arg-type]  # subclasses are dataclasses
         return cls(**{name: record[name] for name in known if record.get(name) is not None})
 
-    def plain(self) -> dict[str, Any]:
+    def plain(self) -> dict[str, object]:
         """Return the record as a dictionary that JSON can hold."""
         values = ((name, getattr(self, name)) for name in self._names())
         return {

@@ -75,7 +75,7 @@ def show_tiles(client: "Client", dashboard_url: str) -> str:
     return dashboard_url.removesuffix("/status") + PAGE
 
 
-def _slim(event: Event) -> dict[str, Any]:
+def _slim(event: Event) -> dict[str, object]:
     return {key: event[key] for key in _TILE} if isinstance(event, TileDone) else event.plain()
 
 
@@ -84,14 +84,14 @@ class EventSender:
 
     def __init__(self, client: "Client") -> None:
         self._client = client
-        self._waiting: list[dict[str, Any]] = []
+        self._waiting: list[dict[str, object]] = []
         self._sending = False
 
     def __call__(self, events: list[Event]) -> None:
         """Send a batch of events; called from the run's thread."""
         self._client.loop.add_callback(self._send, [_slim(event) for event in events])
 
-    async def _send(self, events: list[dict[str, Any]]) -> None:
+    async def _send(self, events: list[dict[str, object]]) -> None:
         """Send the events that wait, one message at a time; runs in the client's event loop alone."""
         self._waiting += events
         if self._sending:

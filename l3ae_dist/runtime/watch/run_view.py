@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from enum import IntEnum
-from typing import Any
 
 import numpy as np
 
@@ -182,7 +181,7 @@ _MEMORY = ("worker_max", "workers_sum", "scheduler", "client", "ray")
 _PARTIAL = re.compile(r"partial\d+")
 
 
-def _plain(event: Event | None, names: tuple[str, ...]) -> dict[str, Any]:
+def _plain(event: Event | None, names: tuple[str, ...]) -> dict[str, object]:
     return {} if event is None else {name: event[name] for name in names}
 
 
@@ -267,7 +266,7 @@ class RunView:
         """Return the latest stages that make tiles, at most ``MAPS``."""
         return [stage for stage in self.stages if stage.states is not None and stage.states.size]
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> dict[str, object]:
         """Return the view as values that JSON can hold."""
         now = time.time()
         return {
