@@ -11,7 +11,8 @@ sides and triangles exchanged; the names and arguments speak of the row-major ar
 import ctypes
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from types import ModuleType
+from typing import Any, Literal
 
 import numpy as np
 from scipy.linalg import cython_blas, cython_lapack
@@ -23,11 +24,15 @@ _get_name.restype, _get_name.argtypes = ctypes.c_char_p, [ctypes.py_object]
 _get_pointer = ctypes.pythonapi.PyCapsule_GetPointer
 _get_pointer.restype, _get_pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
 
+Side = Literal["left", "right"]
 _PREFIX = {np.dtype(np.float32): "s", np.dtype(np.float64): "d"}
+
+_Scalar = ctypes.c_char | ctypes.c_int | ctypes.c_float | ctypes.c_double
+_Argument = Array | bytes | float | int | _Scalar
 
 
 @cache
-def _routine(module: Any, name: str) -> Callable[..., None]:
+def _routine(module: ModuleType, name: str) -> Callable[..., None]:
     capsule = module.__pyx_capi__[name]
     signature = _get_name(capsule)
     count = signature.count(b",") + 1
@@ -36,16 +41,16 @@ def _routine(module: Any, name: str) -> Callable[..., None]:
     return function
 
 
-def _call(module: Any, name: str, dtype: np.dtype[Any], *arguments: Any) -> None:
+def _call(module: ModuleType, name: str, dtype: np.dtype[Any], *arguments: _Argument) -> None:
     """Call ``name`` for ``dtype``: bytes are characters, ints integers, floats scalars, arrays pointers."""
     scalar = ctypes.c_float if dtype == np.float32 else ctypes.c_double
-    kept: list[Any] = []
+    kept: list[_Scalar] = []
     pointers: list[int] = []
     for argument in arguments:
         if isinstance(argument, np.ndarray):
             pointers.append(argument.ctypes.data)
             continue
-        value: Any
+        value: _Scalar
         if isinstance(argument, bytes):
             value = ctypes.c_char(argument)
         elif isinstance(argument, float):
@@ -73,7 +78,23 @@ def _trans(flag: bool) -> bytes:
 
 
 def gemm(acc: Array, a: Array, b: Array, alpha: float, trans_a: bool, trans_b: bool) -> None:
-    """``acc += alpha op(a) op(b)``; 2 m n k flops (BLAS ?gemm)."""
+    """Add a product to an accumulator: ``acc += alpha op(a) op(b)`` (BLAS ?gemm).
+
+    Parameters
+    ----------
+    acc
+        (m, n) float32 or float64, overwritten; rows are contiguous.
+    a, b
+        op(a) is (m, k) and op(b) is (k, n), in the dtype of ``acc``.
+    alpha
+        Factor of the product.
+    trans_a, trans_b
+        Whether op transposes.
+
+    Notes
+    -----
+    2 m n k flops.
+    """
     m, n = acc.shape
     k = a.shape[0] if trans_a else a.shape[1]
     _call(
@@ -83,7 +104,21 @@ def gemm(acc: Array, a: Array, b: Array, alpha: float, trans_a: bool, trans_b: b
 
 
 def syrk(acc: Array, a: Array, alpha: float, trans: bool) -> None:
-    """``acc += alpha a a'`` (or ``a' a`` with ``trans``), lower triangle only; n^2 k flops (BLAS ?syrk)."""
+    """Add a symmetric product to the lower triangle of an accumulator (BLAS ?syrk).
+
+    ``acc += alpha a a'``, or ``alpha a' a`` with ``trans``; n^2 k flops.
+
+    Parameters
+    ----------
+    acc
+        (n, n) float32 or float64; its strict upper triangle is left alone.
+    a
+        (n, k), or (k, n) with ``trans``, in the dtype of ``acc``.
+    alpha
+        Factor of the product.
+    trans
+        Which of the two products.
+    """
     n = acc.shape[0]
     k = a.shape[0] if trans else a.shape[1]
     _call(
@@ -92,17 +127,49 @@ def syrk(acc: Array, a: Array, alpha: float, trans: bool) -> None:
     )  # fmt: skip
 
 
-def trsm(x: Array, lower: Array, *, side: str, trans: bool) -> None:
-    """``x := op(lower)^-1 x`` (side "left") or ``x op(lower)^-1`` ("right"), in place (BLAS ?trsm)."""
+def trsm(x: Array, lower: Array, *, side: Side, trans: bool) -> None:
+    """Solve with a triangle in place: ``x := op(lower)^-1 x`` or ``x op(lower)^-1`` (BLAS ?trsm).
+
+    Parameters
+    ----------
+    x
+        (m, n) float32 or float64, overwritten.
+    lower
+        Lower triangle of order m (side "left") or n ("right"); what is above it is not read.
+    side
+        The side that the triangle stands on.
+    trans
+        Whether op transposes.
+
+    Notes
+    -----
+    m^2 n or m n^2 flops.
+    """
     _triangular("trsm", x, lower, side, trans)
 
 
-def trmm(x: Array, lower: Array, *, side: str, trans: bool) -> None:
-    """``x := op(lower) x`` (side "left") or ``x op(lower)`` ("right"), in place (BLAS ?trmm)."""
+def trmm(x: Array, lower: Array, *, side: Side, trans: bool) -> None:
+    """Multiply with a triangle in place: ``x := op(lower) x`` or ``x op(lower)`` (BLAS ?trmm).
+
+    Parameters
+    ----------
+    x
+        (m, n) float32 or float64, overwritten.
+    lower
+        Lower triangle of order m (side "left") or n ("right"); what is above it is not read.
+    side
+        The side that the triangle stands on.
+    trans
+        Whether op transposes.
+
+    Notes
+    -----
+    m^2 n or m n^2 flops.
+    """
     _triangular("trmm", x, lower, side, trans)
 
 
-def _triangular(name: str, x: Array, lower: Array, side: str, trans: bool) -> None:
+def _triangular(name: str, x: Array, lower: Array, side: Side, trans: bool) -> None:
     m, n = x.shape
     _call(
         cython_blas, name, x.dtype, b"R" if side == "left" else b"L", b"U", _trans(trans), b"N",
@@ -117,15 +184,15 @@ def _lapack(name: str, a: Array, *flags: bytes) -> int:
 
 
 def potrf(a: Array) -> int:
-    """Cholesky of the lower triangle in place; returns 0, or the order of the bad minor (?potrf)."""
+    """Factor the lower triangle in place (LAPACK ?potrf); return 0, or the order of the bad minor."""
     return _lapack("potrf", a, b"U")
 
 
 def trtri(a: Array) -> int:
-    """Inverse of the lower triangle in place; returns 0, or the one-based zero diagonal (?trtri)."""
+    """Invert the lower triangle in place (LAPACK ?trtri); return 0, or the one-based zero of its diagonal."""
     return _lapack("trtri", a, b"U", b"N")
 
 
 def lauum(a: Array) -> None:
-    """``L' L`` of the lower triangle in place, lower triangle only (?lauum)."""
+    """Compute ``L' L`` of the lower triangle in place, lower triangle only (LAPACK ?lauum)."""
     _lapack("lauum", a, b"U")

@@ -48,7 +48,7 @@ class Kernels(Protocol):
     """What a back end provides; handles are modified in place, operands are row-major tiles only read."""
 
     def load(self, acc: Array) -> Handle:
-        """The handle of a tile that the caller owns; the tile is the back end's until :meth:`store`."""
+        """Return the handle of a tile that the caller owns; it is the back end's until :meth:`store`."""
 
     def store(self, handle: Handle, acc: Array) -> None:
         """Make ``acc``, the tile that was loaded, hold the values of ``handle``."""
@@ -57,40 +57,70 @@ class Kernels(Protocol):
         """Add the ridge to the diagonal: ``acc += ridge I``."""
 
     def gemm_nt(self, acc: Handle, a: Array, b: Array) -> None:
-        """``acc -= a b'``."""
+        """Subtract a product: ``acc -= a b'``; 2 m n k flops (?gemm).
+
+        Parameters
+        ----------
+        acc
+            Handle of an (m, n) tile, overwritten.
+        a
+            (m, k) tile.
+        b
+            (n, k) tile.
+        """
 
     def gemm_nn(self, acc: Handle, a: Array, b: Array) -> None:
-        """``acc += a b``."""
+        """Add a product: ``acc += a b``; 2 m n k flops (?gemm).
+
+        Parameters
+        ----------
+        acc
+            Handle of an (m, n) tile, overwritten.
+        a
+            (m, k) tile.
+        b
+            (k, n) tile.
+        """
 
     def gemm_tn(self, acc: Handle, a: Array, b: Array) -> None:
-        """``acc += a' b``."""
+        """Add a product: ``acc += a' b``; 2 m n k flops (?gemm).
+
+        Parameters
+        ----------
+        acc
+            Handle of an (m, n) tile, overwritten.
+        a
+            (k, m) tile.
+        b
+            (k, n) tile.
+        """
 
     def syrk_n(self, acc: Handle, a: Array) -> None:
-        """``acc -= a a'``, lower triangle."""
+        """Subtract a symmetric product: ``acc -= a a'``, lower triangle (?syrk)."""
 
     def syrk_t(self, acc: Handle, a: Array) -> None:
-        """``acc += a' a``, lower triangle."""
+        """Add a symmetric product: ``acc += a' a``, lower triangle (?syrk)."""
 
     def potrf(self, acc: Handle) -> None:
-        """Cholesky factor of ``acc``, strict upper triangle zero."""
+        """Replace ``acc`` by its Cholesky factor, strict upper triangle zero (?potrf)."""
 
     def trsm_rt(self, acc: Handle, lower: Array) -> None:
-        """``acc := acc lower^-T``."""
+        """Solve from the right with a transposed triangle: ``acc := acc lower^-T`` (?trsm)."""
 
     def trsm_ll(self, acc: Handle, lower: Array) -> None:
-        """``acc := -lower^-1 acc``."""
+        """Solve from the left with a triangle, negated: ``acc := -lower^-1 acc`` (?trsm)."""
 
     def trtri(self, acc: Handle) -> None:
-        """Inverse of the lower triangle."""
+        """Invert the lower triangle (?trtri)."""
 
     def lauum(self, acc: Handle) -> None:
-        """``acc := acc' acc`` of the lower triangle, result lower."""
+        """Multiply the lower triangle by itself: ``acc := acc' acc``, result lower (?lauum)."""
 
     def trmm_rn(self, acc: Handle, lower: Array) -> None:
-        """``acc := acc lower``."""
+        """Multiply from the right with a triangle: ``acc := acc lower`` (?trmm)."""
 
     def trmm_lt(self, acc: Handle, lower: Array) -> None:
-        """``acc := lower' acc``."""
+        """Multiply from the left with a transposed triangle: ``acc := lower' acc`` (?trmm)."""
 
     def symmetrize(self, acc: Handle) -> None:
         """Copy the lower triangle onto the upper."""
@@ -100,11 +130,11 @@ class CpuKernels:
     """SciPy's BLAS and LAPACK, called in place with the interpreter lock released; handles are the tiles."""
 
     def load(self, acc: Array) -> Array:
-        """``acc`` itself."""
+        """Return ``acc`` itself."""
         return acc
 
     def store(self, handle: Array, acc: Array) -> None:
-        """Nothing to do: ``handle`` is ``acc``."""
+        """Do nothing: ``handle`` is ``acc``."""
 
     def add_ridge(self, acc: Array, ridge: float) -> None:
         """See :meth:`Kernels.add_ridge`."""
@@ -112,15 +142,45 @@ class CpuKernels:
         acc[index, index] += ridge
 
     def gemm_nt(self, acc: Array, a: Array, b: Array) -> None:
-        """See :meth:`Kernels.gemm_nt`; 2 m n k flops."""
+        """Subtract a product: ``acc -= a b'``; 2 m n k flops (?gemm).
+
+        Parameters
+        ----------
+        acc
+            Handle of an (m, n) tile, overwritten.
+        a
+            (m, k) tile.
+        b
+            (n, k) tile.
+        """
         blas.gemm(acc, a, b, -1.0, False, True)
 
     def gemm_nn(self, acc: Array, a: Array, b: Array) -> None:
-        """See :meth:`Kernels.gemm_nn`; 2 m n k flops."""
+        """Add a product: ``acc += a b``; 2 m n k flops (?gemm).
+
+        Parameters
+        ----------
+        acc
+            Handle of an (m, n) tile, overwritten.
+        a
+            (m, k) tile.
+        b
+            (k, n) tile.
+        """
         blas.gemm(acc, a, b, 1.0, False, False)
 
     def gemm_tn(self, acc: Array, a: Array, b: Array) -> None:
-        """See :meth:`Kernels.gemm_tn`; 2 m n k flops."""
+        """Add a product: ``acc += a' b``; 2 m n k flops (?gemm).
+
+        Parameters
+        ----------
+        acc
+            Handle of an (m, n) tile, overwritten.
+        a
+            (k, m) tile.
+        b
+            (k, n) tile.
+        """
         blas.gemm(acc, a, b, 1.0, True, False)
 
     def syrk_n(self, acc: Array, a: Array) -> None:
@@ -132,7 +192,7 @@ class CpuKernels:
         blas.syrk(acc, a, 1.0, True)
 
     def potrf(self, acc: Array) -> None:
-        """Recursive Cholesky; n^3 / 3 flops, nearly all of them in ``trsm`` and ``syrk``.
+        """Factor recursively (Cholesky); n^3 / 3 flops, nearly all of them in ``trsm`` and ``syrk``.
 
         Raises
         ------
@@ -289,7 +349,7 @@ def apply_kernel(kernels: Kernels, kernel: Kernel, acc: Handle, *operands: Array
 
 
 def get_kernels(device: str = "cpu") -> Kernels:
-    """The back end for ``device``, in the process that computes.
+    """Return the back end for a device, in the process that computes.
 
     Parameters
     ----------

@@ -5,7 +5,6 @@ Scores are lines ``base + weight slope``; all weights are counted together, in b
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +22,17 @@ _LANES = 255
 
 
 def line(base: Array, slope: Array | None, weights: Array, out: Array) -> Array:
-    """``base + weight slope`` for every weight, (weights, rows, columns); product and sum rounded apart."""
+    """Compute ``base + weight slope`` for every weight; product and sum are rounded apart.
+
+    Parameters
+    ----------
+    base, slope
+        (rows, columns); no slope: the base alone.
+    weights
+        (w,) in the dtype of the scores.
+    out
+        (w, rows, columns), overwritten and returned.
+    """
     if slope is None:
         out[...] = base
         return out
@@ -49,7 +58,7 @@ class _Strips:
     def height(self) -> int:
         return int(self.scores.shape[1])
 
-    def count(self, compare: Any, rows: int, limits: Array) -> Array:
+    def count(self, compare: np.ufunc, rows: int, limits: Array) -> Array:
         """Columns of the first rows whose scores compare with their limit, (weights, rows) int64."""
         columns = self.scores.shape[2]
         mask = self.mask[:, :rows]
@@ -63,7 +72,7 @@ class _Strips:
 
 
 def ranks_within(base: Array, slope: Array | None, weights: Array, columns: Array) -> Array:
-    """How many columns of each row come before one of its columns.
+    """Count the columns of each row that come before one of its columns.
 
     Parameters
     ----------
@@ -95,12 +104,14 @@ def ranks_within(base: Array, slope: Array | None, weights: Array, columns: Arra
 
 
 def limits_of(base: Array, slope: Array | None, weights: Array, before: Array) -> Array:
-    """What the scores of other columns must exceed to come before an item with these scores.
+    """Compute what the scores of other columns must exceed to come before an item with these scores.
 
     Parameters
     ----------
     base, slope
         (items,) of the items themselves.
+    weights
+        (w,) in the dtype of the scores.
     before
         (items,) whether the other columns are lower: those come first already when they are equal.
 

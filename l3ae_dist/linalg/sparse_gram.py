@@ -1,17 +1,17 @@
 """One tile of ``X' X`` from two column blocks of a sparse matrix."""
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
+
+from l3ae_dist.linalg.arrays import Array
 
 # Columns of the left block multiplied at once: bounds the sparse product's memory.
 _SLAB = 256
 
 
 def exact_dtype(max_count: int, weighted: bool) -> str:
-    """The narrowest float that holds every entry of a Gram matrix exactly.
+    """Return the narrowest float that holds every entry of a Gram matrix exactly.
 
     A binary Gram entry is a count, at most the popularity of the more popular item, so float32 is
     exact below 2^24. Weighted interactions are accumulated in float64.
@@ -19,8 +19,8 @@ def exact_dtype(max_count: int, weighted: bool) -> str:
     return "float64" if weighted or max_count >= 2**24 else "float32"
 
 
-def gram_block(left: sparse.csc_matrix, right: sparse.csr_matrix, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-    """``left' right`` as a dense array.
+def gram_block(left: sparse.csc_matrix, right: sparse.csr_matrix, dtype: npt.DTypeLike) -> Array:
+    """Multiply two sparse blocks to a dense tile: ``left' right``.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def gram_block(left: sparse.csc_matrix, right: sparse.csr_matrix, dtype: npt.DTy
     m x n dense array. Cost: sum over users of the products of their two degrees.
     """
     m = left.shape[1]
-    out: npt.NDArray[Any] = np.empty((m, right.shape[1]), dtype)
+    out: Array = np.empty((m, right.shape[1]), dtype)
     right = right.astype(dtype, copy=False)
     for start in range(0, m, _SLAB):
         slab = left[:, start : start + _SLAB].T.tocsr().astype(dtype, copy=False)

@@ -11,7 +11,11 @@ import numpy as np
 
 from l3ae_dist.linalg.arrays import Array
 
+# Torch has no types here: it is installed where it is used.
 Tensor = Any
+Event = Any
+Device = Any
+Dtype = Any
 
 
 class _Memory:
@@ -24,7 +28,7 @@ class _Memory:
 
 
 def tensor_view(array: Array) -> Tensor:
-    """A CPU tensor on the memory of ``array``, without a copy; also of a read-only array.
+    """Return a CPU tensor on the memory of an array, without a copy; also of a read-only array.
 
     Torch has no read-only tensors: nothing may be written to the view of an operand.
     """
@@ -38,9 +42,9 @@ class _Buffer:
 
     def __init__(self) -> None:
         self._memory: Tensor = None
-        self._busy: Any = None
+        self._busy: Event = None
 
-    def take(self, shape: tuple[int, ...], dtype: Any) -> Tensor:
+    def take(self, shape: tuple[int, ...], dtype: Dtype) -> Tensor:
         """A tensor in the buffer, once the copy before has left it; the buffer grows when it must."""
         import torch
 
@@ -52,7 +56,7 @@ class _Buffer:
             self._memory = torch.empty(count, dtype=torch.uint8, pin_memory=torch.cuda.is_available())
         return self._memory[:count].view(dtype).view(shape)
 
-    def busy_until(self, event: Any) -> None:
+    def busy_until(self, event: Event) -> None:
         """The buffer must not be written before ``event``."""
         self._busy = event
 
@@ -64,7 +68,7 @@ class Staging:
     copies to the device. The caller makes sure that one thread at a time uses it.
     """
 
-    def __init__(self, device: Any) -> None:
+    def __init__(self, device: Device) -> None:
         import torch
 
         self.device = device
@@ -73,7 +77,7 @@ class Staging:
         self._turn = 0
 
     def upload(self, array: Array) -> Tensor:
-        """A row-major device tensor with the values of ``array``; what is launched next waits for it.
+        """Copy an array to a row-major device tensor; what is launched next waits for it.
 
         Returns when the host may overwrite ``array``; the copy to the device may still be under way.
         """
@@ -103,8 +107,8 @@ class Staging:
         self.mark().synchronize()
         tensor_view(array).copy_(staged)
 
-    def mark(self) -> Any:
-        """An event after everything launched so far."""
+    def mark(self) -> Event:
+        """Record an event after everything launched so far."""
         import torch
 
         event = torch.cuda.Event()

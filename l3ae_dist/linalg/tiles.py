@@ -31,19 +31,19 @@ class TileGrid:
         return self.count * (self.count + 1) // 2
 
     def size(self, i: int) -> int:
-        """Rows of tile row ``i``."""
+        """Count the rows of tile row ``i``."""
         return min(self.tile, self.n - i * self.tile)
 
     def rows(self, i: int) -> slice:
-        """Global rows of tile row ``i``."""
+        """Return the global rows of tile row ``i``."""
         return slice(i * self.tile, i * self.tile + self.size(i))
 
     def shape(self, i: int, j: int) -> tuple[int, int]:
-        """Shape of tile (i, j)."""
+        """Return the shape of tile (i, j)."""
         return self.size(i), self.size(j)
 
     def lower(self) -> Iterator[tuple[int, int]]:
-        """Coordinates of the lower triangle, column by column, downwards."""
+        """Yield the coordinates of the lower triangle, column by column, downwards."""
         for j in range(self.count):
             for i in range(j, self.count):
                 yield i, j

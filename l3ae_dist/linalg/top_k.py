@@ -13,7 +13,7 @@ _HEAD = 256
 
 
 def top_k(scores: Array, k: int, seen: sparse.csr_matrix | None = None) -> tuple[Array, Array]:
-    """The ``k`` best columns of each row, best first; equal scores by lower column.
+    """List the ``k`` best columns of each row, best first; equal scores by lower column.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ class RunningTop:
         self.values = np.full((users, k), -np.inf, dtype)
 
     def update(self, users: slice, scores: Array, columns: Array, seen: int) -> None:
-        """Take in scores of some users; threads may do so at once for users that differ.
+        """Take in scores of some users; threads may do so at once for different users.
 
         Parameters
         ----------

@@ -15,13 +15,10 @@ import threading
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from l3ae_dist.errors import BudgetError, ConfigError, NotPositiveDefiniteError
 from l3ae_dist.linalg.arrays import Array
-from l3ae_dist.linalg.staging import Staging, tensor_view
-
-Tensor = Any
+from l3ae_dist.linalg.staging import Device, Event, Staging, Tensor, tensor_view
 
 # Symmetric updates go by block columns so wide, which costs n^2 (k + block) flops instead of 2 n^2 k.
 _BLOCK = 1024
@@ -32,7 +29,7 @@ _NO_MEMORY = ("out of memory", "ALLOC_FAILED", "can't allocate memory")
 
 
 def gpu_visible() -> bool:
-    """Whether this process may see an NVIDIA GPU, found without importing torch.
+    """Tell whether this process may see an NVIDIA GPU, without importing torch.
 
     An empty ``CUDA_VISIBLE_DEVICES`` (or -1) hides all of them; otherwise a device file counts.
     """
@@ -43,7 +40,7 @@ def gpu_visible() -> bool:
 
 
 def resolve_device(device: str) -> str:
-    """``device`` with ``"auto"`` replaced by what this process has: ``"cuda"`` or ``"cpu"``."""
+    """Replace ``"auto"`` by what this process has: ``"cuda"`` or ``"cpu"``."""
     if device != "auto":
         return device
     if not gpu_visible():
@@ -80,7 +77,7 @@ class TorchKernels:
         self.device = _checked_device(device)
         self._no_memory: tuple[type[BaseException], ...] = (torch.OutOfMemoryError, MemoryError)
         self._lock = threading.RLock()
-        self._issued: deque[Any] = deque()
+        self._issued: deque[Event] = deque()
         self._staging: Staging | None = None
         if self.device.type == "cuda":
             require_exact_float32()
@@ -88,7 +85,7 @@ class TorchKernels:
                 self._staging = Staging(self.device)
 
     def load(self, acc: Array) -> Tensor:
-        """A tensor with the values of ``acc``; a view of it on the CPU, one copy to a GPU.
+        """Return a tensor with the values of ``acc``: a view of it on the CPU, one copy to a GPU.
 
         Raises
         ------
@@ -112,27 +109,57 @@ class TorchKernels:
         self._run(lambda c: c.diagonal().add_(ridge), acc)
 
     def gemm_nt(self, acc: Tensor, a: Array, b: Array) -> None:
-        """``acc -= a b'``; 2 m n k flops."""
+        """Subtract a product: ``acc -= a b'``; 2 m n k flops.
+
+        Parameters
+        ----------
+        acc
+            Handle of an (m, n) tile, overwritten.
+        a
+            (m, k) tile.
+        b
+            (n, k) tile.
+        """
         self._run(lambda c, x, y: c.addmm_(x, y.mT, alpha=-1), acc, a, b)
 
     def gemm_nn(self, acc: Tensor, a: Array, b: Array) -> None:
-        """``acc += a b``; 2 m n k flops."""
+        """Add a product: ``acc += a b``; 2 m n k flops.
+
+        Parameters
+        ----------
+        acc
+            Handle of an (m, n) tile, overwritten.
+        a
+            (m, k) tile.
+        b
+            (k, n) tile.
+        """
         self._run(lambda c, x, y: c.addmm_(x, y), acc, a, b)
 
     def gemm_tn(self, acc: Tensor, a: Array, b: Array) -> None:
-        """``acc += a' b``; 2 m n k flops."""
+        """Add a product: ``acc += a' b``; 2 m n k flops.
+
+        Parameters
+        ----------
+        acc
+            Handle of an (m, n) tile, overwritten.
+        a
+            (k, m) tile.
+        b
+            (k, n) tile.
+        """
         self._run(lambda c, x, y: c.addmm_(x.mT, y), acc, a, b)
 
     def syrk_n(self, acc: Tensor, a: Array) -> None:
-        """``acc -= a a'``, lower triangle; n^2 (k + 1024) flops."""
+        """Subtract a symmetric product: ``acc -= a a'``, lower triangle; n^2 (k + 1024) flops."""
         self._run(lambda c, x: _symmetric_update(c, x, -1), acc, a)
 
     def syrk_t(self, acc: Tensor, a: Array) -> None:
-        """``acc += a' a``, lower triangle; n^2 (k + 1024) flops."""
+        """Add a symmetric product: ``acc += a' a``, lower triangle; n^2 (k + 1024) flops."""
         self._run(lambda c, x: _symmetric_update(c, x.mT, 1), acc, a)
 
     def potrf(self, acc: Tensor) -> None:
-        """Cholesky factor of ``acc``, strict upper triangle zero; n^3 / 3 flops, waits for the result.
+        """Replace ``acc`` by its Cholesky factor, upper triangle zero; n^3 / 3 flops, waits for the result.
 
         Raises
         ------
@@ -142,34 +169,34 @@ class TorchKernels:
         self._run(_cholesky, acc)
 
     def trsm_rt(self, acc: Tensor, lower: Array) -> None:
-        """``acc := acc lower^-T``; m n^2 flops."""
+        """Solve from the right with a transposed triangle: ``acc := acc lower^-T``; m n^2 flops."""
         self._run(lambda c, low: c.copy_(_solve(low.mT, c, upper=True, left=False)), acc, lower)
 
     def trsm_ll(self, acc: Tensor, lower: Array) -> None:
-        """``acc := -lower^-1 acc``; m^2 n flops."""
+        """Solve from the left with a triangle, negated: ``acc := -lower^-1 acc``; m^2 n flops."""
         self._run(lambda c, low: c.copy_(_solve(low, c, upper=False, left=True).neg_()), acc, lower)
 
     def trtri(self, acc: Tensor) -> None:
-        """Inverse of the lower triangle, strict upper triangle zero; n^3 flops."""
+        """Invert the lower triangle, strict upper triangle zero; n^3 flops."""
         self._run(_invert_lower, acc)
 
     def lauum(self, acc: Tensor) -> None:
-        """``acc := acc' acc`` of the lower triangle, result lower; n^2 (n + 1024) flops."""
+        """Multiply the lower triangle by itself: ``acc := acc' acc``, result lower; n^2 (n + 1024) flops."""
         self._run(_lower_product, acc)
 
     def trmm_rn(self, acc: Tensor, lower: Array) -> None:
-        """``acc := acc lower``; 2 m n^2 flops."""
+        """Multiply from the right with a triangle: ``acc := acc lower``; 2 m n^2 flops."""
         self._run(lambda c, low: c.copy_(c @ low.tril()), acc, lower)
 
     def trmm_lt(self, acc: Tensor, lower: Array) -> None:
-        """``acc := lower' acc``; 2 m^2 n flops."""
+        """Multiply from the left with a transposed triangle: ``acc := lower' acc``; 2 m^2 n flops."""
         self._run(lambda c, low: c.copy_(low.tril().mT @ c), acc, lower)
 
     def symmetrize(self, acc: Tensor) -> None:
         """Copy the lower triangle onto the upper."""
         self._run(lambda c: c.copy_(c.tril() + c.tril(-1).mT), acc)
 
-    def _run(self, kernel: Callable[..., Any], acc: Tensor, *operands: Array) -> None:
+    def _run(self, kernel: Callable[..., object], acc: Tensor, *operands: Array) -> None:
         with self._guard(acc.numel() * acc.element_size()):
             if self._staging is None:
                 kernel(acc, *map(tensor_view, operands))
@@ -225,7 +252,7 @@ def require_exact_float32() -> None:
             torch.backends.cuda.matmul.fp32_precision = "ieee"
 
 
-def _checked_device(device: str) -> Any:
+def _checked_device(device: str) -> Device:
     import torch
 
     try:
