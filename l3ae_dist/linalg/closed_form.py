@@ -288,7 +288,7 @@ def product_column_scale(p_diagonal: Array, pc: Array, reg_e: float) -> Array:
 def new_item_row(u: Array, diagonal: Array, schur: Array | float) -> Array:
     """Compute ``C_new,:``, (n,), of a refit with one more item from the inverse without it.
 
-    By the bordered inverse: the one with the item has ``-u / schur`` in its new row and ``diagonal + u^2 / schur`` before it.
+    The bordered inverse has ``-u / schur`` in its new row and ``diagonal + u^2 / schur`` before it.
 
     Parameters
     ----------
