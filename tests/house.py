@@ -290,7 +290,8 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
         "deploy",
         (
-            "files",
+            "machine_types",
+            "manifests",
             "shape",
         ),
     ),

@@ -80,13 +80,13 @@ def render(
     as_json: AsJson = False,
 ) -> None:
     """Write the files of a platform, with the nodes, memory, GPUs and disk of the run's plan."""
-    from l3ae_dist.deploy.files import Job, check_platform, render, summary
+    from l3ae_dist.deploy.manifests import DeployedRun, check_platform, render, summary
 
     check_platform(platform)
     config = build_config(plan, settings)
     with output_to_stderr():
         shape = nodes.shape(config, data.size(config))
-        files = render(platform, shape, Job(config, tuple(settings), image))
+        files = render(platform, shape, DeployedRun(config, tuple(settings), image))
     written = _write(files, out, force=force)
     if as_json:
         print_json({"files": written, **_numbers(shape)})

@@ -1,4 +1,4 @@
-"""Which models a configuration evaluates: its own, at every setting of the grid, and those beside them."""
+"""The models that a configuration evaluates: its own, at every setting of the grid, and those beside them."""
 
 from itertools import product
 
@@ -7,7 +7,7 @@ from l3ae_dist.config.run_config import RunConfig
 
 
 def candidates(config: RunConfig) -> tuple[ModelSpec, ...]:
-    """The models to evaluate: the grid, or the model, and those beside it that need no inverse of their own.
+    """List the models to evaluate: the grid, or the model, and those beside it that need no inverse.
 
     EASE stands beside models that invert its matrix, EASEText beside L3AE, whose semantic part it is.
     """
@@ -29,7 +29,7 @@ def candidates(config: RunConfig) -> tuple[ModelSpec, ...]:
 
 
 def _own_models(config: RunConfig) -> list[ModelSpec]:
-    """The configured model at every setting of the grid."""
+    """List the configured model at every setting of the grid."""
     grid, model = config.grid, config.model
     if grid is None:
         return [model.spec()]

@@ -1,4 +1,4 @@
-"""Precision, memory and processes of a run."""
+"""The section on computing: precision, memory and processes of a run."""
 
 from typing import Literal
 
@@ -9,7 +9,7 @@ from l3ae_dist.errors import ConfigError
 
 
 class ComputeConfig(TextSection):
-    """Precision, memory and processes."""
+    """Precision, memory and processes of a run."""
 
     dtype: Literal["auto", "float32", "float64"] = "auto"
     """Arithmetic of the tiles; auto takes float32 where the condition number allows it."""

@@ -1,4 +1,4 @@
-"""What to read from an interaction log, how to split it, and how text becomes words."""
+"""Sections on the data: columns, filters and split of the interactions, and words of the items' texts."""
 
 from typing import Literal
 
@@ -8,7 +8,7 @@ from l3ae_dist.config.section import Section
 
 
 class IngestConfig(Section):
-    """Column names, filters and the split; everything has a default."""
+    """Column names, filters and the split of an interaction log; everything has a default."""
 
     user_column: str = "user_id"
     """Column of the interactions that holds the user id."""
@@ -54,12 +54,12 @@ class IngestConfig(Section):
     """Put between the text columns."""
 
     def text_ids(self, *columns: str) -> tuple[str, ...]:
-        """Those of the id columns that are read as text."""
+        """Return those of the id columns that are read as text."""
         return columns if self.id_type == "string" else ()
 
 
 class WordsConfig(Section):
-    """How text becomes multi-hot words."""
+    """The vectorizer that makes multi-hot words of the items' texts."""
 
     vectorizer: Literal["count", "hashing"] = "count"
     """``count`` learns the words of the catalog, ``hashing`` needs no vocabulary (words may collide)."""

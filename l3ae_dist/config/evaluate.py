@@ -1,4 +1,4 @@
-"""What is measured, and on how many users."""
+"""The section on the evaluation: metrics, cut-offs, intervals and the sample of users."""
 
 from typing import Annotated, Literal
 
@@ -9,7 +9,7 @@ from l3ae_dist.linalg.ranks import METRICS
 
 
 class EvaluateConfig(TextSection):
-    """What is measured, and on how many users."""
+    """The metrics that are measured, and the users that they are measured on."""
 
     metric: str = Field(default="ndcg@20", pattern=rf"^({'|'.join(METRICS)})@[1-9][0-9]*$")
     """Picks the regularisers and is compared between models."""

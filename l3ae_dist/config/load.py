@@ -1,11 +1,11 @@
-"""Reading a configuration: YAML, environment variables, dotted overrides; a sentence for every problem."""
+"""The reader of configurations: YAML, environment variables, overrides; a sentence for every problem."""
 
 import os
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -19,7 +19,7 @@ ENVIRONMENT_PREFIX = "L3AE__"
 
 
 def load_config(
-    path: str | Path | None, overrides: Mapping[str, Any] | None = None, *, environment: bool = True
+    path: str | Path | None, overrides: Mapping[str, object] | None = None, *, environment: bool = True
 ) -> RunConfig:
     """Read a run's configuration; later sources win: YAML file, environment, overrides.
 
@@ -48,8 +48,14 @@ def load_config(
     return make_config(values)
 
 
-def make_config(values: Mapping[str, Any]) -> RunConfig:
-    """Validate a nested mapping; see :func:`load_config` for what it raises."""
+def make_config(values: Mapping[str, object]) -> RunConfig:
+    """Validate a nested mapping as a configuration.
+
+    Raises
+    ------
+    ConfigError
+        One sentence for every problem: the value, the limit, the next step.
+    """
     try:
         # an empty section of a YAML file is null: the section's defaults
         return RunConfig.model_validate({k: v for k, v in values.items() if v is not None})
@@ -57,7 +63,7 @@ def make_config(values: Mapping[str, Any]) -> RunConfig:
         raise ConfigError("\n".join(_sentence(problem) for problem in error.errors())) from error
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def _read_yaml(path: Path) -> dict[str, object]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -75,7 +81,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return values
 
 
-def _yaml_value(text: str, key: str) -> Any:
+def _yaml_value(text: str, key: str) -> object:
+    """Read the text of one value as YAML."""
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -86,24 +93,26 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def _set(values: dict[str, Any], key: str, value: Any) -> None:
+def _set(values: dict[str, object], key: str, value: object) -> None:
+    """Set a dotted key of a nested mapping, and make the sections that are missing."""
     *sections, last = key.split(".")
     here = values
     for section in sections:
-        if here.get(section) is None:
-            here[section] = {}
-        if not isinstance(here[section], dict):
+        inner = here.setdefault(section, {})
+        if inner is None:
+            inner = here[section] = {}
+        if not isinstance(inner, dict):
             raise ConfigError(
                 f"{key!r} cannot be set: {section!r} is a value, not a section; remove the part after it."
             )
-        here = here[section]
+        here = inner
     here[last] = value
 
 
 def _sentence(problem: ErrorDetails) -> str:
-    """One pydantic problem as one sentence."""
+    """Say one pydantic problem in one sentence."""
     key = ".".join(str(part) for part in problem["loc"])
-    context: dict[str, Any] = problem.get("ctx", {})
+    context = problem.get("ctx", {})
     change = f"correct it in the configuration or with --set {key}=VALUE."
     match problem["type"]:
         case "missing":
@@ -135,7 +144,8 @@ def _unknown_key(location: tuple[int | str, ...]) -> str:
     return f"unknown key {key}; known here are {', '.join(model.model_fields)}."
 
 
-def _model_of(annotation: Any) -> type[BaseModel]:
+def _model_of(annotation: object) -> type[BaseModel]:
+    """Return the section that an annotation names; the whole configuration where it names none."""
     if get_origin(annotation) in (Union, UnionType):
         annotation = next(part for part in get_args(annotation) if part is not type(None))
     return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else RunConfig

@@ -1,4 +1,4 @@
-"""The members of the family and their parameters: names and numbers only."""
+"""The members of the family of models and their parameters: names and numbers only."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,7 +8,19 @@ Features = Literal["embeddings", "words"]
 
 @dataclass(frozen=True)
 class Member:
-    """What a model is called, which parameters it has, and which item features it takes by itself."""
+    """A member of the family.
+
+    Parameters
+    ----------
+    title
+        Its name in results, and of its estimator.
+    params
+        Names of the parameters that it has.
+    features
+        Item features that it takes unless told otherwise, None for none.
+    alpha
+        Its weight unless told otherwise.
+    """
 
     title: str
     params: tuple[str, ...]
@@ -35,7 +47,7 @@ ADDITIVE = ("AdditiveEASE", "L3AEAdditive")
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A model and its parameters.
+    """One model with the values of its parameters.
 
     Parameters
     ----------
@@ -69,26 +81,26 @@ class ModelSpec:
 
     @property
     def with_interactions(self) -> bool:
-        """Whether the model needs ``P = (X'X + ridge I)^-1``."""
+        """True when the model needs ``P = (X'X + ridge I)^-1``."""
         return self.name in ("L3AE", "EASE", *ADDITIVE)
 
     @property
     def with_semantics(self) -> bool:
-        """Whether the model needs the semantic phase ``C``."""
+        """True when the model needs the semantic phase ``C``."""
         return self.name in ("EASEText", *ADDITIVE) or (self.name == "L3AE" and self.reg_e > 0)
 
     @property
     def with_features(self) -> bool:
-        """Whether the model reads item features."""
+        """True when the model reads item features."""
         return BY_TITLE[self.name].features is not None
 
     @property
     def group(self) -> tuple[object, ...]:
-        """Models of equal group share their large matrices and are scored together."""
+        """Key of the models that share their large matrices and are scored together."""
         if self.with_interactions:
             return ("interactions", self.ridge)
         return (self.name, self.ridge, self.alpha, self.rank)
 
     def params(self) -> dict[str, float]:
-        """The parameters that the model has."""
+        """Return the parameters that the model has, with their values."""
         return {name: getattr(self, name) for name in BY_TITLE[self.name].params}

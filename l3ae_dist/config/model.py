@@ -1,6 +1,6 @@
-"""The model of a run and the grid that its regularisers are picked from."""
+"""Sections on the model: its regularisers, and the grid from which they are picked."""
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -47,7 +47,7 @@ class ModelConfig(Section):
 
     @property
     def ridge(self) -> float:
-        """What is added to the diagonal of the Gram matrix: ``reg_x + reg_e`` for l3ae, else ``reg_x``."""
+        """The ridge added to the diagonal of the Gram matrix: ``reg_x + reg_e`` for l3ae, else ``reg_x``."""
         return self.reg_x + (self.reg_e if self.name == "l3ae" else 0.0)
 
     @property
@@ -56,9 +56,9 @@ class ModelConfig(Section):
         return MEMBERS[self.name].alpha if self.alpha is None else self.alpha
 
     def spec(self) -> ModelSpec:
-        """The model with the parameters that it has, and no others."""
+        """Return the model with the parameters that it has, and no others."""
         member = MEMBERS[self.name]
-        values: dict[str, Any] = {name: getattr(self, name) for name in member.params}
+        values = {name: getattr(self, name) for name in member.params}
         if "alpha" in values:
             values["alpha"] = self.weight
         return ModelSpec(member.title, **values)

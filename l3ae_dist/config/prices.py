@@ -6,7 +6,7 @@ from l3ae_dist.config.section import Section
 
 
 class PriceConfig(Section):
-    """What storage and machines cost, in any currency."""
+    """Prices of storage and machines, in any currency."""
 
     storage_gib_month: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     """A GiB for a month."""

@@ -1,4 +1,4 @@
-"""Configuration of a run: pydantic models, YAML, environment variables and dotted overrides."""
+"""The configuration of a run: all its sections."""
 
 from l3ae_dist.config.compute import ComputeConfig
 from l3ae_dist.config.data import IngestConfig, WordsConfig
@@ -11,7 +11,7 @@ from l3ae_dist.config.sweep import SweepConfig
 
 
 class DataConfig(TextSection):
-    """Where the interactions, the items and (instead of text) the embeddings are."""
+    """Sources of the interactions, of the items and (instead of text) of the embeddings."""
 
     interactions: str | None = None
     """Path, glob, directory or URL of Parquet, CSV or JSON Lines; or the authors' dataset folder."""
@@ -24,7 +24,7 @@ class DataConfig(TextSection):
 
 
 class RunConfig(TextSection):
-    """Everything a run needs to know."""
+    """The whole configuration of a run."""
 
     workspace: str
     """Path or URL of the workspace."""

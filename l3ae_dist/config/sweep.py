@@ -1,10 +1,10 @@
-"""Which models a sweep tries: grids and seeded random samples of the regularisers."""
+"""The section on sweeps: grids and seeded random samples of the regularisers."""
 
 import math
 import random
 from collections.abc import Iterator, Sequence
 from itertools import product
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -37,7 +37,7 @@ class Range(Section):
         return self
 
     def at(self, share: float) -> float:
-        """The value at a share of the way, to four digits."""
+        """Return the value at a share of the way from low to high, to four digits."""
         if self.scale == "linear" or self.low <= 0:
             value = self.low + share * (self.high - self.low)
         else:
@@ -45,7 +45,7 @@ class Range(Section):
         return float(f"{value:.4g}")
 
     def values(self) -> tuple[float, ...]:
-        """The evenly spaced values.
+        """Return the evenly spaced values.
 
         >>> Range(low=1, high=1000, count=4).values()
         (1.0, 10.0, 100.0, 1000.0)
@@ -54,8 +54,8 @@ class Range(Section):
         return tuple(self.at(step / steps) for step in range(steps + 1))
 
 
-def _axis(value: Any) -> Any:
-    """A list of numbers, one number, or a range; with one sentence for anything else."""
+def _axis(value: object) -> object:
+    """Read a list of numbers, one number, or a range; with one sentence for anything else."""
     if isinstance(value, (Range, type(None))):
         return value
     if isinstance(value, dict):
@@ -66,10 +66,12 @@ def _axis(value: Any) -> Any:
     found = value if isinstance(value, (list, tuple)) else [value]
     if not found:
         raise ConfigError("the list is empty; give at least one value")
+    numbers: list[float] = []
     for number in found:
         if isinstance(number, bool) or not isinstance(number, (int, float)) or not math.isfinite(number):
             raise ConfigError(f"{number!r} is not a finite number; write a list such as [20, 100, 500]")
-    return tuple(dict.fromkeys(float(number) for number in found))
+        numbers.append(float(number))
+    return tuple(dict.fromkeys(numbers))
 
 
 Axis = Annotated[tuple[float, ...] | Range, BeforeValidator(_axis)]
@@ -112,7 +114,7 @@ class SweepConfig(Section):
         return self
 
     def models(self) -> tuple[ModelSpec, ...]:
-        """The L3AE models to try, each once.
+        """List the L3AE models to try, each once.
 
         Raises
         ------
@@ -126,21 +128,23 @@ class SweepConfig(Section):
         return specs
 
     def _combinations(self) -> Iterator[ModelSpec]:
-        axes = (self.reg_x if self.ridge is None else self.ridge, self.reg_f, self.reg_e)
+        # one of ridge and reg_x is set
+        first = self.reg_x if self.ridge is None else self.ridge
+        axes = (() if first is None else first, self.reg_f, self.reg_e)
         drawn = [isinstance(axis, Range) and axis.count is None for axis in axes]
         if any(drawn):
             if self.samples is None:
                 raise ConfigError("a range without count is for random samples; set count or sweep.samples")
             yield from self._draws(axes)
             return
-        grid = list(product(*(axis.values() if isinstance(axis, Range) else axis or () for axis in axes)))
+        grid = list(product(*(axis.values() if isinstance(axis, Range) else axis for axis in axes)))
         specs = [self._model(*values) for values in grid]
         if self.samples is not None and self.samples < len(specs):
             specs = random.Random(self.seed).sample(specs, self.samples)  # noqa: S311
         yield from specs
 
-    def _draws(self, axes: Sequence[Any]) -> Iterator[ModelSpec]:
-        """Random combinations; a drawn ridge that is not positive is drawn again."""
+    def _draws(self, axes: Sequence[tuple[float, ...] | Range]) -> Iterator[ModelSpec]:
+        """Yield random combinations; a drawn ridge that is not positive is drawn again."""
         rng, wanted = random.Random(self.seed), int(self.samples or 0)  # noqa: S311
         for _ in range(_ATTEMPTS * wanted):
             values = [_draw(axis, rng) for axis in axes]
@@ -165,13 +169,13 @@ class SweepConfig(Section):
         return spec
 
 
-def _lowest(axis: Any) -> float | None:
+def _lowest(axis: tuple[float, ...] | Range | None) -> float | None:
     if axis is None:
         return None
     return float(axis.low if isinstance(axis, Range) else min(axis))
 
 
-def _draw(axis: Any, rng: random.Random) -> float:
+def _draw(axis: tuple[float, ...] | Range, rng: random.Random) -> float:
     if isinstance(axis, Range):
         return axis.at(rng.random()) if axis.count is None else rng.choice(axis.values())
     return float(rng.choice(axis))

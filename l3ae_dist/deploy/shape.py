@@ -1,4 +1,4 @@
-"""How many nodes of which size a plan needs on a cluster; arithmetic on the plan alone."""
+"""The shape of a cluster: the nodes that a plan needs, and their size; arithmetic on the plan alone."""
 
 from dataclasses import dataclass
 
@@ -37,7 +37,7 @@ class Nodes:
 
 @dataclass(frozen=True)
 class ClusterShape:
-    """What to ask a platform for.
+    """The nodes to ask a platform for.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def cluster_shape(
     gpus: int | None = None,
     gpus_per_node: int = 1,
 ) -> ClusterShape:
-    """The nodes for a configured run on data of this size.
+    """Work out the nodes for a configured run on data of this size.
 
     Parameters
     ----------
@@ -138,5 +138,5 @@ def _embed_nodes(gpus: int, per_node: int) -> Nodes:
 
 
 def _whole(count: int) -> int:
-    """Rounded up to whole GiB."""
+    """Round bytes up to whole GiB."""
     return -(-count // GIB) * GIB

@@ -26,7 +26,7 @@ from l3ae_dist.cli import app as cli
 from l3ae_dist.config.compute import ComputeConfig
 from l3ae_dist.config.load import load_config
 from l3ae_dist.deploy import files as cluster_files
-from l3ae_dist.deploy.files import PLATFORMS, VERSIONS, Job, render
+from l3ae_dist.deploy.manifests import PLATFORMS, VERSIONS, DeployedRun, render
 from l3ae_dist.deploy.shape import cluster_shape
 from l3ae_dist.planning.data_size import given_size
 
@@ -72,7 +72,7 @@ def plan_of(name):
 @functools.cache
 def files_of(name):
     config, shape = plan_of(name)
-    return {path: text for p in PLATFORMS for path, text in render(p, shape, Job(config)).items()}
+    return {path: text for p in PLATFORMS for path, text in render(p, shape, DeployedRun(config)).items()}
 
 
 def matching(pattern):
@@ -161,7 +161,7 @@ def test_the_field_lists_find_wrong_names_types_and_choices():
         "$.spec has no field entryPoint in RayJobSpec"
     ]
     assert spoilt(lambda spec: spec.update(backoffLimit="3")) == ["$.spec.backoffLimit is '3', no integer"]
-    assert "none of" in spoilt(lambda spec: spec.update(submissionMode="Job"))[0]
+    assert "none of" in spoilt(lambda spec: spec.update(submissionMode="DeployedRun"))[0]
     assert "lacks name" in spoilt(lambda spec: container(spec).pop("name"))[0]
     assert (
         "no quantity" in spoilt(lambda spec: container(spec)["resources"]["limits"].update(memory="16 GB"))[0]
@@ -545,7 +545,7 @@ def test_no_file_holds_a_secret_or_a_place_for_one(plan, path):
 
 def test_settings_of_the_run_keep_their_quotes():
     config, shape = plan_of("one worker without text")
-    job = Job(config, ("evaluate.ks=[5, 10]", "data.items=it's here", "compute.workers=1"))
+    job = DeployedRun(config, ("evaluate.ks=[5, 10]", "data.items=it's here", "compute.workers=1"))
     words = shlex.split(job.run(shape, "config.yaml"))
     assert words[-4:] == ["--set", "evaluate.ks=[5, 10]", "--set", "data.items=it's here"]
     assert sum(word.startswith("compute.workers=") for word in words) == 1

@@ -13,7 +13,8 @@ from l3ae_dist.cli import app as cli
 from l3ae_dist.config.candidates import candidates
 from l3ae_dist.config.load import make_config
 from l3ae_dist.data.dataset import Dataset
-from l3ae_dist.deploy.files import Job, machine, render
+from l3ae_dist.deploy.machine_types import machine_type
+from l3ae_dist.deploy.manifests import DeployedRun, render
 from l3ae_dist.deploy.shape import RAY_NODE_BYTES, Nodes, cluster_shape
 from l3ae_dist.errors import BudgetError, ConfigError
 from l3ae_dist.pipeline.run import run
@@ -147,7 +148,7 @@ def test_a_tile_never_holds_more_than_all_interactions():
     ],
 )
 def test_the_smallest_machine_that_holds_a_node_is_taken(nodes, aws, gcp):
-    assert (machine("aws", nodes), machine("gcp", nodes)) == (aws, gcp)
+    assert (machine_type("aws", nodes), machine_type("gcp", nodes)) == (aws, gcp)
 
 
 # ---- where the numbers come from
@@ -284,7 +285,7 @@ def test_errors_have_their_own_classes():
     with pytest.raises(BudgetError):
         shape_of(configured(compute=compute(memory_budget="100MiB")))
     with pytest.raises(ConfigError, match="unknown platform"):
-        render("nomad", shape_of(configured()), Job(configured()))
+        render("nomad", shape_of(configured()), DeployedRun(configured()))
 
 
 def test_rendering_starts_neither_dask_nor_ray_nor_torch(config, tmp_path):

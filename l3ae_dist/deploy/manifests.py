@@ -1,19 +1,23 @@
-"""Manifests and scripts for cluster platforms, from templates and a cluster's shape."""
+"""Manifests and scripts for cluster platforms, from ``templates/`` and a cluster's shape."""
 
 import shlex
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING
 
 from l3ae_dist import __version__
 from l3ae_dist.config.run_config import RunConfig
-from l3ae_dist.deploy.shape import OBJECT_STORE_BYTES, ClusterShape, Nodes
+from l3ae_dist.deploy.machine_types import machine_type
+from l3ae_dist.deploy.shape import OBJECT_STORE_BYTES, ClusterShape
 from l3ae_dist.errors import ConfigError
 from l3ae_dist.graphs.execute import STAGED
 from l3ae_dist.runtime.backends.dask_session import WORKER_CONFIG
 from l3ae_dist.units import GIB, MIB
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 VERSIONS = {
     "python": "3.11",
@@ -29,52 +33,10 @@ PLATFORMS = {"kuberay": "kuberay", "slurm": "slurm", "ray-up": "ray_up", "dask":
 _WITHOUT_SHARED_DISK = ("kuberay", "ray-up")
 _TEMPLATES = "templates"
 
-# Firmware and kernel keep a part of a machine's memory.
-_USABLE = 0.96
-# Cores, GiB and GPUs of machine types, the smaller first.
-_AWS = [
-    ("m7i.xlarge", 4, 16, 0),
-    ("r7i.xlarge", 4, 32, 0),
-    ("m7i.2xlarge", 8, 32, 0),
-    ("r7i.2xlarge", 8, 64, 0),
-    ("m7i.4xlarge", 16, 64, 0),
-    ("r7i.4xlarge", 16, 128, 0),
-    ("m7i.8xlarge", 32, 128, 0),
-    ("r7i.8xlarge", 32, 256, 0),
-    ("m7i.16xlarge", 64, 256, 0),
-    ("r7i.16xlarge", 64, 512, 0),
-    ("r7i.24xlarge", 96, 768, 0),
-    ("g6.2xlarge", 8, 32, 1),
-    ("g6.4xlarge", 16, 64, 1),
-    ("g6.8xlarge", 32, 128, 1),
-    ("g6.16xlarge", 64, 256, 1),
-    ("g6.12xlarge", 48, 192, 4),
-    ("g6.48xlarge", 192, 768, 8),
-]
-_GCP = [
-    ("n2-standard-4", 4, 16, 0),
-    ("n2-highmem-4", 4, 32, 0),
-    ("n2-standard-8", 8, 32, 0),
-    ("n2-highmem-8", 8, 64, 0),
-    ("n2-standard-16", 16, 64, 0),
-    ("n2-highmem-16", 16, 128, 0),
-    ("n2-standard-32", 32, 128, 0),
-    ("n2-highmem-32", 32, 256, 0),
-    ("n2-highmem-64", 64, 512, 0),
-    ("n2-highmem-80", 80, 640, 0),
-    ("g2-standard-8", 8, 32, 1),
-    ("g2-standard-12", 12, 48, 1),
-    ("g2-standard-16", 16, 64, 1),
-    ("g2-standard-32", 32, 128, 1),
-    ("g2-standard-24", 24, 96, 2),
-    ("g2-standard-48", 48, 192, 4),
-    ("g2-standard-96", 96, 384, 8),
-]
-
 
 @dataclass(frozen=True)
-class Job:
-    """What the files are for, beside the shape of the cluster.
+class DeployedRun:
+    """The run that the files start.
 
     Parameters
     ----------
@@ -91,7 +53,19 @@ class Job:
     image: str = "registry.example.com/l3ae-dist"
 
     def run(self, shape: ClusterShape, path: str, *, cluster: str = "ray", command: str = "run") -> str:
-        """The shell command that runs the configuration at ``path`` with what the plan was made for."""
+        """Return the shell command that runs the configuration with what the plan was made for.
+
+        Parameters
+        ----------
+        shape
+            Of the cluster, for the workers' threads.
+        path
+            Of the configuration, where the command runs.
+        cluster
+            Kind of cluster that the run opens.
+        command
+            ``run``, or another command of ``l3ae-dist``.
+        """
         compute = self.config.compute
         planned = [
             f"compute.cluster={cluster}",
@@ -111,13 +85,32 @@ def _keys(settings: Sequence[str]) -> set[str]:
 
 
 def check_platform(platform: str) -> None:
-    """Refuse what is not one of :data:`PLATFORMS` with a :class:`ConfigError`."""
+    """Refuse an unknown platform.
+
+    Raises
+    ------
+    ConfigError
+        When it is not one of :data:`PLATFORMS`.
+    """
     if platform not in PLATFORMS:
         raise ConfigError(f"unknown platform {platform!r}; choose {', '.join(PLATFORMS)}.")
 
 
-def render(platform: str, shape: ClusterShape, job: Job) -> dict[str, str]:
-    """The files of a platform by their path, such as ``kuberay/rayjob.yaml``.
+def render(platform: str, shape: ClusterShape, job: DeployedRun) -> dict[str, str]:
+    """Fill the templates of a platform.
+
+    Parameters
+    ----------
+    platform
+        One of :data:`PLATFORMS`.
+    shape
+        Nodes and their resources.
+    job
+        The run that the files start.
+
+    Returns
+    -------
+    Texts of the files by their path, such as ``kuberay/rayjob.yaml``.
 
     Raises
     ------
@@ -142,31 +135,8 @@ def render(platform: str, shape: ClusterShape, job: Job) -> dict[str, str]:
     return {path: text.strip("\n") + "\n" for path, text in texts.items() if text.strip()}
 
 
-def machine(provider: str, nodes: Nodes) -> str:
-    """The smallest machine type that holds such a node.
-
-    Raises
-    ------
-    ConfigError
-        When there is none.
-    """
-    types = {"aws": _AWS, "gcp": _GCP}[provider]
-    gib = nodes.memory_bytes // GIB
-    fitting = [
-        name
-        for name, cores, memory, gpus in types
-        if cores >= nodes.cores and _USABLE * memory >= gib
-        if (gpus >= nodes.gpus if nodes.gpus else gpus == 0)
-    ]
-    if not fitting:
-        raise ConfigError(
-            f"no machine type of {provider} known here has {nodes.cores} cores, {gib} GiB and {nodes.gpus} "
-            "GPUs; use more nodes with fewer workers each (--nodes), or a smaller memory budget."
-        )
-    return fitting[0]
-
-
-def _environment(shape: ClusterShape, job: Job) -> Any:
+def _environment(shape: ClusterShape, job: DeployedRun) -> "Environment":
+    """Set up the templates with what they may name."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(  # noqa: S701  (YAML and shell scripts, not HTML)
@@ -188,7 +158,7 @@ def _environment(shape: ClusterShape, job: Job) -> Any:
         "object_store_bytes": OBJECT_STORE_BYTES,
         "staged": STAGED,
         "worker_config": WORKER_CONFIG,
-        "machine": machine,
+        "machine": machine_type,
         "run": lambda path, **options: job.run(shape, path, **options),
     }
     return environment
@@ -205,7 +175,7 @@ def _comment(text: str) -> str:
 
 
 def summary(shape: ClusterShape) -> str:
-    """One line: what the plan is for and what it asks for."""
+    """Describe in one line what the plan is for and what it asks for."""
     plan = shape.plan
     return (
         f"Planned for {plan.grid.n:,} items in {plan.dtype}: {plan.workers} workers of "
