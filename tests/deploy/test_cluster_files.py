@@ -25,7 +25,7 @@ from l3ae_dist import __version__
 from l3ae_dist.cli import app as cli
 from l3ae_dist.config.compute import ComputeConfig
 from l3ae_dist.config.load import load_config
-from l3ae_dist.deploy import files as cluster_files
+from l3ae_dist.deploy import manifests
 from l3ae_dist.deploy.manifests import PLATFORMS, VERSIONS, DeployedRun, render
 from l3ae_dist.deploy.shape import cluster_shape
 from l3ae_dist.planning.data_size import given_size
@@ -161,7 +161,7 @@ def test_the_field_lists_find_wrong_names_types_and_choices():
         "$.spec has no field entryPoint in RayJobSpec"
     ]
     assert spoilt(lambda spec: spec.update(backoffLimit="3")) == ["$.spec.backoffLimit is '3', no integer"]
-    assert "none of" in spoilt(lambda spec: spec.update(submissionMode="DeployedRun"))[0]
+    assert "none of" in spoilt(lambda spec: spec.update(submissionMode="Job"))[0]
     assert "lacks name" in spoilt(lambda spec: container(spec).pop("name"))[0]
     assert (
         "no quantity" in spoilt(lambda spec: container(spec)["resources"]["limits"].update(memory="16 GB"))[0]
@@ -259,7 +259,7 @@ def test_launcher_files_pass_rays_own_schema_and_the_providers_field_lists(plan,
 
 @pytest.mark.parametrize("provider", ["aws", "gcp"])
 def test_machine_types_are_sorted_so_that_the_first_that_fits_is_the_smallest(provider):
-    types = {"aws": cluster_files._AWS, "gcp": cluster_files._GCP}[provider]
+    types = {"aws": manifests._AWS, "gcp": cluster_files._GCP}[provider]
     for gpus in (False, True):
         sizes = [(count, memory) for _, _, memory, count in types if bool(count) == gpus]
         assert sizes == sorted(sizes)
@@ -409,7 +409,7 @@ def test_shell_scripts_are_valid_bash(plan, path, tmp_path):
 def test_dask_yaml_is_the_workers_own_configuration():
     _, shape = plan_of("the example")
     document = yaml.safe_load(files_of("the example")["dask/dask.yaml"])
-    for key, value in cluster_files.WORKER_CONFIG.items():
+    for key, value in manifests.WORKER_CONFIG.items():
         if key != "distributed.deploy.lost-worker-timeout":  # of local clusters
             assert dask.config.get(key, config=document) == value
     threads = dask.config.get("distributed.nanny.pre-spawn-environ", config=document)
