@@ -25,7 +25,7 @@ from l3ae_dist import __version__
 from l3ae_dist.cli import app as cli
 from l3ae_dist.config.compute import ComputeConfig
 from l3ae_dist.config.load import load_config
-from l3ae_dist.deploy import manifests
+from l3ae_dist.deploy import machine_types, manifests
 from l3ae_dist.deploy.manifests import PLATFORMS, VERSIONS, DeployedRun, render
 from l3ae_dist.deploy.shape import cluster_shape
 from l3ae_dist.planning.data_size import given_size
@@ -259,7 +259,7 @@ def test_launcher_files_pass_rays_own_schema_and_the_providers_field_lists(plan,
 
 @pytest.mark.parametrize("provider", ["aws", "gcp"])
 def test_machine_types_are_sorted_so_that_the_first_that_fits_is_the_smallest(provider):
-    types = {"aws": manifests._AWS, "gcp": cluster_files._GCP}[provider]
+    types = {"aws": machine_types._AWS, "gcp": machine_types._GCP}[provider]
     for gpus in (False, True):
         sizes = [(count, memory) for _, _, memory, count in types if bool(count) == gpus]
         assert sizes == sorted(sizes)
