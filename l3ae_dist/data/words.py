@@ -92,7 +92,7 @@ def words_of(texts: list[str], identifier: str, dataset: Dataset) -> sparse.csr_
     from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer
 
     options = WordsConfig(**dataset.workspace.require_stage(Stage.WORDS, identifier).params)
-    common: dict[str, Any] = {"binary": True, "ngram_range": options.ngram_range}
+    common: dict[str, object] = {"binary": True, "ngram_range": options.ngram_range}
     if options.vectorizer == "hashing":
         hashing = {"n_features": options.n_features, "norm": None, "alternate_sign": False}
         return HashingVectorizer(**hashing, **common).transform(texts).tocsr().astype(np.float64)

@@ -35,6 +35,25 @@ def model(tmp_path_factory, dask_session):
     return fitted
 
 
+def test_a_fitted_estimator_has_its_model_and_the_ids_and_counts_of_its_data(model):
+    dataset = model.model_.dataset
+    assert dataset.user_ids().tolist() == list(range(30))
+    assert dataset.item_ids().tolist() == list(range(N))
+    assert dataset.item_ids(3, 5).tolist() == [3, 4]
+    assert (dataset.stats.n_users, dataset.stats.n_items) == (30, N)
+    assert dataset.stats.nnz["train"] == dataset.user_rows("train", 0, 30).nnz
+    assert not dataset.stats.weighted
+
+
+def test_weights_are_columns_that_score_a_history(model):
+    history = model.model_.dataset.user_rows("input", 3, 4)
+    scores = history @ model.weights([7, 101])
+    for column, item in enumerate([7, 101]):
+        assert scores[0, column] == pytest.approx(model.explain(3, item)["total"].sum(), rel=1e-5)
+    with pytest.raises(ConfigError, match="give a list of ids"):
+        model.weights(7)
+
+
 def test_a_saved_model_recommends_the_same_without_what_made_it(model, tmp_path):
     where = tmp_path / "saved"
     model.save(str(where))
