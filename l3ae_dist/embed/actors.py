@@ -26,11 +26,12 @@ _TASK_RETRIES = 4
 
 @dataclass(frozen=True, slots=True)
 class ActorInfo:
-    """Dimension of an actor's rows, its device, and the GPUs that Ray gave it."""
+    """Dimension of an actor's rows, its device, the GPUs that Ray gave it, and its process."""
 
     dim: int
     device: str
     gpus: list[str]
+    pid: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ class EmbeddingActor:
 
     def describe(self) -> ActorInfo:
         """Load the encoder, and return its dimension and its device."""
-        return ActorInfo(self._encoder.dim, self.device, _gpu_ids())
+        return ActorInfo(self._encoder.dim, self.device, _gpu_ids(), os.getpid())
 
     def embed(self, path: str, chunk: int, epoch: int) -> ChunkRecord:
         """Write the embeddings of one row chunk, unless it is done; rows are never returned.

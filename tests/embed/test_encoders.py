@@ -109,8 +109,8 @@ def test_each_actor_has_a_logical_gpu_of_its_own(dataset, ray_cluster):
     finally:
         for actor in actors:
             ray.kill(actor)
-    assert sorted(info["gpus"] for info in found) == [["0"], ["1"]]
-    assert len({info["pid"] for info in found}) == 2
+    assert sorted(info.gpus for info in found) == [["0"], ["1"]]
+    assert len({info.pid for info in found}) == 2
 
 
 @pytest.mark.ray
