@@ -152,6 +152,23 @@ PAGES = sorted(
     for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("cluster/**/*.md")]
     if "_build" not in path.parts and path.name != "CHANGELOG.md"
 )
+# Folders that a page names and a workspace, a service or a build makes.
+ARTIFACTS = {
+    f"{kind}/"
+    for kind in [
+        "items",
+        "users",
+        "interactions",
+        "meta",
+        "words",
+        "roots",
+        "models",
+        "scores",
+        "semantic",
+        "crosses",
+    ]
+}
+ELSEWHERE = {"dask/array/linalg.py", "jobqueue.py"}
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 
@@ -197,6 +214,19 @@ def test_links_to_files_lead_somewhere(path):
     for target in re.findall(r"\]\(([^)\s]+)\)", text):
         if not re.match(r"https?:|#|mailto:", target):
             assert (path.parent / target.partition("#")[0]).exists(), target
+
+
+@pytest.mark.parametrize("path", PAGES, ids=names_of)
+def test_files_and_folders_named_on_pages_exist(path):
+    """A module by its path in the package or the repository, or, in its folder's section, by its name alone."""
+    for language, text in code_of(path):
+        place, _, name = text.partition(": ")
+        if language is not None or not re.fullmatch(r"[a-z_][\w/]*(\.py|/)", place) or "/" in name:
+            continue
+        found = [*PACKAGE.rglob(place), *ROOT.glob(place)]
+        assert found or place in ARTIFACTS | ELSEWHERE, place
+        if re.fullmatch(r"\w+", name):
+            assert any(re.search(rf"(def|class) {name}\b", file.read_text()) for file in found), text
 
 
 @pytest.mark.parametrize("path", PAGES, ids=names_of)
