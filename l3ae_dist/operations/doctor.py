@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from l3ae_dist.operations.checks import judge
 from l3ae_dist.operations.checks.facts import encoder_facts, node_facts
@@ -10,6 +10,7 @@ from l3ae_dist.operations.checks.nodes import HERE, cluster_rows
 from l3ae_dist.operations.checks.ray_probe import ray_row
 from l3ae_dist.operations.checks.row import Check, exit_code
 from l3ae_dist.operations.checks.store import bounded_probe, client_key, find_place, store_rows
+from l3ae_dist.storage.records import JsonObject
 
 if TYPE_CHECKING:
     from l3ae_dist.config.run_config import RunConfig
@@ -67,8 +68,8 @@ def _encoder(config: "RunConfig | None") -> str | None:
     return config.encoder.resolved().model if embeds and config.data.interactions is not None else None
 
 
-def report(checks: list[Check], seconds: float) -> dict[str, Any]:
-    """The rows and their summary as JSON-like values."""
+def report(checks: list[Check], seconds: float) -> JsonObject:
+    """Return the rows and their summary as JSON-like values."""
     count = {name: sum(check.status == name for check in checks) for name in ("problem", "warning")}
     return {
         "ok": count["problem"] == 0,

@@ -49,7 +49,19 @@ class Blobs(Protocol):
         """Write the object unless there is one; returns whether it was written."""
 
     def replace_if(self, key: str, old: bytes, new: bytes) -> bool:
-        """Compare-and-swap: write ``new`` only while the object equals ``old``."""
+        """Compare-and-swap: write ``new`` only while the object equals ``old``.
+
+        Parameters
+        ----------
+        key
+            Of the object.
+        old, new
+            Bytes that it must have, and those that it then gets.
+
+        Returns
+        -------
+        True when it was written.
+        """
 
     def delete(self, key: str) -> None:
         """Delete the object if it exists."""

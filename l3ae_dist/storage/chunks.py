@@ -1,7 +1,7 @@
 """Arrays of one or two dimensions whose chunks are written once, checksummed and marked done.
 
 A chunk on disk is exactly what Zarr's ``bytes`` + ``crc32c`` codecs write: little-endian rows of the
-full chunk shape (zero beyond the array's edge) followed by a four-byte CRC32C. Any Zarr reader opens
+full chunk shape (zero beyond the array's edge) followed by a four-byte CRC32C. Every Zarr reader opens
 the array. The done-mark of chunk (i, j) is an object whose *name* holds the checksum, so one listing
 gives all of them, and a chunk's trailing four bytes lead to its mark without any listing.
 """
@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import google_crc32c
 import numpy as np
@@ -24,7 +24,11 @@ from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.storage import layout
 from l3ae_dist.storage.direct_io import aligned_buffer
 from l3ae_dist.storage.fingerprint import fingerprint
+from l3ae_dist.storage.records import JsonObject
 from l3ae_dist.storage.root import WorkspaceRoot
+
+if TYPE_CHECKING:
+    import dask.array as da
 
 # Bytes of the CRC32C after a chunk's rows.
 TRAILER = 4
@@ -91,7 +95,17 @@ class ChunkArray:
         chunks: tuple[int, int],
         dtype: npt.DTypeLike,
     ) -> "ChunkArray":
-        """Create the array, or reopen one of the same shape, chunks and dtype with its finished chunks."""
+        """Create the array, or reopen one of the same shape, chunks and dtype with its finished chunks.
+
+        Parameters
+        ----------
+        workspace, path
+            Where it lies.
+        shape, chunks
+            Rows and columns of the array, and of a chunk.
+        dtype
+            Of its entries.
+        """
         wanted = cls(workspace, path, shape, chunks, dtype)
         if workspace.has(path):
             found = cls.open(workspace, path)
@@ -117,18 +131,18 @@ class ChunkArray:
         return cls(workspace, path, *sizes, meta["data_type"], flat=flat)
 
     def valid_shape(self, i: int, j: int) -> tuple[int, int]:
-        """Rows and columns of chunk (i, j) that lie inside the array."""
+        """Return the rows and columns of chunk (i, j) that lie inside the array."""
         rows = min(self.chunks[0], self.shape[0] - i * self.chunks[0])
         columns = min(self.chunks[1], self.shape[1] - j * self.chunks[1])
         return rows, columns
 
     def row_range(self, i: int) -> slice:
-        """The rows that chunk row ``i`` covers."""
+        """Return the rows that chunk row ``i`` covers."""
         start = i * self.chunks[0]
         return slice(start, start + self.valid_shape(i, 0)[0])
 
     def buffer(self) -> npt.NDArray[np.uint8]:
-        """A buffer that :meth:`read` can reuse; it may be longer than the chunk."""
+        """Return memory that :meth:`read` can use again and again; it may be longer than the chunk."""
         return aligned_buffer(self.chunk_nbytes + TRAILER)
 
     def read(self, i: int, j: int, buffer: npt.NDArray[np.uint8] | None = None) -> Array:
@@ -165,7 +179,7 @@ class ChunkArray:
         return tile[:rows, :columns]
 
     def write(
-        self, i: int, j: int, block: Array, *, epoch: int = 0, extra: dict[str, Any] | None = None
+        self, i: int, j: int, block: Array, *, epoch: int = 0, extra: JsonObject | None = None
     ) -> ChunkMark:
         """Write chunk (i, j) atomically, then its done-mark.
 
@@ -215,13 +229,13 @@ class ChunkArray:
         self._mark(mark, epoch, {"from": source.path})
         return True
 
-    def _mark(self, mark: ChunkMark, epoch: int, extra: dict[str, Any]) -> ChunkMark:
+    def _mark(self, mark: ChunkMark, epoch: int, extra: JsonObject) -> ChunkMark:
         record = {"bytes": self.chunk_nbytes + TRAILER, "written": time.time(), "epoch": epoch, **extra}
         self.workspace.blobs.put(self._mark_key(mark), [json.dumps(record).encode()])
         return mark
 
     def marks(self) -> dict[tuple[int, int], list[ChunkMark]]:
-        """Every done-mark by chunk, from one listing."""
+        """List every done-mark by chunk, from one listing of the store."""
         found: dict[tuple[int, int], list[ChunkMark]] = {}
         for key in self.workspace.blobs.list(layout.done_marks(self.path)):
             i, j, crc = key.rsplit("/", 1)[1].split(".")
@@ -230,7 +244,7 @@ class ChunkArray:
         return found
 
     def find_mark(self, i: int, j: int) -> ChunkMark | None:
-        """The done-mark that agrees with the chunk in the store (two small reads), or None."""
+        """Return the done-mark that agrees with the chunk in the store (two small reads), or None."""
         crc = self._stored_crc(i, j)
         if crc is None:
             return None
@@ -238,11 +252,19 @@ class ChunkArray:
         return mark if self.workspace.blobs.size(self._mark_key(mark)) is not None else None
 
     def is_done(self, i: int, j: int, marks: list[ChunkMark]) -> bool:
-        """Whether the chunk's size and trailing CRC32C agree with one of its done-marks (a small read)."""
+        """Tell whether the chunk's size and trailing CRC32C agree with one of its done-marks (a small read).
+
+        Parameters
+        ----------
+        i, j
+            Chunk coordinates.
+        marks
+            The chunk's own, of :meth:`marks`.
+        """
         return bool(marks) and self._stored_crc(i, j) in {mark.crc for mark in marks}
 
     def done(self) -> set[tuple[int, int]]:
-        """Chunks that are done: a mark exists and agrees with the chunk's size and trailing checksum."""
+        """Return the chunks that are done: a mark exists and agrees with the size and trailing checksum."""
         marks = self.marks()
         with ThreadPoolExecutor(self.workspace.blobs.concurrency) as pool:
             sound = pool.map(lambda chunk: self.is_done(chunk[0], chunk[1], marks[chunk]), marks)
@@ -281,8 +303,8 @@ class ChunkArray:
             return error
         return None if self.is_done(i, j, marks) else self._damaged(i, j, "differs from its done-mark")
 
-    def as_dask(self, *, symmetric: bool | None = None) -> Any:
-        """The array as a lazy Dask array with the chunks as its chunks.
+    def as_dask(self, *, symmetric: bool | None = None) -> "da.Array":
+        """Return the array as a lazy Dask array with the same chunks.
 
         Parameters
         ----------
@@ -331,7 +353,17 @@ class ChunkArray:
 
 
 def note_damage(workspace: WorkspaceRoot, path: str, i: int, j: int, what: str) -> None:
-    """Note for the next run that a chunk is damaged; -1, -1 for a whole array."""
+    """Note for the next run that a chunk is damaged.
+
+    Parameters
+    ----------
+    workspace, path
+        Where the array is.
+    i, j
+        Chunk coordinates; -1, -1 for the whole array.
+    what
+        What is wrong with it, as the end of a sentence.
+    """
     with contextlib.suppress(WorkspaceError):  # a reader may have no right to write
         workspace.blobs.put(layout.damage_note(path, i, j), [what.encode()])
 
@@ -354,6 +386,6 @@ def _read_chunk(url: str, path: str, i: int, j: int, upper: str) -> Array:
 
 
 def done_counts(workspace: WorkspaceRoot) -> dict[str, int]:
-    """How many finished chunks every array has, by path in order; from one listing of the done-marks."""
+    """Count the finished chunks of every array, by path in order; from one listing of the done-marks."""
     marks = workspace.blobs.list(layout.DONE_MARKS)
     return dict(sorted(Counter(map(layout.array_of_mark, marks)).items()))

@@ -1,11 +1,13 @@
 """Credentials in URLs: refused where a store is opened, taken out of what is printed or kept."""
 
 import re
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
 from l3ae_dist.errors import ConfigError
 
+Json: TypeAlias = Any
+"""JSON-like values, nested to any depth."""
 # Query parameters of pre-signed URLs and access tokens.
 _SECRET_QUERY = re.compile(r"(^|&)[^=&]*(sig|signature|token|credential|key|keyid|secret|password)=", re.I)
 
@@ -22,8 +24,8 @@ def refuse_secrets(url: str, what: str) -> None:
         )
 
 
-def without_secrets(value: Any) -> Any:
-    """A JSON-like value in which every URL has lost its user, password and query.
+def without_secrets(value: Json) -> Json:
+    """Copy a JSON-like value without the user, password and query of every URL in it.
 
     >>> without_secrets({"data": ["s3://me:secret@host/log?sig=1", "log.csv"]})
     {'data': ['s3://...@host/log?...', 'log.csv']}

@@ -21,12 +21,12 @@ _REFUSALS = (errno.EINVAL, errno.ENOTSUP)
 
 
 def aligned_size(nbytes: int) -> int:
-    """``nbytes`` rounded up to a multiple of 4096."""
+    """Round ``nbytes`` up to a multiple of 4096."""
     return -(-nbytes // ALIGNMENT) * ALIGNMENT
 
 
 def aligned_buffer(nbytes: int) -> npt.NDArray[np.uint8]:
-    """Uninitialised memory for ``nbytes`` that direct transfers can use; its size is a multiple of 4096."""
+    """Allocate ``nbytes`` that direct transfers can use; the size is rounded up to a multiple of 4096."""
     size = aligned_size(nbytes)
     raw = np.empty(size + ALIGNMENT, np.uint8)
     start = -raw.ctypes.data % ALIGNMENT
@@ -34,7 +34,19 @@ def aligned_buffer(nbytes: int) -> npt.NDArray[np.uint8]:
 
 
 def open_direct(path: Path, flags: int, view: memoryview) -> int | None:
-    """A file descriptor past the page cache, or None when the memory or the file system does not allow it."""
+    """Open a file past the page cache.
+
+    Parameters
+    ----------
+    path, flags
+        As for ``os.open``.
+    view
+        The memory that will be read into or written from.
+
+    Returns
+    -------
+    A file descriptor; None when the memory or the file system does not allow it.
+    """
     wanted = os.environ.get("L3AE_DIRECT_IO", "1") != "0" and hasattr(os, "O_DIRECT")
     if not wanted or view.nbytes < _SMALLEST or _address(view) % ALIGNMENT:
         return None

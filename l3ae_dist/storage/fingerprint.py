@@ -2,16 +2,15 @@
 
 import hashlib
 import json
-from typing import Any
 
 
-def canonical_json(value: Any) -> str:
-    """JSON with sorted keys and no spaces: equal values give equal text, whatever built them."""
+def canonical_json(value: object) -> str:
+    """Write a value as JSON with sorted keys and no spaces, so that equal values give equal text."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
 
 
-def fingerprint(value: Any) -> str:
-    """Sixteen hexadecimal digits naming a JSON-like value.
+def fingerprint(value: object) -> str:
+    """Return sixteen hexadecimal digits that name a JSON-like value.
 
     >>> fingerprint({"b": 1, "a": 2}) == fingerprint({"a": 2, "b": 1})
     True

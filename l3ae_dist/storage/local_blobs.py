@@ -128,7 +128,13 @@ class LocalBlobs:
         return True
 
     def replace_if(self, key: str, old: bytes, new: bytes) -> bool:
-        """See :meth:`Blobs.replace_if`."""
+        """See :meth:`Blobs.replace_if`.
+
+        Parameters
+        ----------
+        key, old, new
+            As there.
+        """
         with (self.root / f"{key}.swap").open("ab") as guard:
             fcntl.flock(guard, fcntl.LOCK_EX)
             if self.get(key) != old:

@@ -59,10 +59,7 @@ class Holder:
 
     @property
     def stale(self) -> bool:
-        """Whether the lock may be taken: released, silent for 60 s, or held by nobody on this machine.
-
-        This process itself may have held it and failed to write the release (on a full disk, say).
-        """
+        """True when the lock may be taken: released, silent for 60 s, or held by nobody on this machine."""
         if self.released or time.time() - self.heartbeat > STALE_SECONDS:
             return True
         same_machine = (self.host, self.boot_id) == (socket.gethostname(), boot_id())
@@ -72,7 +69,7 @@ class Holder:
         return ended or (self.pid == os.getpid() and self.token not in _HELD)
 
     def describe(self) -> str:
-        """Run, host, pid and since when."""
+        """Say in a few words which run it is, its host, its pid and since when."""
         since = datetime.fromtimestamp(self.since, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
         return f"run {self.run_id} (host {self.host}, pid {self.pid}, since {since})"
 
@@ -209,7 +206,7 @@ class WorkspaceLock:
 
 
 def lock_holder(workspace: "Workspace") -> Holder | None:
-    """Who holds the workspace now, or None when it is free (a stale holder counts as none)."""
+    """Return the run that holds the workspace now; None when it is free, or its holder is stale."""
     raw = workspace.blobs.get(layout.LOCK)
     holder = None if raw is None else _parse(raw, workspace.url)
     return None if holder is None or holder.stale else holder
@@ -258,7 +255,7 @@ def unlock(workspace: "Workspace", force: bool = False) -> Holder | None:
 
 
 def process_start(pid: int) -> str:
-    """When a process of this machine started, in the kernel's ticks; empty when it is dead.
+    """Return when a process of this machine started, in the kernel's ticks; empty when it is dead.
 
     A zombie is dead: it holds nothing and writes nothing.
     """
@@ -284,7 +281,7 @@ def _portable_start(pid: int) -> str:
 
 
 def boot_id() -> str:
-    """Names this boot and pid namespace; empty where the system does not tell."""
+    """Return a name of this boot and pid namespace; empty where the system does not tell."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot}/{os.readlink('/proc/self/ns/pid')}"

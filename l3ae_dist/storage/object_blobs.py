@@ -131,7 +131,13 @@ class ObjectBlobs:
         return True
 
     def replace_if(self, key: str, old: bytes, new: bytes) -> bool:
-        """See :meth:`Blobs.replace_if`."""
+        """See :meth:`Blobs.replace_if`.
+
+        Parameters
+        ----------
+        key, old, new
+            As there.
+        """
         import obstore
         from obstore.exceptions import AlreadyExistsError, PreconditionError
 

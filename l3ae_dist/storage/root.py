@@ -34,7 +34,7 @@ class WorkspaceRoot:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.url!r})"
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return (type(self).open, (self.url,))
 
     @classmethod
@@ -97,7 +97,17 @@ class WorkspaceRoot:
     def create_array(
         self, path: str, *, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: npt.DTypeLike
     ) -> zarr.Array[Any]:
-        """Create a Zarr array with checksummed chunks, replacing what is at ``path``."""
+        """Create a Zarr array with checksummed chunks, replacing what is at ``path``.
+
+        Parameters
+        ----------
+        path
+            Of the array.
+        shape, chunks
+            Of the array and of a chunk; one or two dimensions.
+        dtype
+            Of its entries.
+        """
         return self.group.create_array(
             path,
             shape=shape,
@@ -111,7 +121,7 @@ class WorkspaceRoot:
         )
 
     def array(self, path: str) -> zarr.Array[Any]:
-        """Zarr's own view of an array, to which a missing chunk is zeros; the package reads checked chunks.
+        """Open an array through Zarr, to which a missing chunk is zeros; the package reads checked chunks.
 
         Raises :class:`StageMissingError` when there is none.
         """
@@ -121,7 +131,7 @@ class WorkspaceRoot:
         return node
 
     def has(self, path: str) -> bool:
-        """Whether a group or array exists at ``path``."""
+        """Tell whether a group or array exists at ``path``."""
         return self.blobs.get(layout.header(path)) is not None
 
     def delete(self, path: str) -> None:

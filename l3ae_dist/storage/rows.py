@@ -1,15 +1,20 @@
 """Reading a range of rows from a chunked array whose chunks are cut elsewhere."""
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
+from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.storage.chunks import ChunkArray
 
 
-def read_rows(array: ChunkArray, start: int, stop: int) -> npt.NDArray[Any]:
-    """Rows ``start`` to ``stop`` of an array with a single chunk column, checksums verified.
+def read_rows(array: ChunkArray, start: int, stop: int) -> Array:
+    """Read rows ``start`` to ``stop`` of an array with a single chunk column, checksums verified.
+
+    Parameters
+    ----------
+    array
+        Of two dimensions.
+    start, stop
+        Range of rows.
 
     Returns
     -------

@@ -37,7 +37,15 @@ class TileCache(Generic[V]):
         return len(self._group)
 
     def get(self, key: Hashable, stage: str | None, panel: object) -> V | None:
-        """The tile, now wanted by ``stage`` and ``panel`` where they are given; None when it is not kept."""
+        """Return a tile, or None when it is not kept.
+
+        Parameters
+        ----------
+        key
+            Of the tile.
+        stage, panel
+            Who wants it from now on; as before where they are None.
+        """
         group = self._group.get(key)
         if group is None:
             return None
@@ -49,7 +57,21 @@ class TileCache(Generic[V]):
         return value
 
     def put(self, key: Hashable, value: V, size: int, stage: str, panel: object) -> tuple[bool, list[V]]:
-        """Keep a tile if there is room for it; whether it is kept, and what had to go."""
+        """Keep a tile if there is room for it, or can be made.
+
+        Parameters
+        ----------
+        key, value
+            The tile.
+        size
+            Its bytes.
+        stage, panel
+            Who wants it.
+
+        Returns
+        -------
+        True when it is kept, and the tiles that had to go.
+        """
         gone: list[V] = []
         if self.used + size > self.limit:
             gone = self._make_room(size, stage, panel)
@@ -61,7 +83,7 @@ class TileCache(Generic[V]):
         return True, gone
 
     def resize(self, limit: int) -> list[V]:
-        """Set the limit; what had to go: everything, when it was over the new one."""
+        """Set the limit and return the tiles that had to go: all of them, when they were over the new one."""
         self.limit = limit
         return [self._take_out(key) for key in list(self._group)] if self.used > limit else []
 

@@ -84,11 +84,25 @@ class TileReader:
                 self._free.clear()
 
     def stream(self, requests: Sequence[tuple[TileRequest, ...]], count: ReadCount) -> "TileStream":
-        """The tiles of each entry in turn, while the next entry is being read; reading starts now."""
+        """Return an iterator over the tiles of each entry; reading starts now and stays one entry ahead."""
         return TileStream(self, requests, count)
 
     def take(self, request: TileRequest, dtype: np.dtype[Any], count: ReadCount) -> HeldTile:
-        """A copy to overwrite, in ``dtype``; given back by :meth:`keep` or :meth:`release`."""
+        """Read a tile into memory that the caller may overwrite, and gives back.
+
+        Parameters
+        ----------
+        request
+            The tile.
+        dtype
+            Of the copy.
+        count
+            What was read is added to it.
+
+        Returns
+        -------
+        The tile, for :meth:`keep` or :meth:`release`.
+        """
         nbytes = request.array.chunk_nbytes // request.array.dtype.itemsize * dtype.itemsize
         if dtype == request.array.dtype and request.key not in self._cache:
             buffer = self._buffer(nbytes)
@@ -111,7 +125,7 @@ class TileReader:
         self.release(held)
 
     def load(self, request: TileRequest, count: ReadCount) -> HeldTile:
-        """The tile from the cache or from the store; see :meth:`stream`."""
+        """Return the tile from the cache, or read it from the store; see :meth:`stream`."""
         with self._lock:
             cached = self._cache.get(request.key, request.stage, request.panel)
             if cached is not None:
@@ -127,7 +141,7 @@ class TileReader:
         return held
 
     def release(self, item: HeldTile) -> None:
-        """One user less; the buffer of a tile that nobody uses and the cache does not hold is used again."""
+        """Give a tile back; the buffer of one that nobody uses and the cache does not hold is used again."""
         with self._lock:
             item.users -= 1
             self._recycle(item)

@@ -62,7 +62,15 @@ class Vector:
 
 
 def write_vector(workspace: Workspace, path: str, values: Array) -> None:
-    """Store a 1-D numeric array, each chunk with its done-mark."""
+    """Store a 1-D numeric array, each chunk with its done-mark.
+
+    Parameters
+    ----------
+    workspace, path
+        Where; what was there is replaced.
+    values
+        (length,) numbers.
+    """
     # stored chunks are whole: a short vector has a short one
     chunk = min(_CHUNK, max(1, len(values)))
     workspace.delete(path)
@@ -73,6 +81,6 @@ def write_vector(workspace: Workspace, path: str, values: Array) -> None:
 
 
 def missing_array(workspace: Workspace, path: str) -> DamagedTileError:
-    """The error for an array that a finished stage made and that is gone; noted for the next run."""
+    """Return the error for an array of a finished stage that is gone, and note it for the next run."""
     note_damage(workspace, path, -1, -1, "has no array")
     return DamagedTileError(f"{path} is missing from {workspace.url}; {layout.remedy(path)}.", path=path)

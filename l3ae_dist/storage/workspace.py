@@ -6,7 +6,6 @@ import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from l3ae_dist.errors import StageMissingError
 from l3ae_dist.storage import layout
@@ -37,7 +36,7 @@ class Workspace(WorkspaceRoot):
         return None if data is None else dict(json.loads(data))
 
     def list_docs(self, prefix: str) -> list[str]:
-        """Keys of the documents below ``prefix``, sorted."""
+        """List the keys of the documents below ``prefix``, sorted."""
         paths = self.blobs.list(f"{layout.META}/{prefix}")
         return sorted(layout.document_key(path) for path in paths if path.endswith(".json"))
 
@@ -132,12 +131,12 @@ class Workspace(WorkspaceRoot):
 
     @contextlib.contextmanager
     def scratch_dir(self) -> Iterator[Path]:
-        """A local temporary directory for spilling, removed on exit."""
+        """Provide a local temporary directory for spilling, removed on exit."""
         with tempfile.TemporaryDirectory(prefix="l3ae-scratch-") as path:
             yield Path(path)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     """NumPy scalars and paths as plain JSON values."""
     if hasattr(value, "item"):
         return value.item()

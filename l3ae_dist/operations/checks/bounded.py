@@ -10,6 +10,15 @@ R = TypeVar("R")
 def bounded(call: Callable[[], R], seconds: float, what: str) -> R:
     """Call in a thread of its own; after ``seconds`` the thread is left to itself.
 
+    Parameters
+    ----------
+    call
+        What may hang.
+    seconds
+        How long to wait for it.
+    what
+        What is waited for, in words, for the error.
+
     Raises
     ------
     TimeoutError

@@ -15,19 +15,18 @@ from collections.abc import Callable
 from functools import partial
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
-from typing import Any
 
+from l3ae_dist.operations.checks.row import Facts
 from l3ae_dist.runtime.versions import blas_builds, blas_threads, environment, versions
 from l3ae_dist.storage.lock import boot_id
 
-Facts = dict[str, Any]
 GEMM_SECONDS = 0.2
 _GEMM_SIDE = 768
 _SMI_SECONDS = 5.0
 
 
 def node_facts(requirements: list[str] | None = None, encoder: str | None = None) -> Facts:
-    """Everything about this process and its machine, in about a second.
+    """Collect everything about this process and its machine, in about a second.
 
     Parameters
     ----------
@@ -40,7 +39,7 @@ def node_facts(requirements: list[str] | None = None, encoder: str | None = None
     -------
     Facts by name; ``{"error": ...}`` in place of one that could not be had.
     """
-    probes: dict[str, Callable[[], Any]] = {
+    probes: dict[str, Callable[[], object]] = {
         "host": socket.gethostname,
         "machine": lambda: boot_id() or socket.gethostname(),
         "versions": versions,
@@ -60,11 +59,11 @@ def node_facts(requirements: list[str] | None = None, encoder: str | None = None
 
 
 async def node_facts_beside(requirements: list[str] | None = None, encoder: str | None = None) -> Facts:
-    """:func:`node_facts` in a thread, so that a Dask worker's event loop goes on meanwhile."""
+    """Collect :func:`node_facts` in a thread, so that a Dask worker's event loop goes on meanwhile."""
     return await asyncio.to_thread(node_facts, requirements, encoder)
 
 
-def _facts_of(probe: Callable[[], Any]) -> Any:
+def _facts_of(probe: Callable[[], object]) -> object:
     try:
         return probe()
     except Exception as error:  # a broken package breaks in its own way; the row tells how
@@ -72,12 +71,12 @@ def _facts_of(probe: Callable[[], Any]) -> Any:
 
 
 def clock() -> float:
-    """Unix time here."""
+    """Return the Unix time here."""
     return time.time()
 
 
 def package_facts(requirements: list[str] | None) -> Facts:
-    """How many packages are needed, and which of them are missing or too old."""
+    """Count the packages that are needed, and find those that are missing or too old."""
     from packaging.requirements import Requirement
 
     wanted = [
@@ -97,14 +96,14 @@ def package_facts(requirements: list[str] | None) -> Facts:
 
 
 def cpu_count() -> int:
-    """Processors that this process may use, by affinity and control group."""
+    """Count the processors that this process may use, by affinity and control group."""
     from dask.system import CPU_COUNT
 
     return int(CPU_COUNT)
 
 
 def blas_facts() -> Facts:
-    """The loaded BLAS builds, their threads, and the rate of a float64 product through the package's call."""
+    """Find the loaded BLAS builds and their threads, and measure the rate of a float64 product."""
     import numpy as np
 
     from l3ae_dist.linalg.blas import gemm
@@ -120,7 +119,7 @@ def blas_facts() -> Facts:
 
 
 def pause_setting() -> float | None:
-    """The share of its memory limit at which a Dask worker of this process takes no more tasks."""
+    """Return the share of its memory limit at which a Dask worker of this process takes no more tasks."""
     import dask
 
     found = dask.config.get("distributed.worker.memory.pause", None)
@@ -128,7 +127,7 @@ def pause_setting() -> float | None:
 
 
 def memory_facts() -> Facts:
-    """Bytes that this machine or control group has, and those that are free."""
+    """Return the bytes that this machine or control group has, and those that are free."""
     import psutil
     from distributed.system import MEMORY_LIMIT
 
@@ -138,13 +137,13 @@ def memory_facts() -> Facts:
 
 
 def disk_facts(path: str) -> Facts:
-    """Size and free bytes of the file system at ``path``."""
+    """Return the size and the free bytes of the file system at ``path``."""
     found = shutil.disk_usage(path)
     return {"path": path, "total": found.total, "free": found.free}
 
 
 def gpu_facts() -> Facts:
-    """NVIDIA GPUs by their driver's own tool; torch, which takes seconds to import, is not asked."""
+    """List the NVIDIA GPUs by their driver's own tool; torch, which takes seconds to import, is not asked."""
     from l3ae_dist.linalg.torch_kernels import gpu_visible
 
     if not gpu_visible():
@@ -155,7 +154,7 @@ def gpu_facts() -> Facts:
 
 
 def encoder_facts(model: str) -> Facts:
-    """Whether an encoder's weights are here: as a package, a folder, or in the Hugging Face cache."""
+    """Look for an encoder's weights: in a package, a folder, or the Hugging Face cache."""
     if model.startswith("package:"):
         name = model.removeprefix("package:")
         return {"model": model, "where": "package", "there": importlib.util.find_spec(name) is not None}

@@ -2,10 +2,9 @@
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
-from typing import Any
 
 from l3ae_dist.graphs.execute import STAGED
-from l3ae_dist.operations.checks.row import Check, Status
+from l3ae_dist.operations.checks.row import Check, Facts, Status
 from l3ae_dist.runtime.versions import SAME
 from l3ae_dist.units import GIB, MIB
 
@@ -19,8 +18,6 @@ LEAST_SHM = 128 * MIB
 # A lock counts as dead after 60 s without a heartbeat, and heartbeats come every 15 s.
 SKEW_WARNING, SKEW_PROBLEM = 2.0, 30.0
 
-Facts = Mapping[str, Any]
-
 
 def node_rows(
     node: str,
@@ -32,7 +29,7 @@ def node_rows(
     device: str = "cpu",
     only: Collection[str] | None = None,
 ) -> list[Check]:
-    """The rows of one machine.
+    """Judge one machine, a row for each thing that was looked at.
 
     Parameters
     ----------
@@ -67,12 +64,20 @@ def node_rows(
     return rows
 
 
-def _error(fact: Any) -> str:
+def _error(fact: object) -> str:
     return str(fact["error"]) if isinstance(fact, Mapping) and "error" in fact else ""
 
 
 def python(node: str, facts: Facts, here: Facts) -> Check:
-    """The interpreter and what must be the same on every node."""
+    """Judge the interpreter and the versions that must be the same on every node.
+
+    Parameters
+    ----------
+    node
+        Name of the machine in the table.
+    facts, here
+        Facts of it and of the client.
+    """
     found, ours = facts["versions"], here["versions"]
     text = f"Python {found['python']}, l3ae-dist {found.get('l3ae_dist', 'unknown')}"
     if tuple(int(part) for part in found["python"].split(".")[:2]) < OLDEST_PYTHON:
@@ -86,7 +91,7 @@ def python(node: str, facts: Facts, here: Facts) -> Check:
 
 
 def packages(node: str, found: Facts) -> Check:
-    """What the package needs, installed and new enough."""
+    """Judge whether the required packages are installed and new enough."""
     lacking = [f"{one} is missing" for one in found["missing"]] + found["unfit"]
     if lacking:
         advice = "pip install -c constraints.txt l3ae-dist"
@@ -94,8 +99,20 @@ def packages(node: str, found: Facts) -> Check:
     return Check("packages", "ok", f"all {found['needed']} needed are installed and new enough", node=node)
 
 
-def blas(node: str, found: Facts, cpus: Any, workers: int) -> Check:
-    """Which BLAS, with how many threads, at which rate."""
+def blas(node: str, found: Facts, cpus: object, workers: int) -> Check:
+    """Judge the BLAS: its build, its threads, and its rate in float64.
+
+    Parameters
+    ----------
+    node
+        Name of the machine in the table.
+    found
+        :func:`~l3ae_dist.operations.checks.facts.blas_facts` of it.
+    cpus
+        Its processors, or the fact that they could not be counted.
+    workers
+        Dask workers there; 0 when unknown.
+    """
     threads, rate = found["threads"], found["gflops"]
     build = ", ".join(found["builds"]) or "an unknown BLAS"
     text = f"{build}, {threads} thread{'s' * (threads > 1)}: {rate:.0f} GFLOP/s in float64"
@@ -120,7 +137,17 @@ def blas(node: str, found: Facts, cpus: Any, workers: int) -> Check:
 
 
 def memory(node: str, found: Facts, asked: int) -> Check:
-    """What the workers of a node may take, against what it has."""
+    """Judge what the workers of a node may take, against what it has.
+
+    Parameters
+    ----------
+    node
+        Name of the machine in the table.
+    found
+        :func:`~l3ae_dist.operations.checks.facts.memory_facts` of it.
+    asked
+        Bytes that its workers may take together; 0 when unknown.
+    """
     text = f"{found['available'] / GIB:.1f} of {found['total'] / GIB:.1f} GiB free"
     if asked:
         text += f", workers may take {asked / GIB:.1f} GiB"
@@ -133,12 +160,12 @@ def memory(node: str, found: Facts, asked: int) -> Check:
 
 
 def scratch(node: str, found: Facts) -> Check:
-    """Room for temporary files."""
+    """Judge the room for temporary files."""
     return _room("temporary files", node, found, "free space, or let TMPDIR name a folder on another disk")
 
 
 def workspace_disk(node: str, found: Facts) -> Check:
-    """Room on the workspace's own disk."""
+    """Judge the room on the workspace's own disk."""
     advice = "free space (`l3ae-dist gc`), or choose a workspace on a larger disk or on object storage"
     return _room("workspace disk", node, found, advice)
 
@@ -153,7 +180,17 @@ def _room(name: str, node: str, found: Facts, advice: str) -> Check:
 
 
 def open_files(node: str, limit: int, workers: int) -> Check:
-    """Files and connections that a process may have."""
+    """Judge how many files and connections a process may have.
+
+    Parameters
+    ----------
+    node
+        Name of the machine in the table.
+    limit
+        Of a process; negative when there is none.
+    workers
+        Dask workers there.
+    """
     text = "no limit" if limit < 0 else f"{limit:,} a process"
     if 0 <= limit < max(LEAST_FILES, 20 * workers):
         return Check("open files", "warning", text, "raise it: ulimit -n 65536", node)
@@ -161,7 +198,7 @@ def open_files(node: str, limit: int, workers: int) -> Check:
 
 
 def shared_memory(node: str, found: Facts | None) -> Check:
-    """Where Ray keeps its objects."""
+    """Judge the memory in which Ray keeps its objects; None when the machine has none."""
     if found is None:
         return Check("shared memory", "ok", "there is no /dev/shm: Ray uses temporary files", node=node)
     text = f"{found['free'] / GIB:.2f} of {found['total'] / GIB:.2f} GiB free at {found['path']}"
@@ -172,7 +209,19 @@ def shared_memory(node: str, found: Facts | None) -> Check:
 
 
 def gpus(node: str, found: Facts, versions: Facts, device: str) -> Check:
-    """GPUs, and whether torch was built for them."""
+    """Judge the GPUs, and whether torch was built for them.
+
+    Parameters
+    ----------
+    node
+        Name of the machine in the table.
+    found
+        :func:`~l3ae_dist.operations.checks.facts.gpu_facts` of it.
+    versions
+        Of its packages.
+    device
+        ``compute.device`` of the configuration.
+    """
     torch, cards = str(versions.get("torch", "")), found["gpus"]
     if not cards:
         if device == "cuda":
@@ -187,8 +236,20 @@ def gpus(node: str, found: Facts, versions: Facts, device: str) -> Check:
     return Check("GPUs", "ok", text, node=node)
 
 
-def dask_worker(node: str, info: Facts, pause: Any, budget: int) -> Check:
-    """How the Dask workers of a node were started; ``pause`` is their setting worker.memory.pause."""
+def dask_worker(node: str, info: Facts, pause: float | None, budget: int) -> Check:
+    """Judge how the Dask workers of a node were started.
+
+    Parameters
+    ----------
+    node
+        Name of the machine in the table.
+    info
+        What the scheduler knows of one of them.
+    pause
+        Their setting ``worker.memory.pause``.
+    budget
+        ``compute.memory_budget``, bytes.
+    """
     limit, threads = int(info["memory_limit"] or 0), int(info["nthreads"])
     text = f"{threads} tasks at a time, " + (f"limit {limit / GIB:.2f} GiB" if limit else "no memory limit")
     if threads != STAGED:
@@ -209,7 +270,17 @@ def dask_worker(node: str, info: Facts, pause: Any, budget: int) -> Check:
 
 
 def encoder(node: str, found: Facts, *, needed: bool = True) -> Check:
-    """Whether the weights of the encoder are there without the network; a warning when not ``needed``."""
+    """Judge whether the encoder can be loaded without the network.
+
+    Parameters
+    ----------
+    node
+        Name of the machine in the table.
+    found
+        :func:`~l3ae_dist.operations.checks.facts.encoder_facts` of it.
+    needed
+        False turns a problem into a warning.
+    """
     check = _encoder(node, found)
     return check if needed or check.status == "ok" else replace(check, status="warning")
 
@@ -237,7 +308,18 @@ def _encoder(node: str, found: Facts) -> Check:
 
 
 def clock(node: str, ahead: float, uncertain: float, *, what: str = "clock") -> Check:
-    """The distance of a clock from the client's in seconds, known to ``uncertain`` seconds.
+    """Judge how far a clock is from the client's.
+
+    Parameters
+    ----------
+    node
+        Name of the machine in the table.
+    ahead
+        Seconds.
+    uncertain
+        Seconds that the difference is known to.
+    what
+        Name of the row.
 
     >>> clock("a", 0.01, 0.02).status, clock("a", -5, 0.1).status, clock("a", 90, 1).status
     ('ok', 'warning', 'problem')

@@ -6,7 +6,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 from l3ae_dist.errors import ClusterError, L3AEError
@@ -14,7 +14,7 @@ from l3ae_dist.operations.checks import judge
 from l3ae_dist.operations.checks.bounded import bounded
 from l3ae_dist.operations.checks.facts import clock, node_facts_beside
 from l3ae_dist.operations.checks.ray_probe import ray_judgement, resources
-from l3ae_dist.operations.checks.row import Check, of_error
+from l3ae_dist.operations.checks.row import Check, Facts, of_error
 from l3ae_dist.operations.checks.store import Place, probe_beside, store_rows
 
 if TYPE_CHECKING:
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from l3ae_dist.runtime.backends.dask_session import DaskSession
 
 HERE = "this machine"
+Answers: TypeAlias = dict[str, Any]
+"""Results of a call by the address of the worker; an exception where it failed."""
 R = TypeVar("R")
-Facts = Mapping[str, Any]
 # A Ray cluster may get room later; the doctor says that there is none now and does not wait.
 _PATIENCE = 10.0
 _NODE_SECONDS = 15.0
@@ -116,12 +117,12 @@ def _nodes(session: "DaskSession") -> dict[str, list[str]]:
 
 
 def _ask(
-    session: "DaskSession", call: Callable[..., R], workers: list[str] | None, *arguments: Any
-) -> dict[str, Any]:
+    session: "DaskSession", call: Callable[..., R], workers: list[str] | None, *arguments: object
+) -> Answers:
     """What the workers answer, by address; an exception where one failed."""
     ask = partial(session.client.run, call, *arguments, workers=workers, on_error="return")
-    found: dict[str, Any] = bounded(ask, _NODE_SECONDS, "the Dask workers")
-    return found
+    answers: Answers = bounded(ask, _NODE_SECONDS, "the Dask workers")
+    return answers
 
 
 def _dask_row(options: "ComputeConfig", nodes: Mapping[str, list[str]], seconds: float) -> Check:

@@ -9,10 +9,9 @@ import signal
 import subprocess
 import sys
 import time
-from typing import Any
 
 from l3ae_dist.errors import L3AEError
-from l3ae_dist.operations.checks.row import Check
+from l3ae_dist.operations.checks.row import Check, Facts
 from l3ae_dist.units import GIB
 
 PROBE_SECONDS = 20.0
@@ -26,7 +25,7 @@ def ray_row(node: str) -> Check:
     )
     try:
         output, _ = process.communicate(timeout=PROBE_SECONDS)
-        found: dict[str, Any] = json.loads(output.strip().splitlines()[-1])
+        found: Facts = json.loads(output.strip().splitlines()[-1])
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)  # Ray's servers end with the process that started them
         process.communicate()
@@ -38,8 +37,8 @@ def ray_row(node: str) -> Check:
     return ray_judgement(node, found)
 
 
-def ray_judgement(node: str, found: dict[str, Any]) -> Check:
-    """What the process of the probe printed, as a row."""
+def ray_judgement(node: str, found: Facts) -> Check:
+    """Judge what the process of the probe printed."""
     if "error" in found:
         text, _, advice = str(found["error"]).rstrip(".").rpartition("; ")
         return Check("Ray", "problem", text or advice, advice if text else "", node, "cluster")
@@ -51,7 +50,7 @@ def ray_judgement(node: str, found: dict[str, Any]) -> Check:
     return Check("Ray", "ok", text, node=node, kind="cluster")
 
 
-def probe() -> dict[str, Any]:
+def probe() -> Facts:
     """Connect, run one task, and tell what the cluster has."""
     from l3ae_dist.runtime.backends.ray_session import ray_session
 
@@ -66,7 +65,7 @@ def probe() -> dict[str, Any]:
         return {"error": f"{type(error).__name__}: {reason}; pip install -c constraints.txt l3ae-dist"}
 
 
-def resources(started: float, *, private: bool) -> dict[str, Any]:
+def resources(started: float, *, private: bool) -> Facts:
     """Run one task on the initialised Ray and tell what it has; ``started`` is a ``time.perf_counter``."""
     import ray
 

@@ -1,12 +1,15 @@
 """One row of the doctor's table."""
 
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from l3ae_dist.errors import ClusterError, L3AEError, WorkspaceError
+from l3ae_dist.storage.records import JsonObject
 
+Facts: TypeAlias = Mapping[str, Any]
+"""What a machine or a store told, by name; :mod:`l3ae_dist.operations.checks.judge` makes rows of them."""
 Status = Literal["ok", "warning", "problem"]
 # Where all problems are of one kind, the exit code says which.
 _CODES = {"store": WorkspaceError.exit_code, "cluster": ClusterError.exit_code}
@@ -32,13 +35,13 @@ class Check:
     kind: Literal["machine", "store", "cluster"] = "machine"
     """What is at fault when it is a problem."""
 
-    def document(self) -> dict[str, Any]:
-        """The row as JSON-like values."""
+    def document(self) -> JsonObject:
+        """Return the row as JSON-like values."""
         return asdict(self)
 
 
 def exit_code(checks: Iterable[Check]) -> int:
-    """0 without problems, else the code of the store or cluster where only they have problems, else 1.
+    """Return 0 without problems, the code of the store or cluster where only they have problems, else 1.
 
     >>> exit_code([Check("clock", "warning", "2 s ahead")])
     0
@@ -52,7 +55,19 @@ def exit_code(checks: Iterable[Check]) -> int:
 
 
 def of_error(name: str, error: BaseException, *, node: str, kind: Literal["store", "cluster"]) -> Check:
-    """An error as a row: this package's sentences end with the next step after a semicolon."""
+    """Make a row of an error; this package's sentences end with the next step after a semicolon.
+
+    Parameters
+    ----------
+    name
+        Of the row.
+    error
+        What was raised.
+    node
+        Name of the machine in the table.
+    kind
+        What is at fault.
+    """
     text = str(error) if isinstance(error, (L3AEError, TimeoutError)) else f"{type(error).__name__}: {error}"
     found, _, advice = " ".join(text.split()).rstrip(".").rpartition("; ")
     if not found:

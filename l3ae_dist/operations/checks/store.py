@@ -8,20 +8,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from l3ae_dist.errors import L3AEError, WorkspaceError
 from l3ae_dist.operations.checks import judge
 from l3ae_dist.operations.checks.bounded import bounded
 from l3ae_dist.operations.checks.facts import disk_facts
-from l3ae_dist.operations.checks.row import Check, of_error
+from l3ae_dist.operations.checks.row import Check, Facts, of_error
 from l3ae_dist.storage import layout
 from l3ae_dist.storage.blobs import Blobs
 from l3ae_dist.storage.local_blobs import LocalBlobs
 from l3ae_dist.storage.lock import lock_holder
 from l3ae_dist.storage.open_blobs import open_blobs
 
-Facts = dict[str, Any]
 PATIENCE = 3.0
 _PROBE_SECONDS = 10.0
 # The last write is told in whole seconds by object stores.
@@ -29,7 +27,7 @@ _STORE_TICK = 1.0
 
 
 def probe_store(root: str, prefix: str, token: bytes | None = None) -> Facts:
-    """Every operation once, on keys below ``prefix``, which are deleted afterwards, also after a failure.
+    """Try every operation once, on keys below ``prefix``, which are deleted afterwards, also after a failure.
 
     Parameters
     ----------
@@ -61,12 +59,24 @@ def probe_store(root: str, prefix: str, token: bytes | None = None) -> Facts:
 
 
 async def probe_beside(root: str, prefix: str, token: bytes | None = None) -> Facts:
-    """:func:`probe_store` in a thread, for a Dask worker."""
+    """Try the store as :func:`bounded_probe` does, in a thread, for a Dask worker.
+
+    Parameters
+    ----------
+    root, prefix, token
+        As for :func:`probe_store`.
+    """
     return await asyncio.to_thread(bounded_probe, root, prefix, token)
 
 
 def bounded_probe(root: str, prefix: str, token: bytes | None = None) -> Facts:
-    """:func:`probe_store`, given up after some seconds."""
+    """Try the store as :func:`probe_store` does, and give up after some seconds.
+
+    Parameters
+    ----------
+    root, prefix, token
+        As for :func:`probe_store`.
+    """
     try:
         return bounded(lambda: probe_store(root, prefix, token), _PROBE_SECONDS, f"the store {root}")
     except TimeoutError as error:
@@ -76,7 +86,7 @@ def bounded_probe(root: str, prefix: str, token: bytes | None = None) -> Facts:
 def _operations(blobs: Blobs, own: str, shared: str, token: bytes | None, steps: list[str]) -> float:
     key, first, second = f"{own}/object", b"l3ae-dist doctor " + uuid.uuid4().bytes, b"second"
 
-    def expect(step: str, call: Callable[[], Any], wanted: Any, otherwise: str) -> None:
+    def expect(step: str, call: Callable[[], object], wanted: object, otherwise: str) -> None:
         steps.append(step)
         if (found := call()) != wanted:
             raise WorkspaceError(f"{step} gave {found!r:.60}: {otherwise}")
@@ -104,7 +114,17 @@ def _operations(blobs: Blobs, own: str, shared: str, token: bytes | None, steps:
 
 
 def store_rows(node: str, url: str, facts: Facts) -> list[Check]:
-    """A probe as rows: the store, and its clock."""
+    """Judge what a probe of a store found: the store, and its clock.
+
+    Parameters
+    ----------
+    node
+        Name of the machine in the table.
+    url
+        Of the store.
+    facts
+        Result of :func:`probe_store`.
+    """
     if "failed" in facts:
         return [of_error("store", WorkspaceError(facts["error"]), node=node, kind="store")]
     count, each = len(facts["steps"]), facts["seconds"] / len(facts["steps"]) * 1000
@@ -123,7 +143,7 @@ class Place:
 
 
 def find_place(url: str, node: str) -> tuple[Place | None, list[Check]]:
-    """Where a workspace can be probed, and rows about what is there now and who holds it.
+    """Find where a workspace can be probed, with rows about what is there now and who holds it.
 
     Nothing is made. Without an answer, or where no workspace can be, there is no place.
     """
@@ -163,7 +183,7 @@ def _find_place(url: str, node: str) -> tuple[Place | None, list[Check]]:
 
 @contextlib.contextmanager
 def client_key(place: Place) -> Iterator[bytes | None]:
-    """A key that every node must see, for the ``with`` block; None when it could not be written."""
+    """Write a key that every node must see, for the ``with`` block; yields None when that failed."""
     token = uuid.uuid4().bytes
     blobs = open_blobs(place.root, patience=PATIENCE)
     try:

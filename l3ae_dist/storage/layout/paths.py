@@ -295,12 +295,12 @@ class DatasetPaths:
 
     @property
     def titles(self) -> str:
-        """What items are called."""
+        """Names of the items for people."""
         return self.item_column("title")
 
     @property
     def texts(self) -> str:
-        """What is embedded."""
+        """Texts that are embedded."""
         return self.item_column("text")
 
     def item_column(self, name: str) -> str:
