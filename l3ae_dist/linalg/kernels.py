@@ -6,7 +6,7 @@ copy that stays there from kernel to kernel. Tile tasks name kernels by :class:`
 """
 
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, assert_never
 
 import numpy as np
 
@@ -346,6 +346,8 @@ def apply_kernel(kernels: Kernels, kernel: Kernel, acc: Handle, *operands: Array
             kernels.trmm_lt(acc, *operands)
         case Kernel.SYMMETRIZE:
             kernels.symmetrize(acc)
+        case _:
+            assert_never(kernel)
 
 
 def get_kernels(device: str = "cpu") -> Kernels:
