@@ -54,7 +54,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
         "config",
         (
-            "candidates",
+            "evaluated_models",
             "compute",
             "data",
             "embedding",

@@ -11,7 +11,7 @@ from l3ae_dist.data.tables import Frame
 from l3ae_dist.errors import DataError
 from l3ae_dist.graphs.batch_scoring import BatchScorer
 from l3ae_dist.graphs.entries import row_products, weight_entries
-from l3ae_dist.graphs.terms import Part, ScoreTerms, TermArrays
+from l3ae_dist.graphs.terms import Part, TermArrays
 from l3ae_dist.linalg.arrays import Array, Floats, Integers
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.model.added_items import AddedItems, read_added
@@ -36,13 +36,13 @@ class ModelArrays:
         document = read_model(workspace)
         self.workspace = workspace
         self.document = document
-        self.name: str = document["name"]
-        self.params: dict[str, float] = document["params"]
-        self.certificate: dict[str, float | str] = document["certificate"]
-        self.dtype: str = document["dtype"]
-        self.dataset = Dataset(workspace, document["dataset"])
-        self.grid = TileGrid(self.dataset.n_items, int(document["tile"]))
-        self.terms = ScoreTerms.from_document(document["head"])
+        self.name = document.name
+        self.params = document.params
+        self.certificate = document.certificate.document()
+        self.dtype = document.dtype
+        self.dataset = Dataset(workspace, document.dataset)
+        self.grid = TileGrid(self.dataset.n_items, document.tile)
+        self.terms = document.terms
         budget = parse_bytes(memory_budget)
         arrays = TermArrays(workspace)
         self.scorer = BatchScorer(arrays, self.grid, self.dtype, memory_budget=budget, threads=threads)
@@ -62,7 +62,7 @@ class ModelArrays:
 
     def array(self, name: str) -> ChunkArray | None:
         """Open the model's array ``P``, ``Q``, ``V``, ``c`` or ``M``; return None for one that it lacks."""
-        path = self.document["arrays"].get(name)
+        path = self.document.arrays.get(name)
         return None if path is None else ChunkArray.open(self.workspace, path)
 
     # ---- items
@@ -70,7 +70,7 @@ class ModelArrays:
     def added(self) -> AddedItems:
         """Return the added items as they are in the workspace now."""
         if self.cold.scores:
-            self._known_added = read_added(self.workspace, self.document["embedding"], self._known_added)
+            self._known_added = read_added(self.workspace, str(self.document.embedding), self._known_added)
         return self._known_added
 
     def find(self, ids: Sequence[object]) -> Integers:

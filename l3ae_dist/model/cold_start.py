@@ -4,9 +4,7 @@ An item nobody has yet gets exactly the column that a refit with it would give (
 ``B_:,new = reg_e P C_:,new = reg_e Q M f``), and as a row that of the same refit (the bordered inverse).
 """
 
-from collections.abc import Mapping
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -20,6 +18,7 @@ from l3ae_dist.linalg.arrays import Array, Floats, Matrix
 from l3ae_dist.linalg.closed_form import new_item_row
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.model.added_items import AddedItems
+from l3ae_dist.pipeline.model_document import ModelDocument
 from l3ae_dist.storage import layout
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.tile_reader import ReadCount, TileReader, TileRequest
@@ -47,15 +46,13 @@ class ColdStart:
     members) read it once per process, 2 n^2 m flops, and hold n x m float64.
     """
 
-    def __init__(
-        self, dataset: Dataset, grid: TileGrid, document: Mapping[str, Any], reader: TileReader
-    ) -> None:
+    def __init__(self, dataset: Dataset, grid: TileGrid, document: ModelDocument, reader: TileReader) -> None:
         self._workspace = dataset.workspace
         self._grid = grid
         self._reader = reader
-        self._name = str(document["name"])
-        self._params: dict[str, float] = document["params"]
-        self._arrays: dict[str, str | None] = document["arrays"]
+        self._name = document.name
+        self._params = document.params
+        self._arrays = document.arrays
         self._held: tuple[int, tuple[AddedTerm, ...]] = (-1, ())
 
     @property

@@ -74,7 +74,7 @@ class ModelLifecycle(Recommender):
         if not len(items):
             return np.empty(0, object)
         named, titles, texts = NewItems(items, ids, vectors).named(model.dataset, model.added())
-        features = str(model.document["embedding"])
+        features = str(model.document.embedding)
         rows = features_of_new(features, model.dataset, texts, vectors)
         write_added(model.workspace, features, AddedItems(named, titles, rows))
         return named

@@ -1,11 +1,10 @@
 """Copying a model out of its workspace: what it scores with, and nothing of how it was made."""
 
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, replace
 
 from l3ae_dist.errors import WorkspaceError
-from l3ae_dist.graphs.terms import ScoreTerms
 from l3ae_dist.model.added_items import AddedRecord
+from l3ae_dist.pipeline.model_document import ModelDocument
 from l3ae_dist.storage import layout
 from l3ae_dist.storage.open_blobs import open_blobs
 from l3ae_dist.storage.records import StageRecord
@@ -13,7 +12,7 @@ from l3ae_dist.storage.stages import Stage
 from l3ae_dist.storage.workspace import Workspace
 
 
-def save_model(workspace: Workspace, document: dict[str, Any], url: str) -> None:
+def save_model(workspace: Workspace, document: ModelDocument, url: str) -> None:
     """Write the model ``document`` of a workspace, and what it needs, to a new workspace at ``url``.
 
     Its document is written last: a copy that was cut short holds no model. One object at a time is held.
@@ -35,20 +34,21 @@ def save_model(workspace: Workspace, document: dict[str, Any], url: str) -> None
     if any(True for _ in open_blobs(url).list("")):
         raise WorkspaceError(f"{url} is not empty; save the model to a new location.")
     target = Workspace.create(url)
-    dataset, features = document["dataset"], document["embedding"]
+    dataset, features = document.dataset, document.embedding
     paths = _paths(document)
     for path in [*paths, *layout.DatasetPaths(dataset).folders]:
         _copy(workspace, target, path)
     _copy_stage(workspace, target, Stage.INGEST, dataset)
     if features is not None:
         _copy_features(workspace, target, features)
-    target.write_doc(layout.CURRENT_MODEL, {**document, "arrays": {**document["arrays"], "gram": None}})
+    saved = replace(document, arrays={**document.arrays, "gram": None})
+    target.write_doc(layout.CURRENT_MODEL, saved.document())
 
 
-def _paths(document: dict[str, Any]) -> list[str]:
+def _paths(document: ModelDocument) -> list[str]:
     """Every array of the terms, those that cold start needs beside it, and the features."""
-    arrays = {name: path for name, path in document["arrays"].items() if path and name != "gram"}
-    paths = [*ScoreTerms.from_document(document["head"]).paths(), *arrays.values()]
+    arrays = {name: path for name, path in document.arrays.items() if path and name != "gram"}
+    paths = [*document.terms.paths(), *arrays.values()]
     for name, path in arrays.items():
         if name == "V":
             paths.append(layout.SemanticPaths.holding(path).a)

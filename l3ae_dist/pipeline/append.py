@@ -7,7 +7,6 @@ then factored again, with the parameters of the model. The result is a fit of al
 
 import time
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
@@ -19,8 +18,11 @@ from l3ae_dist.data.dataset_stats import DatasetStats
 from l3ae_dist.embed.imports import import_embeddings, import_id
 from l3ae_dist.embed.run import embed_items, embedding_id
 from l3ae_dist.errors import DataError
-from l3ae_dist.pipeline.model_document import config_of_model, raw_embeddings, read_model
-from l3ae_dist.pipeline.run import run
+from l3ae_dist.pipeline.inputs import Inputs, Source
+from l3ae_dist.pipeline.job import Job
+from l3ae_dist.pipeline.model_document import ModelDocument, config_of_model, raw_embeddings, read_model
+from l3ae_dist.pipeline.result import ResultDocument
+from l3ae_dist.pipeline.run import run_job
 from l3ae_dist.runtime.events import OnEvent, ignore
 from l3ae_dist.storage import layout
 from l3ae_dist.storage.chunks import ChunkArray
@@ -34,14 +36,14 @@ from l3ae_dist.storage.workspace import Workspace
 
 def append(
     workspace: str,
-    interactions: Any,
-    items: Any = None,
+    interactions: object,
+    items: object = None,
     *,
-    embeddings: Any = None,
-    options: Mapping[str, Any] | None = None,
-    compute: Mapping[str, Any] | None = None,
+    embeddings: object = None,
+    options: Mapping[str, object] | None = None,
+    compute: Mapping[str, object] | None = None,
     on_event: OnEvent | None = None,
-) -> dict[str, Any]:
+) -> ResultDocument:
     """Add interactions to the data of a workspace's model and fit the model again.
 
     Parameters
@@ -83,30 +85,30 @@ def append(
     started = time.perf_counter()
     opened = Workspace.open(workspace)
     document = read_model(opened)
-    if appended_before(opened, document["dataset"], log_id(interactions, items)):
-        result = opened.read_doc(layout.result(document["run"])) or {"workspace": opened.url}
+    if appended_before(opened, document.dataset, log_id(interactions, items)):
+        result = opened.read_doc(layout.result(document.run)) or {"workspace": opened.url}
         result |= {"reused": True, "tiles_written": 0, "seconds": round(time.perf_counter() - started, 3)}
         return result | {"append": _report(opened, document) | {"already": True}}
-    parent = Dataset(opened, document["dataset"])
+    parent = Dataset(opened, document.dataset)
     config = config_of_model(opened, document, options=options, compute=compute)
     with storage_errors(opened.url), WorkspaceLock(opened, f"append to {parent.id}") as lock:
         dataset = Dataset(opened, append_interactions(parent, interactions, items, config.data.options))
         lock.check()
-        embedding = raw_embeddings(opened, document["embedding"])
+        embedding = raw_embeddings(opened, document.embedding)
         if embedding is not None and dataset.n_items > parent.n_items:
             embedding = _extend(embedding, dataset, config.encoder, embeddings, on_event)
-    source = {"dataset": dataset.id, "embedding": embedding}
-    result = run(config, source=source, until="fit", on_event=on_event)
+    source = Source(dataset.id, embedding)
+    result = run_job(Job, config, Inputs(), source=source, until="fit", on_event=on_event)
     document = read_model(opened)
     report = _report(opened, document) | {"already": False}
     return result | {"append": report, "seconds": round(time.perf_counter() - started, 3)}
 
 
-def _report(workspace: Workspace, document: Mapping[str, Any]) -> dict[str, Any]:
+def _report(workspace: Workspace, document: ModelDocument) -> dict[str, object]:
     """What the model's dataset has more than its parent, and its Gram tiles."""
-    stats = workspace.require_stage(Stage.INGEST, document["dataset"]).stats
-    report = {"dataset": document["dataset"], "parent": stats.get("parent"), **stats.get("appended", {})}
-    gram = document["arrays"]["gram"]
+    stats = workspace.require_stage(Stage.INGEST, document.dataset).stats
+    report = {"dataset": document.dataset, "parent": stats.get("parent"), **stats.get("appended", {})}
+    gram = document.arrays["gram"]
     record = None if gram is None else workspace.stage_done(Stage.GRAM, layout.identifier_of(gram))
     tiles = 0 if record is None else int(record.stats["tasks"])
     reused = 0 if record is None else int(record.params.get("parent_tiles", 0))
@@ -114,7 +116,7 @@ def _report(workspace: Workspace, document: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _extend(
-    before: str, dataset: Dataset, encoder: EncoderConfig, embeddings: Any, on_event: OnEvent | None
+    before: str, dataset: Dataset, encoder: EncoderConfig, embeddings: object, on_event: OnEvent | None
 ) -> str:
     """The rows that are there and those of the new items, which alone are embedded or imported."""
     workspace = dataset.workspace

@@ -7,7 +7,7 @@ import contextlib
 import time
 from collections.abc import Iterator
 
-from l3ae_dist.config.candidates import candidates
+from l3ae_dist.config.evaluated_models import evaluated_models
 from l3ae_dist.config.members import MEMBERS, ModelSpec
 from l3ae_dist.config.run_config import RunConfig
 from l3ae_dist.data.dataset import Dataset
@@ -18,7 +18,7 @@ from l3ae_dist.errors import StageMissingError
 from l3ae_dist.evaluation.evaluate import compare_models, measure_models
 from l3ae_dist.evaluation.top_lists import evaluated_users
 from l3ae_dist.pipeline.inputs import Inputs, Source
-from l3ae_dist.pipeline.model_document import write_model
+from l3ae_dist.pipeline.model_document import ModelDocument, write_model
 from l3ae_dist.pipeline.result import Outcome, Planned, RunResult
 from l3ae_dist.pipeline.search import Specs, TopListMeasure, search_models
 from l3ae_dist.planning.plan import Plan
@@ -42,7 +42,7 @@ from l3ae_dist.storage.workspace import Workspace
 class Job:
     """One execution under the lock; ``models`` says which models of a configuration it tries."""
 
-    models = staticmethod(candidates)
+    models = staticmethod(evaluated_models)
 
     def __init__(
         self,
@@ -277,19 +277,19 @@ class Job:
         """Write down which arrays make up a model, for ``load_model``; return its certificate."""
         terms = family.terms(spec)
         certificate = family.certificate(spec, terms)
-        document = {
-            "name": spec.name,
-            "params": spec.params(),
-            "dataset": family.dataset.id,
-            "embedding": family.embedding if spec.with_features else None,
-            "tile": store.grid.tile,
-            "dtype": store.dtype,
-            "arrays": family.arrays(spec, terms),
-            "head": terms.document(),
-            "reg_e": spec.reg_e,
-            "route": family.route,
-            "certificate": certificate.document(),
-            "run": self.run_id,
-        }
+        document = ModelDocument(
+            name=spec.name,
+            params=spec.params(),
+            dataset=family.dataset.id,
+            embedding=family.embedding if spec.with_features else None,
+            tile=store.grid.tile,
+            dtype=store.dtype,
+            arrays=family.arrays(spec, terms),
+            terms=terms,
+            reg_e=spec.reg_e,
+            route=family.route,
+            certificate=certificate,
+            run=self.run_id,
+        )
         write_model(self.workspace, document)
         return certificate

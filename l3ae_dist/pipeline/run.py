@@ -16,6 +16,7 @@ from l3ae_dist.pipeline.inputs import Inputs, Source
 from l3ae_dist.pipeline.job import Job
 from l3ae_dist.pipeline.model_document import (
     config_of_model,
+    is_current,
     model_of_run,
     raw_embeddings,
     read_model,
@@ -158,22 +159,22 @@ def evaluate_workspace(config: RunConfig, *, on_event: OnEvent | None = None) ->
         return run(config, on_event=on_event)
     workspace = Workspace.open(config.workspace)
     document = read_model(workspace)
-    own = {"dtype": document["dtype"], "semantic_route": document["route"]}
+    own = {"dtype": document.dtype, "semantic_route": document.route}
     compute = {**own, **config.compute.model_dump(exclude_unset=True)}
     fitted = config_of_model(workspace, document, compute=compute, evaluate=config.evaluate)
     if config.grid or ("model" in config.model_fields_set and config.model.spec() != fitted.model.spec()):
         raise ConfigError(
-            f"evaluate measures the fitted model of {workspace.url}, which is {document['name']} with "
-            f"{document['params']}; use `l3ae-dist run` to fit and measure another."
+            f"evaluate measures the fitted model of {workspace.url}, which is {document.name} with "
+            f"{document.params}; use `l3ae-dist run` to fit and measure another."
         )
-    dataset = Dataset(workspace, document["dataset"])
+    dataset = Dataset(workspace, document.dataset)
     if not dataset.nnz("valid") and not dataset.nnz("test"):
         raise ConfigError(
             f"{workspace.url} was fitted on every interaction, so nothing is held out to measure it on; "
             f"fit with data.options.split random instead of {dataset.options['split']}."
         )
-    embedding = raw_embeddings(workspace, document["embedding"])
-    return run_job(Job, fitted, Inputs(), source=Source(document["dataset"], embedding), on_event=on_event)
+    embedding = raw_embeddings(workspace, document.embedding)
+    return run_job(Job, fitted, Inputs(), source=Source(document.dataset, embedding), on_event=on_event)
 
 
 def _is_current(workspace: Workspace, run_id: str, result: ResultDocument) -> bool:
@@ -183,7 +184,7 @@ def _is_current(workspace: Workspace, run_id: str, result: ResultDocument) -> bo
     document = model_of_run(workspace, run_id)
     if document is None:
         return False
-    if workspace.read_doc(layout.CURRENT_MODEL) != document:
+    if not is_current(workspace, document):
         with WorkspaceLock(workspace, run_id):
             write_model(workspace, document)
     return True

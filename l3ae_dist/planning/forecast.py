@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from l3ae_dist.config.candidates import candidates
+from l3ae_dist.config.evaluated_models import evaluated_models
 from l3ae_dist.config.prices import PriceConfig
 from l3ae_dist.config.run_config import RunConfig
 from l3ae_dist.errors import BudgetError
@@ -125,7 +125,7 @@ def forecast(config: RunConfig, size: DataSize, resources: Resources) -> Forecas
     """
     plan = plan_or_smallest_change(config, size)
     resources.rates.check(plan.dtype, planned_device(config))
-    counts = StageCounts.of(candidates(config))
+    counts = StageCounts.of(evaluated_models(config))
     embeds = config.model.uses == "embeddings" and config.data.embeddings is None
     once = estimate(plan, size, resources, heads=counts.heads, embeds=embeds)
     stages = tuple(stage.times(counts.stage(stage.name)) for stage in once)

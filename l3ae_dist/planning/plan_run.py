@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from l3ae_dist.config.candidates import candidates
 from l3ae_dist.config.compute import ComputeConfig
+from l3ae_dist.config.evaluated_models import evaluated_models
 from l3ae_dist.config.members import ModelSpec
 from l3ae_dist.config.run_config import RunConfig
 from l3ae_dist.data.dataset import Dataset
@@ -229,7 +229,7 @@ def cluster_plan(config: RunConfig, size: DataSize) -> Plan:
     """
     dtype = "float64" if config.compute.dtype == "auto" else config.compute.dtype
     route = semantic_route(config, (size.items, size.dim) if size.dim else None)
-    models = model_needs(config, candidates(config), size, route, sparse=config.model.uses == "words")
+    models = model_needs(config, evaluated_models(config), size, route, sparse=config.model.uses == "words")
     plan = fitting_plan(size, models, configured_machine(config.compute, dtype, gpu=uses_gpu(config)))
     plan.validate()
     return plan

@@ -10,7 +10,7 @@ import yaml
 from typer.testing import CliRunner
 
 from l3ae_dist.cli import app as cli
-from l3ae_dist.config.candidates import candidates
+from l3ae_dist.config.evaluated_models import evaluated_models
 from l3ae_dist.config.load import make_config
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.deploy.machine_types import machine_type
@@ -173,7 +173,7 @@ def test_the_size_of_ingested_data_is_the_runs_own(tmp_path, small_tables):
     assert size.widest_block(len(items)) == found["nnz"]["train"]
     bare = make_config(values | {"model": {"name": "ease"}})
     workspace = Workspace.open(config.workspace)
-    planned = plan_run(bare, workspace, Dataset(workspace, found["id"]), None, candidates(bare)).plan
+    planned = plan_run(bare, workspace, Dataset(workspace, found["id"]), None, evaluated_models(bare)).plan
     assert cluster_shape(bare, ingested_size(bare, None)).plan == planned
     path = tmp_path / "run.yaml"
     path.write_text(yaml.safe_dump(values))

@@ -1,4 +1,4 @@
-"""The models that a configuration evaluates: its own, at every setting of the grid, and those beside them."""
+"""Models that a configuration evaluates: its own, at every setting of the grid, and those beside them."""
 
 from itertools import product
 
@@ -6,8 +6,8 @@ from l3ae_dist.config.members import MEMBERS, ModelSpec
 from l3ae_dist.config.run_config import RunConfig
 
 
-def candidates(config: RunConfig) -> tuple[ModelSpec, ...]:
-    """List the models to evaluate: the grid, or the model, and those beside it that need no inverse.
+def evaluated_models(config: RunConfig) -> tuple[ModelSpec, ...]:
+    """List the models to evaluate: the grid or the model, and those beside it that share its inverses.
 
     EASE stands beside models that invert its matrix, EASEText beside L3AE, whose semantic part it is.
     """
