@@ -33,8 +33,15 @@ nitpick_ignore_regex = [("py:.*", r"(?!l3ae_dist\b).*")]
 nitpick_ignore = [
     ("py:class", "l3ae_dist.model.added_items.AddedItems"),
     ("py:class", "l3ae_dist.serving._Column"),
+    ("py:class", "l3ae_dist.operations.garbage.Collection"),
+    ("py:class", "l3ae_dist.operations.status.WorkspaceStatus"),
+    ("py:class", "l3ae_dist.operations.usage.WorkspaceUsage"),
     ("py:class", "l3ae_dist.pipeline.job.Job"),
     ("py:class", "l3ae_dist.storage.blobs.Blobs"),
+    ("py:class", "l3ae_dist.storage.chunks.DamagedChunk"),
+    ("py:class", "l3ae_dist.storage.records.StageRecord"),
+    ("py:class", "l3ae_dist.storage.root.WorkspaceRoot"),
+    ("py:class", "l3ae_dist.storage.stages.Stage"),
 ]
 
 myst_enable_extensions = ["deflist", "dollarmath", "attrs_block"]
