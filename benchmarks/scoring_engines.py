@@ -53,7 +53,7 @@ def fitted(folder: str, n: int, users: int) -> FittedModel:
 
 def by_batch(model: FittedModel, terms: list[ScoreTerms]) -> list[Array]:
     """Lists of all users from the engine of serving, one model after the other."""
-    scorer = BatchScorer(TermArrays(model.workspace), model.grid, model.dtype, memory_budget=BUDGET)
+    scorer = BatchScorer(TermArrays(model.workspace), model.grid, model.dtype, array_budget=BUDGET)
     rows = model.dataset.user_rows("input", 0, model.dataset.n_users)
     size = scorer.batch_size(terms[0], K, PER_USER)
     lists = []

@@ -60,8 +60,8 @@ class BatchScorer:
     ----------
     arrays, grid, dtype
         The model's arrays, their tiles, and the dtype of the scores.
-    memory_budget
-        Bytes of tiles, blocks and lists held at once.
+    array_budget
+        Bytes of tiles, blocks and lists held at once; the interpreter is not counted.
     threads
         Of this process; all cores when None.
     """
@@ -72,15 +72,15 @@ class BatchScorer:
         grid: TileGrid,
         dtype: str,
         *,
-        memory_budget: int,
+        array_budget: int,
         threads: int | None = None,
     ) -> None:
         self.arrays = arrays
         self.grid = grid
         self.dtype = np.dtype(dtype)
-        self.budget = memory_budget
-        self.reader = TileReader(int(memory_budget * CACHE_SHARE))
-        self._rows = RowCache(int(memory_budget * ROWS_SHARE))
+        self.array_budget = array_budget
+        self.reader = TileReader(int(array_budget * CACHE_SHARE))
+        self._rows = RowCache(int(array_budget * ROWS_SHARE))
         self._threads = threads or os.cpu_count() or 1
 
     @cached_property
@@ -112,9 +112,9 @@ class BatchScorer:
             sum(self.arrays.features(term.left).shape[1] for term in model.products) * self.dtype.itemsize
         )
         width = min(self.grid.tile, self.grid.n) * self.dtype.itemsize
-        if self.grid.n * width > self.budget * BLOCK_SHARE:
+        if self.grid.n * width > self.array_budget * BLOCK_SHARE:
             per_user += width  # the sums between one block of rows and the next
-        return max(1, int(self.budget * USER_SHARE / per_user))
+        return max(1, int(self.array_budget * USER_SHARE / per_user))
 
     def top(
         self,
@@ -182,7 +182,7 @@ class BatchScorer:
     def _score(self, run: "_Batch", columns: Columns, seen: int) -> None:
         """Score some columns for all users; more than one block of rows needs the sums in between."""
         width = len(columns.items) * self.dtype.itemsize
-        step = max(1, int(self.budget * BLOCK_SHARE) // width)
+        step = max(1, int(self.array_budget * BLOCK_SHARE) // width)
         terms = run.blocks.terms(columns)
         fold = len(run.rows) <= run.x.shape[0]
         left = [] if fold else [(run.times_left(term), term.right) for term in terms]

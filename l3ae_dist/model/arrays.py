@@ -45,7 +45,7 @@ class ModelArrays:
         self.terms = document.terms
         budget = parse_bytes(memory_budget)
         arrays = TermArrays(workspace)
-        self.scorer = BatchScorer(arrays, self.grid, self.dtype, memory_budget=budget, threads=threads)
+        self.scorer = BatchScorer(arrays, self.grid, self.dtype, array_budget=budget, threads=threads)
         self.cold = ColdStart(self.dataset, self.grid, document, self.scorer.reader)
         self._known_added = AddedItems()
         paths = self.dataset.paths

@@ -90,7 +90,8 @@ class Estimator(ModelLifecycle, BaseEstimator):  # type: ignore[misc]
         workspace
             Path or URL.
         memory_budget
-            Bytes that a call may hold (such as ``"2GiB"``), half of it for what is kept between calls.
+            Bytes of arrays that a call may hold beside the interpreter (such as ``"2GiB"``); half of it is
+            for what is kept between calls.
         threads
             Threads of a call; all cores when None.
 

@@ -15,7 +15,8 @@ class FittedModel(ModelLifecycle, ModelArrays):
     workspace
         A workspace in which a fit has finished.
     memory_budget
-        Bytes that a call may hold (such as ``"2GiB"``), half of it for what is kept between calls.
+        Bytes of arrays that a call may hold beside the interpreter (such as ``"2GiB"``); half of it is
+        for what is kept between calls.
     threads
         Threads of a call; all cores when None.
 
@@ -55,7 +56,8 @@ def load_model(
     workspace
         Path or URL.
     memory_budget
-        Bytes that a call may hold (such as ``"2GiB"``), half of it for what is kept between calls.
+        Bytes of arrays that a call may hold beside the interpreter (such as ``"2GiB"``); half of it is
+        for what is kept between calls.
     threads
         Threads of a call; all cores when None.
 

@@ -1,6 +1,6 @@
 """The storage that the tile stages of a run need: bytes, objects and requests, and their price."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ from l3ae_dist.planning.plan import Plan
 from l3ae_dist.storage import layout
 from l3ae_dist.storage.chunks import TRAILER
 from l3ae_dist.storage.stages import TILE_STAGES, Stage
-from l3ae_dist.storage.usage import array_sizes, free_bytes
+from l3ae_dist.storage.usage import ArraySize, array_sizes, free_bytes
 from l3ae_dist.storage.workspace import Workspace
 from l3ae_dist.units import GIB
 
@@ -23,11 +23,18 @@ _BEST = 2
 
 @dataclass(frozen=True)
 class StorageNeed:
-    """Tiles of Gram matrices, factors, inverses and products in the workspace.
+    """Storage of the tiles of Gram matrices, factors, inverses and products in a workspace.
 
-    ``already`` bytes that the run uses are there; ``missing`` bytes it must at least write and hold at one
-    time; at the fullest there are about ``bytes`` in ``objects`` (chunks and done-marks). ``writes`` and
-    ``reads`` count requests.
+    Parameters
+    ----------
+    already
+        Bytes that are there and that the run uses.
+    missing
+        Bytes that it must at least write and hold at one time.
+    bytes, objects
+        About what there is at the fullest; objects are chunks and done-marks.
+    writes, reads
+        Requests.
     """
 
     already: int
@@ -62,7 +69,7 @@ def storage_need(
     plan
         Tile grid and dtype; reads of the stages.
     workspace, dataset
-        Where, and of what.
+        Where the tiles lie, and the interactions that they are made of.
     solves
         Ridge and system of every inverse.
     keep
@@ -72,35 +79,42 @@ def storage_need(
     low_pass
         Whether the Gram matrix of the normalised interactions is made.
     """
-    there = array_sizes(workspace)
+    sizes = array_sizes(workspace)
     pairs = sorted(set(solves), key=repr)
     names = {system: gram_name(dataset, system, plan.grid.tile, plan.dtype) for _, system in pairs}
-    triangle = plan.grid.lower_count * _chunk(plan, plan.dtype)
-    grams = {layout.gram(name): plan.grid.lower_count * _chunk(plan, dtype) for name, dtype in names.values()}
-    already = sum(size.bytes for path, size in there.items() if path in grams)
-    wanted = sum(grams.values()) + (triangle if low_pass else 0)
+    lower = plan.grid.lower_count
+    triangle = lower * _chunk(plan, plan.dtype)
+    grams = {layout.gram(name): lower * _chunk(plan, dtype) for name, dtype in names.values()}
     factors = [layout.FactorPaths.of(names[system][0], ridge, plan.dtype) for ridge, system in pairs]
-    held = [sum(size.bytes for p, size in there.items() if one.holds(p)) for one in factors]
     undone = [k for k, one in enumerate(factors) if not workspace.stage_done(Stage.CERTIFIED, one.id)]
-    at_work = (2 + ("L" in keep)) * triangle  # L and its inverse, then that and P
-    others = _others(pairs, undone, keep) * (1 + sum(name in keep for name in ("L", "Linv"))) * triangle
-    square = plan.grid.count**2 * _chunk(plan, plan.dtype)
-    products = square * sum(not system.interactions for _, system in pairs) if product else 0
-    products = max(0, products - sum(size.bytes for p, size in there.items() if layout.is_product(p)))
-    begun = max((held[k] for k in undone), default=0)
-    missing = max(0, wanted - already) + (max(0, at_work - begun) if undone else 0)
+    gram_bytes = _stored(sizes, lambda path: path in grams)
+    held = [_stored(sizes, one.holds) for one in factors]
+    missing = max(0, sum(grams.values()) + (triangle if low_pass else 0) - gram_bytes)
+    beside = 0
+    if undone:
+        at_work = (2 + ("L" in keep)) * triangle  # L and its inverse, then that and P
+        missing += max(0, at_work - max(held[k] for k in undone))
+        beside = _others(pairs, undone, keep) * (1 + sum(name in keep for name in ("L", "Linv"))) * triangle
+    if product:
+        square = plan.grid.count**2 * _chunk(plan, plan.dtype)
+        wanted = square * sum(not system.interactions for _, system in pairs)
+        beside += max(0, wanted - _stored(sizes, layout.is_product))
+    already = gram_bytes + sum(held)
+    fullest = already + missing + beside
     reads = sum(stage.bytes_read for stage in plan.stages if stage.name in TILE_STAGES)
-    tiles = len(undone) * len(TILE_STAGES) * plan.grid.lower_count + len(grams) * plan.grid.lower_count
-    already += sum(held)
-    fullest = already + missing + (others if undone else 0) + products
     return StorageNeed(
         already=already,
         missing=missing,
         bytes=fullest,
         objects=2 * -(-fullest // _chunk(plan, plan.dtype)),
-        writes=2 * tiles,
+        writes=2 * lower * (len(undone) * len(TILE_STAGES) + len(grams)),
         reads=int(len(undone) * reads / _chunk(plan, plan.dtype)),
     )
+
+
+def _stored(sizes: Mapping[str, ArraySize], wanted: Callable[[str], bool]) -> int:
+    """Add up the bytes of the stored arrays whose paths are wanted."""
+    return sum(size.bytes for path, size in sizes.items() if wanted(path))
 
 
 def _others(pairs: list[tuple[float, System]], undone: list[int], keep: tuple[str, ...]) -> int:
@@ -112,6 +126,7 @@ def _others(pairs: list[tuple[float, System]], undone: list[int], keep: tuple[st
 
 
 def _chunk(plan: Plan, dtype: str) -> int:
+    """Return the bytes of a stored tile."""
     return plan.grid.tile**2 * np.dtype(dtype).itemsize + TRAILER
 
 
