@@ -604,11 +604,13 @@ def undocumented() -> Iterator[str]:
 
 
 def riddles() -> Iterator[str]:
-    """Yield docstrings of public functions that open with a question word or a fragment."""
-    for name, where, node, _ in public_functions():
-        first = (ast.get_docstring(node) or "").partition("\n")[0]
-        if RIDDLES.match(first) or first.endswith(":"):
-            yield f"{name}: {where}: {first}"
+    """Yield docstrings, of classes and private functions too, that open with a question word or a fragment."""
+    for name in sources():
+        for node in ast.walk(tree(name)):
+            if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                first = (ast.get_docstring(node) or "").partition("\n")[0]
+                if RIDDLES.match(first) or first.endswith(":"):
+                    yield f"{name}: {node.name}: {first}"
 
 
 def not_imperative() -> Iterator[str]:

@@ -84,7 +84,7 @@ class PlannedRun:
 
 @dataclass(frozen=True, slots=True)
 class WorkerOptions:
-    """What a Dask worker is made of."""
+    """The Dask workers of a run that is planned: number, memory, threads, precision, device."""
 
     workers: PlannedWorkers = None
     worker_memory: WorkerMemory = None
@@ -123,7 +123,7 @@ class WorkerOptions:
 
 @dataclass(frozen=True, slots=True)
 class SpeedOptions:
-    """How fast the machines are: rates of a calibration, and the network."""
+    """The speed of the machines: rates of a calibration, and the network."""
 
     rates: RatesFile = None
     network: Network = None

@@ -141,7 +141,7 @@ def append_interactions(
 
 
 def _log_options(options: IngestConfig, interactions: Table) -> IngestConfig:
-    """How the log is read: no split is drawn, and a split column is followed where there is one."""
+    """Return the options that the log is read with: no split is drawn, a split column is followed."""
     changes: dict[str, object] = {"split": "none", "timestamp_column": None}
     if options.split_column not in column_names(interactions, "interactions"):
         changes["split_column"] = None

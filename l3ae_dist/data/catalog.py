@@ -80,7 +80,7 @@ def read_catalog(items: Table, options: IngestConfig) -> Catalog:
 
 
 def _no_text(missing: list[str], names: Sequence[object]) -> str:
-    """Why the items have no text, for whoever needs it later."""
+    """Say why the items have no text, for whoever needs it later."""
     if not missing:
         return "text_columns names no column"
     return (

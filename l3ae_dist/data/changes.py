@@ -52,7 +52,7 @@ def _spread(rows: sparse.csr_matrix, places: Array, shape: tuple[int, int]) -> s
 
 
 def _blocks(rows: sparse.csr_matrix, grid: TileGrid) -> sparse.csr_matrix:
-    """Which blocks of items each row has an entry in."""
+    """Mark the blocks of items that each row has an entry in."""
     rows.eliminate_zeros()
     data = np.ones(rows.nnz, bool)
     return sparse.csr_matrix(

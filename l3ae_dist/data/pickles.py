@@ -25,7 +25,7 @@ _DTYPE = re.compile(r"[<>|=]?([biufSU])[0-9]+")
 
 
 class _Dtype:
-    """What ``numpy.dtype(code)`` was called with, and its byte order."""
+    """A call of ``numpy.dtype(code)``: its code and byte order."""
 
     def __init__(self, code: Any = None, *_: Any) -> None:
         if not isinstance(code, str) or not _DTYPE.fullmatch(code):
@@ -65,7 +65,7 @@ def _scalar(dtype: Any, raw: Any) -> Any:
 
 
 def _encode(text: Any, _: Any) -> bytes:
-    """How protocols 0 to 2 write bytes."""
+    """Encode a text as protocols 0 to 2 write bytes."""
     return str(text).encode("latin1")
 
 
@@ -119,7 +119,7 @@ def _numbers(data: Any, *indices: Any) -> None:
 
 
 def _resolved(value: Any) -> Any:
-    """What a record stands for; other values as they are."""
+    """Return what a record stands for; other values as they are."""
     if isinstance(value, _Array):
         return value.value
     return value.matrix() if isinstance(value, _Sparse) else value

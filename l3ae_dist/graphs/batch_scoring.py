@@ -33,7 +33,7 @@ CACHE_SHARE, ROWS_SHARE, BLOCK_SHARE, USER_SHARE = 0.375, 0.125, 0.25, 0.125
 
 @dataclass(frozen=True)
 class Candidates:
-    """Which items may be listed.
+    """The items that may be listed.
 
     Parameters
     ----------

@@ -20,7 +20,7 @@ P = TypeVar("P", bound=StageParams)
 
 @dataclass(frozen=True)
 class StageContext:
-    """Where a stage's arrays live and its numbers.
+    """The arrays and numbers of a stage, the same for all of its tasks.
 
     Parameters
     ----------

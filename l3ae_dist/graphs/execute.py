@@ -31,7 +31,7 @@ ARITHMETIC = threading.Lock()
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """When the parts of a task ran; zeros where its arithmetic is not measured.
+    """The times at which the parts of a task ran; zeros where its arithmetic is not measured.
 
     It read its first tile from ``staged`` (Unix time) for ``loaded`` seconds, and computed from ``began``
     (Unix time) for ``computed`` seconds, of which the arithmetic waited ``stalled`` for further tiles.
@@ -46,7 +46,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class TaskRecord:
-    """What a finished task tells the client."""
+    """The record of a finished task, which goes back to the client."""
 
     target: TileRef
     skipped: bool

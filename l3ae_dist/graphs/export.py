@@ -194,7 +194,7 @@ class ColumnBlocks:
 
 @dataclass(frozen=True)
 class ExportParams(StageParams):
-    """Which model an export stage keeps the weights of, and how many of each column."""
+    """The model whose weights an export stage keeps, and how many of each column."""
 
     model: ScoreTerms
     k: int

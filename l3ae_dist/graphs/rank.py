@@ -42,7 +42,7 @@ class Line:
 
 @dataclass(frozen=True)
 class RankParams(StageParams):
-    """What the rank stage counts.
+    """The models and items that the rank stage counts for.
 
     Parameters
     ----------

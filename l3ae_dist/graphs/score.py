@@ -25,7 +25,7 @@ from l3ae_dist.storage.tile_reader import ReadCount
 
 @dataclass(frozen=True)
 class ScoreParams(StageParams):
-    """What the score stage ranks.
+    """The models and users that the score stage lists items for.
 
     Parameters
     ----------

@@ -45,7 +45,7 @@ _LEAF = 512
 
 
 class Kernels(Protocol):
-    """What a back end provides; handles are modified in place, operands are row-major tiles only read."""
+    """The kernels of a back end; handles are modified in place, operands are row-major tiles only read."""
 
     def load(self, acc: Array) -> Handle:
         """Return the handle of a tile that the caller owns; it is the back end's until :meth:`store`."""

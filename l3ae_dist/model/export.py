@@ -180,7 +180,7 @@ def _in_process(model: ModelArrays, k: int, on_event: OnEvent) -> Generator[Colu
 def _on_cluster(
     model: ModelArrays, k: int, client: "distributed.Client", on_event: OnEvent
 ) -> Generator[Column]:
-    """The same on a Dask cluster: each task writes the lists of one column tile, which are read here."""
+    """Select on a Dask cluster: each task writes the lists of one column tile, which are read here."""
     from l3ae_dist.runtime.backends.dask_session import DaskSession
     from l3ae_dist.runtime.executors import DaskExecutor
     from l3ae_dist.runtime.run_graph import run_graph

@@ -58,7 +58,7 @@ def _paths(document: ModelDocument) -> list[str]:
 
 
 def _copy_features(workspace: Workspace, target: Workspace, features: str) -> None:
-    """How the features were made, so that new text becomes features the same way; and the added items."""
+    """Copy the records of how the features were made, for new text, and the added items."""
     stage = layout.features_stage(features)
     record = _copy_stage(workspace, target, stage, features)
     source = record.params.get("source")

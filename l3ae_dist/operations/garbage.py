@@ -19,7 +19,7 @@ _UNTOLD = (Kind.ROOTS, Kind.SPECTRAL, Kind.TRANSFORMS)
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """What was deleted from a workspace, or would be.
+    """The outcome of a collection: what was deleted from a workspace, or would be.
 
     Parameters
     ----------

@@ -105,7 +105,7 @@ def append(
 
 
 def _report(workspace: Workspace, document: ModelDocument) -> dict[str, object]:
-    """What the model's dataset has more than its parent, and its Gram tiles."""
+    """Count what the model's dataset has more than its parent, and its Gram tiles."""
     stats = workspace.require_stage(Stage.INGEST, document.dataset).stats
     report = {"dataset": document.dataset, "parent": stats.get("parent"), **stats.get("appended", {})}
     gram = document.arrays["gram"]

@@ -148,7 +148,7 @@ class Job:
         )
 
     def _write_last(self, dataset: Dataset, embedding: str | None) -> None:
-        """What a later run without sources goes on with; a model without embeddings leaves those before."""
+        """Note what a later run without sources goes on with; a model without embeddings leaves them."""
         if self.config.model.uses != "embeddings":
             before = self.workspace.read_doc(layout.LAST_RUN) or {}
             embedding = before.get("embedding") if before.get("dataset") == dataset.id else None
@@ -206,7 +206,7 @@ class Job:
     def _storage(
         self, plan: Plan, route: str, dataset: Dataset, embedding: str | None, specs: Specs
     ) -> dict[str, object]:
-        """What the tiles take of the workspace's storage; refused when its disk has no room."""
+        """Tell what the tiles take of the workspace's storage; refuse when its disk has no room."""
         need = storage_need(
             plan,
             self.workspace,

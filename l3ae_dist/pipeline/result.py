@@ -24,7 +24,7 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What was fitted and measured.
+    """The models that were fitted and their figures.
 
     Parameters
     ----------

@@ -46,7 +46,7 @@ class Trial:
 
 @dataclass(slots=True)
 class Search:
-    """What was tried, in order, and the best trial of each kind of model."""
+    """The trials of a search, in order, and the best one of each kind of model."""
 
     metric: str
     trials: list[Trial] = field(default_factory=list)

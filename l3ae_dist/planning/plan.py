@@ -17,7 +17,7 @@ from l3ae_dist.units import mebibytes
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run will do; immutable, made before any process is started.
+    """The tiles, memory and stages of a run; immutable, made before any process is started.
 
     Parameters
     ----------

@@ -54,7 +54,7 @@ class DataSize:
 
 @dataclass(frozen=True, slots=True)
 class ModelNeeds:
-    """What the models of a run need beside one factorisation and inverse.
+    """The needs of a run's models beside one factorisation and inverse.
 
     Parameters
     ----------

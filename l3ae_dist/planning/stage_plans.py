@@ -41,7 +41,7 @@ class StagePlan:
 
 @dataclass(frozen=True, slots=True)
 class StageInputs:
-    """What the stages are planned from: the three inputs of a plan, and the tiles chosen for them."""
+    """The inputs of every stage's plan: the three of a plan, and the tiles chosen for them."""
 
     size: DataSize
     models: ModelNeeds

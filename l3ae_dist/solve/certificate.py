@@ -13,7 +13,7 @@ from l3ae_dist.linalg.spectral import certificate_tolerance
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """How exactly a system was solved.
+    """The exactness of a solved system: its residual beside what rounding explains.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class Certificate:
 
     @property
     def passed(self) -> bool:
-        """Whether the residual is a number within its tolerance."""
+        """True when the residual is a number within its tolerance."""
         return self.residual <= self.tolerance
 
     @property

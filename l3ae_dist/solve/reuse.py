@@ -78,7 +78,7 @@ def _adopt(source: ChunkArray, target: ChunkArray, touched: np.ndarray, epoch: i
 
 
 def _system_before(parent: Dataset, dataset: Dataset, system: System) -> System | None:
-    """The same system of the parent, or None when the features of its items are not the same."""
+    """Return the same system of the parent, or None when the features of its items are not the same."""
     if system.features is None:
         return system
     features = _features_before(dataset.workspace, parent, dataset, system.features)

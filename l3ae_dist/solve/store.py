@@ -26,7 +26,7 @@ from l3ae_dist.storage.workspace import Workspace
 
 @dataclass(frozen=True, slots=True)
 class SolveSettings:
-    """How the task graphs of a solve run.
+    """The settings that the task graphs of a solve run with.
 
     Parameters
     ----------

@@ -34,7 +34,7 @@ _HELD: set[str] = set()
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds, or last held, the lock."""
+    """The run that holds, or last held, the lock."""
 
     run_id: str
     """Id of the run."""

@@ -192,7 +192,7 @@ class ObjectBlobs:
 
 
 def _object_error(error: Exception, url: str) -> WorkspaceError:
-    """What the store refused, without its answer's text: that may hold the names of keys."""
+    """Tell what the store refused, without its answer's text, which may hold the names of keys."""
     if isinstance(error, WorkspaceError):
         return error
     kind, text = type(error).__name__, str(error)

@@ -96,7 +96,7 @@ def _opened(options: "ComputeConfig") -> Iterator[Any]:
 
 
 def _knock(address: str) -> None:
-    """Whether anything listens at a scheduler's address; Dask asks again and again for 20 s."""
+    """Refuse a scheduler's address where nothing listens; Dask would ask again and again for 20 s."""
     parts = urlsplit(address)
     try:
         socket.create_connection((parts.hostname or "", parts.port or 8786), _CONNECT_SECONDS).close()
@@ -119,7 +119,7 @@ def _nodes(session: "DaskSession") -> dict[str, list[str]]:
 def _ask(
     session: "DaskSession", call: Callable[..., R], workers: list[str] | None, *arguments: object
 ) -> Answers:
-    """What the workers answer, by address; an exception where one failed."""
+    """Ask all workers, and return their answers by address; an exception where one failed."""
     ask = partial(session.client.run, call, *arguments, workers=workers, on_error="return")
     answers: Answers = bounded(ask, _NODE_SECONDS, "the Dask workers")
     return answers
@@ -195,7 +195,7 @@ def _stranger(address: str, error: BaseException) -> Check:
 
 
 def _clocks(session: "DaskSession", chosen: list[str]) -> dict[str, tuple[float, float]]:
-    """How far each node's clock is ahead in seconds, and how well that is known: by the quickest answer."""
+    """Measure how far each node's clock is ahead, and how exactly that is known, by the quickest answer."""
     found: dict[str, tuple[float, float]] = {}
     for address in chosen:
         for _ in range(_CLOCK_ASKED):

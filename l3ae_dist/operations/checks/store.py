@@ -135,7 +135,7 @@ def store_rows(node: str, url: str, facts: Facts) -> list[Check]:
 
 @dataclass(frozen=True)
 class Place:
-    """Where the keys of the probes go: the workspace, or the nearest folder above it that is there."""
+    """The place of the probes' keys: the workspace, or the nearest folder above it that is there."""
 
     url: str
     root: str

@@ -109,7 +109,7 @@ class Folder:
 
 @dataclass(frozen=True)
 class FactorPaths(Folder):
-    """What belongs to one Gram matrix, ridge and dtype: ``G + ridge I = L L'``, ``P = L^-T L^-1``."""
+    """The paths of one Gram matrix, ridge and dtype: ``G + ridge I = L L'``, ``P = L^-T L^-1``."""
 
     @classmethod
     def of(cls, gram: str, ridge: float, dtype: str) -> Self:
