@@ -1,6 +1,6 @@
 """The answers of a fitted model, which an estimator gives too once it is fitted."""
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     pass
 
 
-class Recommender:
+class Recommender(ABC):
     """Base class of what recommends: a fitted model and the estimators."""
 
     @abstractmethod

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from l3ae_dist import EASE, L3AE
 from l3ae_dist.cli import app as cli
 from l3ae_dist.errors import ConfigError, DamagedTileError, StageMissingError, WorkspaceError
+from l3ae_dist.model.demo import examples
 from l3ae_dist.storage.workspace import Workspace
 
 pytestmark = pytest.mark.dask
@@ -52,6 +53,19 @@ def test_weights_are_columns_that_score_a_history(model):
         assert scores[0, column] == pytest.approx(model.explain(3, item)["total"].sum(), rel=1e-5)
     with pytest.raises(ConfigError, match="give a list of ids"):
         model.weights(7)
+
+
+def test_examples_are_titles_that_a_reader_understands(model):
+    found = examples(model.model_, users=2, n=3)
+    assert len(found) == 2
+    for one in found:
+        dataset = model.model_.dataset
+        owned = dataset.user_rows("input", one["user_id"], one["user_id"] + 1).indices
+        titles = dataset.titles()
+        assert set(one["liked"]) <= {titles[item] for item in owned}
+        table = model.recommend([one["user_id"]], 3)
+        assert [item["title"] for item in one["recommended"]] == table["title"].tolist()
+        assert all(len(item["why"]) == 2 for item in one["recommended"])
 
 
 def test_a_saved_model_recommends_the_same_without_what_made_it(model, tmp_path):
