@@ -50,9 +50,10 @@ class SpectralFilter:
 
     def terms(self, spec: ModelSpec) -> ScoreTerms:
         """Make ``B = N'N + alpha D^-1/2 V V' D^1/2``, and return its terms."""
-        paths = self._vectors(spec.rank)
+        roots = self._roots  # first: damaged ones are made again also where all that follows is there
+        paths = self._vectors(spec.rank, roots)
         product = ProductTerm(paths.left, paths.right, spec.alpha, "collaborative")
-        return ScoreTerms(spec.name, (MatrixTerm(self._gram(), 1.0),), (product,), 0.0)
+        return ScoreTerms(spec.name, (MatrixTerm(self._gram(roots), 1.0),), (product,), 0.0)
 
     def certificate(self, spec: ModelSpec) -> Certificate:
         """Return ``||N'N V - V S^2|| / ||V S^2||`` of the singular vectors, measured when they were made."""
@@ -75,14 +76,14 @@ class SpectralFilter:
             self._workspace.mark_stage(Stage.ROOTS, dataset.id, {}, {})
         return paths
 
-    def _gram(self) -> str:
+    def _gram(self, roots: RootPaths) -> str:
         """Make ``N'N``, lower tiles; return its path."""
         store, dataset = self._store, self._dataset
         identifier = fingerprint(["normalised", dataset.id, store.grid.tile, store.dtype])
         path = layout.gram(identifier)
         if not store.is_done(Stage.GRAM, identifier):
             store.tiles(path, store.dtype)
-            context = store.context({"gram": path}, GramParams(dataset.id, roots=self._roots.base))
+            context = store.context({"gram": path}, GramParams(dataset.id, roots=roots.base))
             stats = store.run(gram_graph(store.grid), context, {"gram"}, Stage.GRAM)
             store.mark(Stage.GRAM, identifier, {"dataset": dataset.id}, stats)
         return path
@@ -91,13 +92,13 @@ class SpectralFilter:
         parts = [self._dataset.id, self._store.grid.tile, rank, _ITERATIONS]
         return SpectralPaths.of(fingerprint(parts))
 
-    def _vectors(self, rank: int) -> SpectralPaths:
+    def _vectors(self, rank: int, roots: RootPaths) -> SpectralPaths:
         """Make ``D^-1/2 V`` and ``D^1/2 V``, n x rank by item tile; return their folder."""
         paths, store = self._paths(rank), self._store
         if store.is_done(Stage.SPECTRAL, paths.id):
             return paths
         v, values = self._truncated_svd(rank)
-        root = Vector(self._workspace, self._roots.items)[:]
+        root = Vector(self._workspace, roots.items)[:]
         for path, scale in ((paths.left, root), (paths.right, inverse_root(root) ** 2)):
             store.write_rows(path, v * scale[:, None], epoch=store.settings.epoch)
         certificate = self._certify(v, values)
