@@ -30,7 +30,7 @@ def cases() -> Iterator[tuple[str, Any, tuple[Any, ...]]]:
 
 
 def run_once(benchmark: Any, chosen: tuple[Any, ...]) -> Any:
-    """What the benchmark's function returns, called once after its setup."""
+    """Call a benchmark's function once after its setup, and return its value."""
     benchmark._current_params = chosen
     benchmark.do_setup()
     try:
@@ -40,18 +40,18 @@ def run_once(benchmark: Any, chosen: tuple[Any, ...]) -> Any:
 
 
 def is_count(name: str) -> bool:
-    """Whether a case counts tasks or bytes, which must not change by themselves."""
+    """Tell whether a case counts tasks or bytes, which must not change by themselves."""
     return name.partition("(")[0].rpartition(".")[2] in COUNTS
 
 
 def expected() -> dict[str, int]:
-    """The counts of the last accepted version."""
+    """Read the counts of the last accepted version."""
     found: dict[str, int] = json.loads(EXPECTED.read_text())
     return found
 
 
 def difference(name: str, found: int, wanted: int | None) -> str:
-    """What changed, in a sentence; empty where nothing did.
+    """Describe a changed count in a sentence; empty where nothing changed.
 
     >>> difference("Gram.track_num_tasks(tile=4)", 12, 10)[:60]
     'Gram.track_num_tasks(tile=4) is 12 and was 10 (+20.0 %); fin'

@@ -1,4 +1,4 @@
-"""What Ray costs: one job on the back ends ``local`` and ``ray``, and how the job scales on Ray.
+"""The cost of Ray: one job on the back ends ``local`` and ``ray``, and its scaling on Ray.
 
 Times are those of the solve (stage fit and scoring) and leave the start of processes out, which is reported
 beside them. Each figure is the median of runs that alternate between what is compared.
@@ -14,7 +14,7 @@ from l3ae_dist.runtime.backends.ray_session import ray_session
 
 
 def rows() -> list[dict[str, Any]]:
-    """The same fit on both."""
+    """Measure the same fit on both back ends."""
     with ray_session():
         jobs = {name: Job(STRONG, workers=1, threads=2, cluster=name) for name in ("local", "ray")}
         took = medians(in_turns(jobs, REPEATS))

@@ -1,4 +1,4 @@
-"""What it costs to be watched: the page on the dashboard, the events in the workspace, Dask's report.
+"""The cost of being watched: the page on the dashboard, the events in the workspace, Dask's report.
 
 The seconds spent in the run's thread and in the scheduler's plugin, which share a process on the local back
 end, are added up in one real fit, with tiles of the plan's choice: smaller tiles cost a larger share. The
@@ -45,7 +45,7 @@ def clocked(owner: Any, name: str, spent: dict[str, float]) -> Iterator[None]:
 
 
 def rows() -> list[dict[str, Any]]:
-    """Shares of a fit's time."""
+    """Measure the costs as shares of a fit's time."""
     import pandas as pd
 
     spent: dict[str, float] = {}

@@ -11,7 +11,7 @@ from report import publish, row
 
 
 def demo(workspace: str) -> tuple[float, dict[str, Any]]:
-    """Seconds of the command, and what it printed."""
+    """Run the demo command; return its seconds and its output."""
     command = [
         sys.executable,
         "-c",

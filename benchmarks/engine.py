@@ -71,7 +71,7 @@ def summary(solved: Solved) -> Details:
 
 
 def reads(solved: Solved) -> float:
-    """Words the factor stage reads over compulsory reads plus the I/O lower bound."""
+    """Divide the words that the factor stage reads by compulsory reads plus the I/O lower bound."""
     n, words = solved.plan.grid.n, solved.plan.memory_budget / 4
     bound = n**2 / 2 + n**3 / (3 * 2**0.5 * words**0.5)
     return solved.stages["factor"].bytes_read / 4 / bound
@@ -121,7 +121,7 @@ def headline(details: Details) -> Rows:
 
 
 def dask_array(details: Details) -> Rows:
-    """Both on one cluster with fresh workers; the peer at the better of its chunk sizes, for each figure."""
+    """Measure both on one cluster with fresh workers, the peer at the better of its chunk sizes."""
     n, chunks = 8192, (1024, 2048)
     with local_cluster(workers=1, threads=2, memory_budget=20 * GIB, dashboard=False) as session:
         ours = tile_solve(n, memory_budget=512 * MIB, session=session)
@@ -164,7 +164,7 @@ def scaling(details: Details) -> Rows:
 
 
 def scaling_rows(name: str, stages: tuple[str, ...], runs: dict[int, list[Solved]], details: Details) -> Rows:
-    """How much faster two workers are, and why not twice: from the run of median time of each number."""
+    """Compare two workers with one by the runs of median time, and explain what is missing to twice."""
 
     def seconds(solved: Solved) -> float:
         return sum(solved.stages[stage].seconds for stage in stages)
@@ -380,7 +380,7 @@ def main() -> None:
 
 
 def previous_parts() -> Details:
-    """What earlier runs measured, by part, each with its date; with ``--only`` the other parts are kept.
+    """Read what earlier runs measured, by part, each with its date; with ``--only`` the other parts are kept.
 
     The document's ``one_run`` tells whether all parts were measured by one command.
     """

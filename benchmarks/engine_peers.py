@@ -1,4 +1,4 @@
-"""What the engine is compared with, each in a process of its own: ``python engine_peers.py NAME ...``.
+"""Peers of the engine, each in a process of its own: ``python engine_peers.py NAME ...``.
 
 Prints one JSON object. Memory is the peak resident set of the process.
 """
@@ -12,7 +12,7 @@ import numpy as np
 
 
 def lapack(n: int) -> dict:
-    """SciPy's ``spotrf`` and ``spotri`` in core, and the rate of ``sgemm``."""
+    """Measure SciPy's ``spotrf`` and ``spotri`` in core, and the rate of ``sgemm``."""
     from scipy.linalg.lapack import spotrf, spotri
     from tile_solve import dense_system
 
@@ -46,7 +46,7 @@ def published_weights(x, f: np.ndarray, reg_x: float, reg_f: float, reg_e: float
 
 
 def published(path: str, reg_x: float, reg_f: float, reg_e: float) -> dict:
-    """The time of :func:`published_weights`; X and F from ``path``."""
+    """Measure the time of :func:`published_weights`; X and F from ``path``."""
     from scipy import sparse
 
     x = sparse.load_npz(f"{path}/x.npz").astype(np.float64)
@@ -59,7 +59,7 @@ def published(path: str, reg_x: float, reg_f: float, reg_e: float) -> dict:
 
 
 def sparse_gram(path: str) -> dict:
-    """One SciPy ``X.T @ X`` in core."""
+    """Measure one SciPy ``X.T @ X`` in core."""
     from scipy import sparse
 
     x = sparse.load_npz(path)

@@ -119,7 +119,7 @@ def flops_by_kernel(n: int, tile: int) -> Counter[str]:
 
 
 def kernels(details: Details) -> Rows:
-    """The kernels at tiles of 4,096, operands in host memory as in a fit; the mix is that of 65,536 items."""
+    """Measure the kernels at tiles of 4,096 with operands in host memory, mixed as for 65,536 items."""
     rates = {
         name: by_tile[MIX_TILE] / 1e3
         for name, by_tile in measure_kernels("float32", (MIX_TILE,), "cuda", 5, 0.0).items()
@@ -146,13 +146,13 @@ def solved(n: int, folder: str) -> Solved:
 
 
 def in_kernels(found: Solved) -> float:
-    """Seconds in which a kernel ran, its transfers included."""
+    """Add up the seconds in which a kernel ran, its transfers included."""
     tiles = [event for event in found.events if event["kind"] == "tile" and not event["skipped"]]
     return float(sum(event["computed"] - event["stalled"] for event in tiles))
 
 
 def summary(found: Solved) -> Details:
-    """What is kept of a run beside its rows."""
+    """Collect what is kept of a run beside its rows."""
     return {
         "stages": {name: asdict(stats) for name, stats in found.stages.items()},
         "kernel_seconds": in_kernels(found),
@@ -200,7 +200,7 @@ def disk_rate(folder: str) -> float:
 
 
 def disk(details: Details) -> Rows:
-    """The smaller system with the workspace on the disk, against what bounds it."""
+    """Measure the smaller system with the workspace on the disk, against what bounds it."""
     n = min(SIZES)
     folder = tempfile.mkdtemp(prefix="l3ae-gpu-")
     try:

@@ -91,7 +91,7 @@ def compare(
 
 
 def recall(lists: dict[Any, list[Any]], wanted: pd.Series) -> float:
-    """Hits over wanted items, averaged over users."""
+    """Divide hits by wanted items, averaged over users."""
     shares = [len(items & set(lists.get(user, ()))) / len(items) for user, items in wanted.items()]
     return float(np.mean(shares))
 

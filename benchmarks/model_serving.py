@@ -122,7 +122,7 @@ def best(scores: np.ndarray, seen: Any) -> np.ndarray:
 
 
 def dense_product(workspace: str, export: str) -> tuple[int, float]:
-    """Both operands dense, users in batches; a sample, since all users take minutes."""
+    """Score with both operands dense, users in batches; a sample, since all users take minutes."""
     b, rows = dense_weights(workspace), histories(workspace)
     rows = rows[np.sort(np.random.default_rng(0).choice(rows.shape[0], DENSE_USERS, replace=False))]
     started = time.perf_counter()
@@ -163,7 +163,7 @@ WAYS: dict[str, Callable[[str, str], tuple[int, float]]] = {
 
 
 def measure(way: str, workspace: str, export: str, repeats: int = 1) -> tuple[float, float]:
-    """Users per second (the best of ``repeats`` processes) and the peak of the process in GiB."""
+    """Measure users per second (the best of ``repeats`` processes) and the peak of the process in GiB."""
     found = []
     for _ in range(repeats):
         command = [sys.executable, __file__, "--way", way, "--folder", workspace, "--export", export]
@@ -179,7 +179,7 @@ def run_way(way: str, workspace: str, export: str) -> None:
 
 
 def speed_rows(folder: Path) -> list[dict[str, Any]]:
-    """Users per second on amazon-games-2018."""
+    """Measure users per second on amazon-games-2018."""
     from l3ae_dist.model.fitted import load_model
 
     workspace = fit("amazon-games-2018", folder, {"reg_x": 0.0, "reg_f": 5.0, "reg_e": 200.0})
@@ -241,7 +241,7 @@ def loss_rows(folder: Path) -> list[dict[str, Any]]:
 
 
 def rows(folder: str | None = None) -> list[dict[str, Any]]:
-    """All figures; what a given ``folder`` already holds is not fitted again."""
+    """Measure all figures; what a given ``folder`` already holds is not fitted again."""
     with tempfile.TemporaryDirectory(prefix="l3ae-serving-") as scratch:
         where = Path(folder or scratch)
         where.mkdir(parents=True, exist_ok=True)

@@ -61,7 +61,7 @@ def run_sweep(root: Path, workspace: str) -> dict[str, Any]:
 
 
 def separate_fit(root: Path, result: dict[str, Any]) -> dict[str, Any]:
-    """The picked model once more, alone, by the published formulas."""
+    """Fit the picked model once more, alone, by the published formulas."""
     dataset = Dataset(Workspace.open(result["workspace"]), result["dataset"]["id"])
     params = result["models"]["L3AE"]["params"]
     with tempfile.TemporaryDirectory(prefix="l3ae-peer-") as folder:

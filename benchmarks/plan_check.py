@@ -65,7 +65,7 @@ def timed(arguments: list[str]) -> tuple[float, dict[str, Any]]:
 
 
 def rows() -> list[dict[str, Any]]:
-    """The figures; ends with an error when a plan is wrong or too slow."""
+    """Make the figures; exit with an error when a plan is wrong or too slow."""
     table = []
     for name, arguments in CLUSTERS.items():
         seconds, found = timed(arguments)

@@ -1,4 +1,4 @@
-"""What every benchmark prints and writes: figures, their peer, the machine and the versions.
+"""The output of every benchmark: figures, their peer, the machine and the versions.
 
 ``python benchmarks/report.py NAME`` prints a result as a table, ``--write`` puts today's tables between the
 marks of docs/benchmarks.md (``<!-- figures: NAME -->`` to ``<!-- end -->``), and ``--check`` tells which
@@ -21,21 +21,21 @@ _BLOCK = re.compile(r"(<!-- figures: ([a-z]+) -->\n)(.*?)(\n?<!-- end -->)", re.
 
 
 def results_folder() -> Path:
-    """Where results are written and read."""
+    """Return the folder that results are written to and read from."""
     folder = Path(os.environ.get("L3AE_BENCHMARK_RESULTS") or Path(__file__).parent / "results")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
 def result(name: str) -> dict[str, Any]:
-    """A benchmark's last result."""
+    """Read a benchmark's last result."""
     found: dict[str, Any] = json.loads((results_folder() / f"{name}.json").read_text())
     return found
 
 
 def row(name: str, ours: float, unit: str, peer: float | None = None, target: float | None = None,
         *, smaller: bool = False, faster: bool = False) -> dict[str, Any]:  # fmt: skip
-    """One figure; ``target`` bounds the ratio to the peer, or the figure itself without a peer.
+    """Make a row of one figure; ``target`` bounds the ratio to the peer, or without a peer the figure.
 
     The ratio is ours over the peer's; of seconds that are to be ``faster``, the peer's over ours.
     """
@@ -79,7 +79,7 @@ CAPTIONS = {
 
 
 def markdown(name: str) -> str:
-    """The rows of a result as a table."""
+    """Format the rows of a result as a Markdown table."""
     document = result(name)
     lines = [
         f"{_measured(document)}{CAPTIONS.get(name, '')}",
@@ -105,7 +105,7 @@ def _measured(*documents: dict[str, Any]) -> str:
 
 
 def main_job() -> str:
-    """The table of the main job, of the results ``books`` and ``demo``."""
+    """Format the table of the main job, of the results ``books`` and ``demo``."""
     books, demo = result("books"), result("demo")
     of, demo_of = ({line["name"]: line for line in found["rows"]} for found in (books, demo))
     n = books["plan"]["items"]
@@ -148,7 +148,7 @@ def _percent(value: float) -> str:
 
 
 def suites() -> str:
-    """The table of the result ``tests``."""
+    """Format the table of the result ``tests``."""
     document = result("tests")
     lines = [_measured(document), "", "| command | passed | minutes |", "|---|---|---|"]
     for command, found in document["suites"].items():
@@ -158,7 +158,7 @@ def suites() -> str:
 
 
 def simulated() -> str:
-    """The table of the result ``million``: nothing of it was measured but the rates that it says so of."""
+    """Format the table of the result ``million``, all simulated but the rates that it calls measured."""
     document = result("million")
     sources = [document["rates"][device]["source"] for device in ("cpu", "cuda")]
     lines = [f"Simulated on {document['date'][:10]}, not measured. CPU workers: {sources[0]}. GPU workers: "
@@ -173,7 +173,7 @@ TABLES: dict[str, Callable[[], str]] = {"main": main_job, "tests": suites, "mill
 
 
 def table(name: str) -> str | None:
-    """The table of a mark in README.md; None while a result that it needs is not there."""
+    """Return the table of a mark in the page; None while a result that it needs is not there."""
     try:
         return TABLES[name]() if name in TABLES else markdown(name)
     except FileNotFoundError:
@@ -181,12 +181,12 @@ def table(name: str) -> str | None:
 
 
 def stale(text: str) -> list[str]:
-    """Names of the marked tables that are not those of the results; without a result nothing is said."""
+    """List the marked tables that are not those of the results; one without a result is not listed."""
     return [m[2] for m in _BLOCK.finditer(text) if (found := table(m[2])) is not None and found != m[3]]
 
 
 def renewed(text: str) -> str:
-    """The text with the tables of the results between its marks."""
+    """Return the text with the tables of the results between its marks."""
     return _BLOCK.sub(lambda m: f"{m[1]}{(table(m[2]) or m[3]).strip()}\n<!-- end -->", text)
 
 

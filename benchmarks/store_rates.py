@@ -26,7 +26,7 @@ SIDE, TILES, MB = 2048, 6, 1e6
 
 
 def rates(url: str) -> tuple[float, float]:
-    """MB/s of writing and of reading tiles of 16 MiB, checksums included; medians."""
+    """Measure MB/s of writing and of reading tiles of 16 MiB, checksums included; medians."""
     shape = (SIDE * TILES, SIDE)
     array = ChunkArray.create(Workspace.create(url), "a", shape=shape, chunks=(SIDE, SIDE), dtype="float32")
     block = np.random.default_rng(0).standard_normal((SIDE, SIDE), dtype=np.float32)
@@ -46,7 +46,7 @@ def rates(url: str) -> tuple[float, float]:
 
 
 def rows() -> list[dict[str, Any]]:
-    """Writing and reading, S3 beside local files."""
+    """Measure writing and reading, S3 beside local files."""
     with tempfile.TemporaryDirectory(prefix="l3ae-store-") as folder:
         local = rates(f"{folder}/w")
     with s3_server() as environment, patch.dict("os.environ", environment):

@@ -18,7 +18,7 @@ _COUNT = re.compile(r"(\d+) (passed|skipped|failed|error)")
 
 
 def counts(summary: str) -> dict[str, int]:
-    """What pytest's last line counts.
+    """Read the counts of pytest's last line.
 
     >>> counts("== 12 passed, 1 skipped, 3 deselected in 9.21s ==")
     {'passed': 12, 'skipped': 1}

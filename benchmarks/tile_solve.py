@@ -38,7 +38,7 @@ def dense_system(n: int) -> np.ndarray:
 
 @dataclass
 class Solved:
-    """What one run took."""
+    """Plan, times, memory and residual of one run."""
 
     plan: Plan
     stages: dict[str, StageStats]
@@ -111,7 +111,7 @@ def tile_solve(
 
 
 def probe_residual(p: ChunkArray, y: np.ndarray) -> float:
-    """``||(Y Y' / r + I) P z - z|| / ||z||`` for one random z, from the lower tiles."""
+    """Return ``||(Y Y' / r + I) P z - z|| / ||z||`` for one random z, from the lower tiles."""
     n = p.shape[0]
     z = np.random.default_rng(1).standard_normal(n)
     image = np.zeros(n)
@@ -128,7 +128,7 @@ def probe_residual(p: ChunkArray, y: np.ndarray) -> float:
 
 
 def dask_solve(n: int, chunk: int, session: DaskSession) -> dict[str, Any]:
-    """``dask.array.linalg``: Cholesky, two triangular solves with the identity."""
+    """Solve with ``dask.array.linalg``: Cholesky, two triangular solves with the identity."""
     import dask.array as da
     from distributed import wait
 

@@ -71,7 +71,7 @@ class Solve:
 
 @functools.cache
 def solve_counts(tile: int, dtype: str) -> dict[str, StageStats]:
-    """What each stage did."""
+    """Solve once in memory of this process, and return the totals of each stage."""
     engine = Engine(tile, dtype)
     try:
         return {stage: engine.run(stage) for stage in STAGES}
@@ -106,7 +106,7 @@ class FactorGraph:
 
 
 def interactions() -> Dataset:
-    """100,000 Zipf-distributed interactions in a workspace that is removed at exit."""
+    """Store 100,000 Zipf-distributed interactions in a workspace that is removed at exit."""
     import pandas as pd
 
     folder = tempfile.mkdtemp(prefix="l3ae-asv-")
@@ -120,7 +120,7 @@ shared_interactions = functools.cache(interactions)
 
 
 def gram_stage(dataset: Dataset, path: str, tile: int, dtype: str) -> tuple[ChunkGraph, StageContext]:
-    """The stage that writes a new array at ``path``."""
+    """Return the stage that writes a new Gram matrix at ``path``."""
     graph = gram_graph(TileGrid(dataset.n_items, tile))
     ChunkArray.create(dataset.workspace, path, shape=(N, N), chunks=(tile, tile), dtype=dtype)
     context = StageContext(
@@ -153,7 +153,7 @@ class Gram:
 
 @functools.cache
 def gram_counts(tile: int) -> StageStats:
-    """What the stage did, with nothing read before."""
+    """Run the stage with nothing read before, and return its totals."""
     return run_graph(*gram_stage(interactions(), "gram", tile, "float32"), SerialExecutor(), targets={"gram"})
 
 

@@ -19,7 +19,7 @@ STAGES = ["gram", "factor", "linv", "invert", "certify", "semantic_rows", "produ
 
 @functools.cache
 def fitted(dtype: str) -> dict[str, Any]:
-    """The result of one run for each dtype and process; its workspace is removed at exit."""
+    """Fit once for each dtype and process, and return the result; its workspace is removed at exit."""
     import pandas as pd
 
     folder = tempfile.mkdtemp(prefix="l3ae-asv-")
@@ -60,7 +60,7 @@ class Serve:
 
 
 class WholeRun:
-    """What each stage of a run does, in tasks and bytes."""
+    """Tasks and bytes of each stage of a run."""
 
     params = (STAGES, ["float32", "float64"])
     param_names = ("stage", "dtype")

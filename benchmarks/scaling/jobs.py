@@ -39,12 +39,12 @@ class Job:
     """Path or URL below which the workspace lies, seen by every node; a temporary folder when None."""
 
     def sized(self, n: int, workers: int) -> "Job":
-        """The same with another size on another number of workers."""
+        """Return the job with another size on another number of workers."""
         return replace(self, n=n, workers=workers)
 
 
 def seconds(job: Job) -> dict[str, float]:
-    """``fit`` and ``start`` of the cluster; the workspace is removed."""
+    """Measure ``fit`` and ``start`` of the cluster; the workspace is removed."""
     import pandas as pd
 
     rows = np.random.default_rng(0).standard_normal((job.n, job.d), dtype=np.float32)
@@ -69,7 +69,7 @@ def seconds(job: Job) -> dict[str, float]:
 
 
 def in_turns(jobs: Mapping[str, Job], repeats: int) -> dict[str, list[dict[str, float]]]:
-    """What each run of each job took; all jobs once, then all again."""
+    """Measure each run of each job: all jobs once, then all again."""
     found: dict[str, list[dict[str, float]]] = {name: [] for name in jobs}
     for _ in range(repeats):
         for name, job in jobs.items():
@@ -78,7 +78,7 @@ def in_turns(jobs: Mapping[str, Job], repeats: int) -> dict[str, list[dict[str, 
 
 
 def medians(runs: Mapping[str, list[dict[str, float]]]) -> dict[str, dict[str, float]]:
-    """The median of each figure of each job."""
+    """Return the median of each figure of each job."""
     return {
         name: {key: median(one[key] for one in found) for key in found[0]} for name, found in runs.items()
     }
@@ -108,7 +108,7 @@ class _SomeWorkers:
 
 @contextlib.contextmanager
 def _on_some_workers(job: Job) -> Iterator[None]:
-    """A running cluster keeps its size: so many of its workers get tasks, one machine after the other."""
+    """Give tasks to so many workers of a running cluster alone, one machine after the other."""
     if job.cluster != "address":
         yield
         return

@@ -32,7 +32,7 @@ HOUR = 3600.0
 
 
 def cpu_rates() -> Rates:
-    """Kernels and tasks as measured here, storage as assumed; all assumed where nothing was measured."""
+    """Return measured rates of kernels and tasks with assumed ones of storage, else assumed ones."""
     path = results_folder() / "simulator.json"
     if not path.exists():
         return ASSUMED_CPU.scaled(THREADS)
@@ -44,7 +44,7 @@ def cpu_rates() -> Rates:
 
 
 def solve(case: dict[str, Any]) -> dict[str, Any]:
-    """One simulation; runs in a process of its own."""
+    """Run one simulation in a process of its own."""
     workers, gpu = case["workers"], case["device"] == "cuda"
     machine = Machine(BUDGET, workers, gpu=gpu, tile=case.get("tile", TILE))
     plan = make_plan(DataSize(case.get("items", N), users=1, interactions=1), ModelNeeds(), machine)
@@ -56,7 +56,7 @@ def solve(case: dict[str, Any]) -> dict[str, Any]:
 
 
 def cases() -> dict[str, dict[str, Any]]:
-    """By name: strong scaling of both devices, then one thing changed at a time on 64 CPU workers."""
+    """List the cases by name: strong scaling of both devices, then single changes on 64 CPU workers."""
     found = {
         f"{device}, {workers} workers": {"device": device, "workers": workers}
         for device in ("cpu", "cuda")
@@ -93,7 +93,7 @@ def rows(found: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def plot(found: dict[str, dict[str, Any]], path: Path) -> None:
-    """Hours over workers, with and without failures; and what tile and look-ahead change."""
+    """Draw hours over workers, with and without failures, and the influence of tile and look-ahead."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -1,4 +1,4 @@
-"""Where the time of a stage went, from its tile events, and what its task graph allows.
+"""Shares of the time of a stage, from its tile events, and the bound that its task graph sets.
 
 The graph's bound replays its tasks through the package's own submission window, with the seconds that each
 was measured to compute, as if reading, writing and submitting took no time.
@@ -20,23 +20,23 @@ def tile_events(events: Iterable[Event], *stages: str) -> list[TileDone]:
 
 
 def shares(tiles: list[TileDone]) -> dict[str, float]:
-    """Mean shares of the workers' time between the first task and the last; they add up to 1."""
+    """Return mean shares of the workers' time between the first task and the last; they add up to 1."""
     seconds = worker_seconds(TaskTimes.of(e) for e in tiles)
     return {kind: part / sum(seconds.values()) for kind, part in seconds.items()}
 
 
 def kernel_seconds(tiles: list[TileDone]) -> dict[TileRef, float]:
-    """What each tile took to compute, without waiting for tiles to be read."""
+    """Return the seconds that each tile took to compute, without waiting for tiles to be read."""
     return {TileRef(e.array, e.i, e.j): e.computed - e.stalled for e in tiles}
 
 
 def kernel_rate(tiles: list[TileDone]) -> float:
-    """GFLOP/s of one worker while a kernel runs."""
+    """Return the GFLOP/s of one worker while a kernel runs."""
     return sum(e.flops for e in tiles) / sum(kernel_seconds(tiles).values()) / 1e9
 
 
 def makespan(graph: Graph, tiles: list[TileDone], workers: int) -> float:
-    """Seconds of the whole graph when only arithmetic takes time."""
+    """Return the seconds of the whole graph when only arithmetic takes time."""
     seconds = kernel_seconds(tiles)
     window = SubmissionWindow(graph.tasks(), set())
     running: list[tuple[float, TileRef, Any]] = []

@@ -48,7 +48,7 @@ def planned(n: int, tile: int, workers: int) -> Plan:
 
 
 def measured(session: DaskSession, workspace: Workspace, plan: Plan) -> dict[str, float]:
-    """Seconds of each stage of one real run, under a name of its own: workers keep tiles by name."""
+    """Measure each stage of one real run, under a name of its own, since workers keep tiles by name."""
     path = f"run-{uuid4().hex}"
     stages = trial(session, workspace, path, plan.grid, "float32", plan.workers, plan.cache_bytes)
     seconds = {graph.stage: stats.seconds for graph, stats, _ in stages}
@@ -57,7 +57,7 @@ def measured(session: DaskSession, workspace: Workspace, plan: Plan) -> dict[str
 
 
 def medians(found: list[Rates]) -> Rates:
-    """The median of every figure of several calibrations."""
+    """Return the median of every figure of several calibrations."""
 
     def middle(values: list[Any]) -> Any:
         if isinstance(values[0], dict):
@@ -69,7 +69,7 @@ def medians(found: list[Rates]) -> Rates:
 
 
 def validate(workers: int, threads: int, pairs: tuple[tuple[int, int], ...], repeats: int) -> dict[str, Any]:
-    """Cases of one cluster with predicted and measured seconds, and the rates of the predictions."""
+    """Measure the cases of one cluster; return them with the predictions, and the rates of these."""
     folder = tempfile.mkdtemp(prefix="l3ae-simulator-")
     config = make_config(
         {
@@ -100,7 +100,7 @@ def validate(workers: int, threads: int, pairs: tuple[tuple[int, int], ...], rep
 
 
 def compare(plan: Plan, rates: Rates, took: list[dict[str, float]]) -> dict[str, Any]:
-    """One case: predicted beside measured, in all and by stage."""
+    """Set predicted beside measured seconds of one case, in all and by stage."""
     simulated = simulate_plan(plan, Resources(rates), Trouble())
     real = median(sum(one.values()) for one in took)
     return {
@@ -135,7 +135,7 @@ def rows(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def check_range() -> None:
-    """The label of simulations beyond the validated range says what is validated here."""
+    """Check that the label of simulations beyond the validated range names the range validated here."""
     tiles = [tile for _, tile in HELD_OUT]
     assert (min(tiles), max(tiles)) == VALIDATED_TILES, "VALIDATED_TILES does not match the cases"
     assert max(n for n, _ in HELD_OUT) == VALIDATED_ITEMS, "VALIDATED_ITEMS does not match the cases"

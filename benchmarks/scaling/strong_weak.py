@@ -29,7 +29,7 @@ STRONG, WEAK = 12_288, 9728
 
 
 def weak_size(n: int, workers: int, tile: int) -> int:
-    """Items for ``workers`` times the work of ``n``, in halves of tiles.
+    """Return the items that make ``workers`` times the work of ``n``, in halves of tiles.
 
     >>> weak_size(9728, 2, 1024), weak_size(9728, 8, 1024)
     (12288, 19456)
@@ -41,7 +41,7 @@ def weak_size(n: int, workers: int, tile: int) -> int:
 def measure(
     job: Job, workers: Sequence[int], weak: int, repeats: int = REPEATS, picture: str = "scaling"
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Rows and details of both kinds of scaling; draws ``picture``.png.
+    """Measure both kinds of scaling; return rows and details, and draw ``picture``.png.
 
     Parameters
     ----------
