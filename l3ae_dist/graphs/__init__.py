@@ -1,1 +1,1 @@
-"""Which tile tasks make up a stage and what they depend on."""
+"""The tasks of every stage, what they depend on and how a worker runs one; the terms of a score."""

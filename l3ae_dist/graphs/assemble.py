@@ -28,7 +28,7 @@ _ROWS = 1024
 
 @dataclass(frozen=True)
 class SemanticParams(StageParams):
-    """The ridge ``reg_f`` of the semantic system."""
+    """Parameters of the semantic system: its ridge ``reg_f``."""
 
     reg_f: float
 

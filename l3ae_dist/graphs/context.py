@@ -1,4 +1,4 @@
-"""What a worker needs to know to run the tasks of a stage: small, picklable, the same for all tasks."""
+"""The context of a stage, sent to workers with each of its tasks: small, picklable, the same for all."""
 
 from dataclasses import dataclass
 from functools import lru_cache

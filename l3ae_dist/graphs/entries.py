@@ -53,7 +53,7 @@ def weight_entries(
 def _matrix_pairs(
     a: ChunkArray, grid: TileGrid, rows: Array, columns: Array, reader: TileReader, symmetric: bool
 ) -> Array:
-    """``A[rows[p], columns[p]]``; the pairs of one stored tile follow each other."""
+    """Read ``A[rows[p], columns[p]]``; the pairs of one stored tile follow each other."""
     out = np.empty(len(rows))
     i, j = rows // grid.tile, columns // grid.tile
     mirrored = (i < j) & symmetric

@@ -26,7 +26,7 @@ from l3ae_dist.storage.vectors import Vector
 
 @dataclass(frozen=True)
 class GramParams(StageParams):
-    """The parts of a Gram matrix beside the features, which the array ``features`` of the stage holds.
+    """Parameters of the Gram stage beside the features, which the array ``features`` of the stage holds.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def _divided(left: sparse.csc_matrix, context: StageContext, roots: str) -> spar
 
 
 def _feature_block(context: StageContext, i: slice, j: slice, weight: float) -> Array:
-    """``weight F_i F_j'`` of two tiles of items, accumulated in float64."""
+    """Compute ``weight F_i F_j'`` of two tiles of items, accumulated in float64."""
     features = context.item_rows("features")
     left: Any = features.item_rows(i.start, i.stop).astype(np.float64)
     right: Any = features.item_rows(j.start, j.stop).astype(np.float64)

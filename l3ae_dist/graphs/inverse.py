@@ -82,7 +82,7 @@ def inverse_task(i: int, j: int, count: int) -> TileTask:
 
 @dataclass(frozen=True)
 class TriangularInverseGraph:
-    """``Linv`` from ``L``, row by row so that a worker keeps the row panel ``L_ij``."""
+    """The tasks of ``Linv`` from ``L``, row by row so that a worker keeps the row panel ``L_ij``."""
 
     grid: TileGrid
     stage: Stage = Stage.LINV
@@ -103,7 +103,7 @@ class TriangularInverseGraph:
 
 @dataclass(frozen=True)
 class InverseGraph:
-    """``P`` from ``Linv``, row by row so that a worker keeps the column panel ``W_ki``."""
+    """The tasks of ``P`` from ``Linv``, row by row so that a worker keeps the column panel ``W_ki``."""
 
     grid: TileGrid
     stage: Stage = Stage.INVERT

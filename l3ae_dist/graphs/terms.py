@@ -24,7 +24,7 @@ Part = Literal["collaborative", "semantic"]
 
 @dataclass(frozen=True, slots=True)
 class MatrixTerm:
-    """``(x A) diag(scale)``.
+    """The term ``(x A) diag(scale)`` of a tiled matrix A.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ class MatrixTerm:
 
 @dataclass(frozen=True, slots=True)
 class ProductTerm:
-    """``weight (x L) R'``.
+    """The term ``weight (x L) R'`` of two narrow arrays.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ class ProductTerm:
 
 @dataclass(frozen=True, slots=True)
 class ScoreTerms:
-    """The terms of one model.
+    """The terms whose sum is a model's scores.
 
     Parameters
     ----------

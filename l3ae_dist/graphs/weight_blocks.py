@@ -43,7 +43,7 @@ class Columns:
 
 @dataclass(frozen=True)
 class AddedTerm:
-    """``weight (x L) R'`` for added items: L by catalog rows, R (added, d), dense or sparse."""
+    """The term ``weight (x L) R'`` of added items: L by catalog rows, R (added, d), dense or sparse."""
 
     left: Rows | HeldRows
     right: Matrix
@@ -52,7 +52,7 @@ class AddedTerm:
 
 @dataclass(frozen=True)
 class ColumnTerm:
-    """``(x L) R'`` on some columns, the weight within R; equal keys share ``x L``."""
+    """The term ``(x L) R'`` on some columns, the weight within R; equal keys share ``x L``."""
 
     key: str
     left: Rows | HeldRows

@@ -152,7 +152,7 @@ def _zero_diagonal_ratio(p: Array) -> Array:
 
 @dataclass(frozen=True)
 class SemanticFactor:
-    """``C = diag(a) + F' V``, from the d x d inverse ``m``; ``p1`` is the diagonal of P1."""
+    """The semantic model as ``C = diag(a) + F' V``; ``m`` is the d x d inverse, ``p1`` the diagonal of P1."""
 
     m: Array
     p1: Array

@@ -243,7 +243,7 @@ def _half(n: int) -> int:
 
 
 def _recursive_potrf(a: Array) -> int:
-    """Cholesky by halves: factor A11, solve A21, update A22, factor A22; returns LAPACK's info."""
+    """Factor by halves (Cholesky): factor A11, solve A21, update A22, factor A22; returns LAPACK's info."""
     n = a.shape[0]
     if n <= _LEAF:
         return blas.potrf(a)
@@ -258,7 +258,7 @@ def _recursive_potrf(a: Array) -> int:
 
 
 def _recursive_trtri(a: Array) -> None:
-    """Inverse by halves: W21 = -A22^-1 A21 A11^-1."""
+    """Invert by halves: W21 = -A22^-1 A21 A11^-1."""
     n = a.shape[0]
     if n <= _LEAF:
         blas.trtri(a)
@@ -272,7 +272,7 @@ def _recursive_trtri(a: Array) -> None:
 
 
 def _recursive_lauum(a: Array) -> None:
-    """``A' A`` by halves: P11 = A11'A11 + A21'A21, P21 = A22'A21, P22 = A22'A22."""
+    """Compute ``A' A`` by halves: P11 = A11'A11 + A21'A21, P21 = A22'A21, P22 = A22'A22."""
     n = a.shape[0]
     if n <= _LEAF:
         blas.lauum(a)

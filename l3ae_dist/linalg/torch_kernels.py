@@ -274,7 +274,7 @@ def _checked_device(device: str) -> Device:
 
 
 def _symmetric_update(c: Tensor, x: Tensor, alpha: int) -> None:
-    """``c += alpha x x'``, lower triangle only, by block columns."""
+    """Add ``alpha x x'`` to c, lower triangle only, by block columns."""
     n = c.shape[0]
     for start in range(0, n, _BLOCK):
         stop = min(start + _BLOCK, n)

@@ -56,7 +56,7 @@ def plan_run(
 ) -> RunPlan:
     """Plan a run for these models on this data; the plan is not validated yet.
 
-    Cost: a few Lanczos steps on the interactions, O(nnz), the first time.
+    Cost: about 20 products with the interactions, O(nnz), the first time.
 
     Parameters
     ----------
