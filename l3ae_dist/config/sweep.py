@@ -63,11 +63,11 @@ def _axis(value: object) -> object:
         if unknown or not {"low", "high"} <= set(value):
             raise ConfigError(f"{value} is no range; write {{low: 1, high: 1000, count: 5}}")
         return Range.model_validate(value)
-    found = value if isinstance(value, (list, tuple)) else [value]
-    if not found:
+    given = value if isinstance(value, (list, tuple)) else [value]
+    if not given:
         raise ConfigError("the list is empty; give at least one value")
     numbers: list[float] = []
-    for number in found:
+    for number in given:
         if isinstance(number, bool) or not isinstance(number, (int, float)) or not math.isfinite(number):
             raise ConfigError(f"{number!r} is not a finite number; write a list such as [20, 100, 500]")
         numbers.append(float(number))
@@ -121,8 +121,8 @@ class SweepConfig(Section):
         ConfigError
             For a ridge that is not positive, and when no model is left.
         """
-        found = (spec for spec in self._combinations() if spec.reg_e > 0)
-        specs = tuple({(spec.ridge, spec.reg_f, spec.reg_e): spec for spec in found}.values())
+        distilled = (spec for spec in self._combinations() if spec.reg_e > 0)
+        specs = tuple({(spec.ridge, spec.reg_f, spec.reg_e): spec for spec in distilled}.values())
         if not specs:
             raise ConfigError("reg_e is 0 everywhere, which is EASE; give a positive value of sweep.reg_e")
         return specs

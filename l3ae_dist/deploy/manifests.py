@@ -129,8 +129,8 @@ def render(platform: str, shape: ClusterShape, job: DeployedRun) -> dict[str, st
     folder = PLATFORMS[platform]
     templates = resources.files("l3ae_dist.deploy") / _TEMPLATES / folder
     names = sorted(path.name for path in templates.iterdir() if not path.name.startswith("_"))
-    found = {f"{folder}/{name.removesuffix('.j2')}": f"{folder}/{name}" for name in names}
-    texts = {path: environment.get_template(name).render() for path, name in found.items()}
+    templates_of = {f"{folder}/{name.removesuffix('.j2')}": f"{folder}/{name}" for name in names}
+    texts = {path: environment.get_template(name).render() for path, name in templates_of.items()}
     # a template without text is for another kind of plan
     return {path: text.strip("\n") + "\n" for path, text in texts.items() if text.strip()}
 

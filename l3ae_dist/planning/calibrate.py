@@ -108,9 +108,10 @@ def measure_cluster(config: RunConfig, session: Session, workspace: Workspace, o
     gflops: dict[str, dict[str, dict[int, float]]] = {}
     for dtype in dtypes:
         tiles = _fitting(TILES[device], compute.memory_budget, np.dtype(dtype).itemsize)
-        found = on_workers(session, measure_kernels, dtype, tiles, device, 2)
+        every = on_workers(session, measure_kernels, dtype, tiles, device, 2)
         gflops[dtype] = {
-            name: {tile: median(one[name][tile] for one in found) for tile in tiles} for name in found[0]
+            kernel: {tile: median(one[kernel][tile] for one in every) for tile in tiles}
+            for kernel in every[0]
         }
     sparse = on_workers(session, measure_sparse, 1024)
     copies = on_workers(session, measure_copies, 2048)

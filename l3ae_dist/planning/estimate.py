@@ -13,7 +13,7 @@ from l3ae_dist.planning.plan import Plan
 from l3ae_dist.planning.plan_inputs import DataSize
 from l3ae_dist.planning.rates import ASSUMED_CPU, ASSUMED_GPU, Rates
 from l3ae_dist.planning.resources import Resources
-from l3ae_dist.planning.stage_plans import StagePlan
+from l3ae_dist.planning.stage_plans import StagePlan, phaseless
 from l3ae_dist.storage.stages import TILE_STAGES, Stage
 
 # Rows of an interaction table that the client reads, sorts and stores in a second: an allowance.
@@ -24,6 +24,12 @@ ENTRIES_S = 3e7
 STORED_BYTES = 24.0
 # Bytes of the text of an item: an allowance.
 TEXT_BYTES = 500.0
+# Kernels of a stage on the diagonal, and of the tiles that wait for it.
+_TILE_KERNELS: dict[str, tuple[str, str]] = {
+    Stage.FACTOR: ("potrf", "trsm_rt"),
+    Stage.LINV: ("trtri", "trsm_ll"),
+    Stage.INVERT: ("lauum", "trmm_lt"),
+}
 
 
 @dataclass(frozen=True)
@@ -95,14 +101,14 @@ def estimate(
         Whether item text is embedded.
     """
     model = _Model(plan, size, resources, heads)
-    found = [model.ingest()]
+    stages = [model.ingest()]
     if embeds:
-        found.append(model.embed())
+        stages.append(model.embed())
     for stage in plan.stages:
-        found.append(model.stage(stage))
+        stages.append(model.stage(stage))
         if stage.name == Stage.INVERT:
-            found.append(model.certify())
-    return tuple(found)
+            stages.append(model.certify())
+    return tuple(stages)
 
 
 @dataclass(frozen=True)
@@ -122,7 +128,7 @@ class _Model:
         rows = float(self.size.interactions)
         written = STORED_BYTES * rows + TEXT_BYTES * self.size.items
         parts = {"client": rows / INGEST_ROWS_S, "storage": written / self.rates.write_bytes_s}
-        return _forecast("ingest", "client", 1, 0.0, written, written, 0, parts)
+        return _forecast(Stage.INGEST, "client", 1, 0.0, written, written, 0, parts)
 
     def embed(self) -> StageForecast:
         items, rate = self.size.items, text_rate(self.rates)
@@ -131,13 +137,19 @@ class _Model:
             "compute": items / (rate * self.resources.actors),
             "storage": written / self.rates.write_bytes_s,
         }
-        return _forecast("embed", "Ray", ceil(items / 512), 0.0, TEXT_BYTES * items, written, 0, parts)
+        return _forecast(Stage.EMBED, "Ray", ceil(items / 512), 0.0, TEXT_BYTES * items, written, 0, parts)
 
     def stage(self, stage: StagePlan) -> StageForecast:
-        name = stage.name.removeprefix("semantic ")
-        arithmetic = {
-            "gram": self._gram, "assemble": self._dense, "product": self._dense, "score": self._score,
-        }.get(name, self._tiles)(stage)  # fmt: skip
+        name = phaseless(stage.name)
+        match name:
+            case Stage.GRAM:
+                arithmetic = self._gram(stage)
+            case Stage.ASSEMBLE | Stage.PRODUCT:
+                arithmetic = self._dense(stage)
+            case Stage.SCORE:
+                arithmetic = self._score(stage)
+            case _:
+                arithmetic = self._tiles(stage)
         parts = {
             "compute": arithmetic / self._busy(stage.tasks),
             "storage": self._storage(stage),
@@ -180,9 +192,7 @@ class _Model:
     def _tiles(self, stage: StagePlan) -> float:
         """Add up the kernels of the factor and the inverse: on the diagonal, beside it, and the rest."""
         b, count = float(self.plan.grid.tile), self.plan.grid.count
-        diagonal, beside = {
-            "factor": ("potrf", "trsm_rt"), "linv": ("trtri", "trsm_ll"), "invert": ("lauum", "trmm_lt"),
-        }[stage.name.removeprefix("semantic ")]  # fmt: skip
+        diagonal, beside = _TILE_KERNELS[phaseless(stage.name)]
         ends = count * b**3 / 3
         triangles = count * (count - 1) / 2 * b**3 * (2 if diagonal == "trtri" else 1)
         rest = max(0.0, stage.flops - ends - triangles)
@@ -197,7 +207,7 @@ class _Model:
         """Add up sparse products of pairs of interactions, blocks turned by rows, and dense tiles."""
         blocks = self.size.interactions * (self.plan.grid.count + 1) / 2
         dense = 2 * stage.bytes_written / self.rates.copy_bytes_s
-        if stage.name != "gram":  # of item features: n x d times d x n
+        if stage.name != Stage.GRAM:  # of item features: n x d times d x n
             return self._seconds("gemm_nt", float(self.plan.grid.n) ** 2 * self.size.dim) + dense
         return self.size.pairs() / 2 / self.rates.pair_rate + blocks / ENTRIES_S + dense
 
@@ -227,7 +237,7 @@ class _Model:
         )  # fmt: skip
         if name == Stage.INVERT:
             return count * gemm + moved
-        if name == "linv":  # tile (i, 0) sums over all tiles above it
+        if name == Stage.LINV:  # tile (i, 0) sums over all tiles above it
             return count * (count - 1) / 2 * gemm + count * (self._seconds("trsm_ll", b**3) + moved)
         # with several workers a tile waits for a group of panels and the diagonal above it, else for all
         last = GROUP * gemm if self.plan.workers > 1 else count / 2 * gemm

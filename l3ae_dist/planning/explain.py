@@ -4,15 +4,17 @@ import numpy as np
 
 from l3ae_dist.planning.estimate import ENTRIES_S, INGEST_ROWS_S, StageForecast, text_rate
 from l3ae_dist.planning.forecast import Forecast
+from l3ae_dist.planning.stage_plans import phaseless, semantic
 from l3ae_dist.planning.worker_memory import INTERPRETER_BYTES, TILES_HELD
+from l3ae_dist.storage.stages import TILE_STAGES, Stage
 from l3ae_dist.units import MIB
 
 _TB = 1e12
 
 
-def explanation(found: Forecast) -> list[str]:
+def explanation(forecast: Forecast) -> list[str]:
     """Write the formulas as lines of text: tiles, memory, then every stage with the parts of its time."""
-    plan, rates = found.plan, found.resources.rates
+    plan, rates = forecast.plan, forecast.resources.rates
     grid, itemsize = plan.grid, int(np.dtype(plan.dtype).itemsize)
     tile_mib = grid.tile**2 * itemsize / MIB
     fullest = max(plan.stages, key=lambda stage: stage.peak_bytes)
@@ -30,39 +32,39 @@ def explanation(found: Forecast) -> list[str]:
         f"{rates.write_bytes_s / 1e9:,.2f}, all together {rates.shared_read_bytes_s / 1e9:,.1f} and "
         f"{rates.shared_write_bytes_s / 1e9:,.1f}",
     ]
-    return lines + [_stage(stage, found) for stage in found.stages]
+    return lines + [_stage(stage, forecast) for stage in forecast.stages]
 
 
-def _stage(stage: StageForecast, found: Forecast) -> str:
+def _stage(stage: StageForecast, forecast: Forecast) -> str:
     parts = ", ".join(f"{name} {seconds:,.1f} s" for name, seconds in stage.parts.items())
     times = f"{stage.repeats} x " if stage.repeats > 1 else ""
-    return f"{stage.name}: {times}{_formula(stage, found)}; max({parts}) = {stage.seconds:,.1f} s"
+    return f"{stage.name}: {times}{_formula(stage, forecast)}; max({parts}) = {stage.seconds:,.1f} s"
 
 
-def _formula(stage: StageForecast, found: Forecast) -> str:
-    plan, size, rates = found.plan, found.size, found.resources.rates
+def _formula(stage: StageForecast, forecast: Forecast) -> str:
+    plan, size, rates = forecast.plan, forecast.size, forecast.resources.rates
     n, workers = plan.grid.n, plan.workers
     moved = f"read {stage.bytes_read / _TB:,.3f} TB, written {stage.bytes_written / _TB:,.3f} TB"
     match stage.name:
-        case "ingest":
+        case Stage.INGEST:
             return f"{size.interactions:,} interactions / {INGEST_ROWS_S:,.0f} a second (allowance)"
-        case "embed":
+        case Stage.EMBED:
             rate = text_rate(rates)
-            return f"{n:,} texts / ({found.resources.actors} actors x {rate:,.0f} a second)"
-        case "gram":
+            return f"{n:,} texts / ({forecast.resources.actors} actors x {rate:,.0f} a second)"
+        case Stage.GRAM:
             return (
                 f"(squared interactions of all users {size.pairs():,.2e} / 2 / {rates.pair_rate:,.1e} + "
                 f"{size.interactions:,} x (T + 1) / 2 / {ENTRIES_S:,.0f} + 2 x written / "
                 f"{rates.copy_bytes_s:,.1e}) / {workers} workers; {moved}"
             )
-        case "semantic gram":
+        case name if name == semantic(Stage.GRAM):
             return f"n^2 d = {float(n) ** 2 * size.dim:.3e} flops on {workers} workers; {moved}"
-        case "factor" | "linv" | "invert" | "semantic factor" | "semantic linv" | "semantic invert":
+        case name if phaseless(name) in TILE_STAGES:
             return f"n^3 / 3 = {stage.flops:.3e} flops on {workers} workers, {stage.tasks:,} tasks; {moved}"
-        case "certify":
+        case Stage.CERTIFY:
             return f"P times 4 vectors; {moved}"
-        case "assemble":
+        case Stage.ASSEMBLE:
             return f"2 n^2 d + 4 n d^2 = {stage.flops:.3e} flops (d = {size.dim:,}); {moved}"
-        case "score":
+        case Stage.SCORE:
             return f"{stage.flops:.3e} flops and the best of each user; {moved}"
     return f"{stage.flops:.3e} flops; {moved}"

@@ -18,9 +18,11 @@ from l3ae_dist.linalg.torch_kernels import gpu_visible
 from l3ae_dist.planning.data_size import dataset_size, evaluated_count
 from l3ae_dist.planning.plan import Plan, make_plan
 from l3ae_dist.planning.plan_inputs import DataSize, Machine, ModelNeeds
+from l3ae_dist.planning.stage_plans import semantic
 from l3ae_dist.planning.tile_size import STEP
 from l3ae_dist.planning.worker_memory import INTERPRETER_BYTES
 from l3ae_dist.storage import layout
+from l3ae_dist.storage.stages import Stage
 from l3ae_dist.storage.workspace import Workspace
 from l3ae_dist.units import mebibytes
 
@@ -242,6 +244,8 @@ def workspace_bytes(plan: Plan, size: DataSize) -> int:
     V and Q.
     """
     written = {stage.name: stage.bytes_written for stage in plan.stages}
-    tiles = 3 * written["gram"] + 3 * written.get("semantic gram", 0.0) + written.get("product", 0.0)
+    tiles = (
+        3 * written[Stage.GRAM] + 3 * written.get(semantic(Stage.GRAM), 0.0) + written.get(Stage.PRODUCT, 0.0)
+    )
     rows = size.items * size.dim * (4 + 2 * np.dtype(plan.dtype).itemsize)
     return int(tiles + rows + 24 * size.interactions)

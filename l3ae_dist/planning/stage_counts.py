@@ -8,6 +8,7 @@ from l3ae_dist.config.members import ModelSpec
 from l3ae_dist.planning.plan import Plan
 from l3ae_dist.planning.plan_inputs import DataSize
 from l3ae_dist.planning.plan_run import workspace_bytes
+from l3ae_dist.planning.stage_plans import phaseless, semantic
 from l3ae_dist.storage.stages import TILE_STAGES, Stage
 
 # Inverses that a search keeps beside the one it is at: of the best models so far.
@@ -46,11 +47,13 @@ class StageCounts:
 
     def stage(self, name: str) -> int:
         """Count the runs of a stage."""
-        if name.startswith("semantic "):
-            return 1 if name == "semantic gram" else self.texts
+        if name != phaseless(name):
+            return 1 if name == semantic(Stage.GRAM) else self.texts
         if name in (*TILE_STAGES, Stage.CERTIFY, Stage.ASSEMBLE):
             return self.ridges
-        return {"product": self.ridges * self.texts, "score": self.groups}.get(name, 1)
+        if name == Stage.PRODUCT:
+            return self.ridges * self.texts
+        return self.groups if name == Stage.SCORE else 1
 
 
 def fullest_bytes(plan: Plan, size: DataSize, keep: Sequence[str], ridges: int) -> int:
@@ -65,7 +68,7 @@ def fullest_bytes(plan: Plan, size: DataSize, keep: Sequence[str], ridges: int) 
     ridges
         Factorisations and inverses, one after the other.
     """
-    triangle = next(stage.bytes_written for stage in plan.stages if stage.name == "gram")
+    triangle = next(stage.bytes_written for stage in plan.stages if stage.name == Stage.GRAM)
     # a search keeps the inverses of the best models so far, or all of them
     inverses = ridges - 1 if "P" in keep else min(ridges - 1, _BEST)
     factors = ridges * sum(name in keep for name in ("L", "Linv"))

@@ -14,6 +14,18 @@ from l3ae_dist.planning.worker_memory import (
 )
 from l3ae_dist.storage.stages import Stage
 
+_SEMANTIC = "semantic "
+
+
+def semantic(stage: str) -> str:
+    """Return the name of a stage of the semantic phase, such as ``semantic gram``."""
+    return f"{_SEMANTIC}{stage}"
+
+
+def phaseless(name: str) -> str:
+    """Return the name of a stage without its phase: ``gram`` for ``semantic gram``."""
+    return name.removeprefix(_SEMANTIC)
+
 
 @dataclass(frozen=True)
 class StagePlan:
@@ -77,7 +89,7 @@ def plan_stages(given: StageInputs) -> tuple[StagePlan, ...]:
     """Plan every stage of a fit and its evaluation, in the order in which they run."""
     stages = [gram_stage(given), factor_stage(given), linv_stage(given), invert_stage(given)]
     if given.models.semantic_tiles:
-        stages += [replace(stage, name=f"semantic {stage.name}") for stage in stages]
+        stages += [replace(stage, name=semantic(stage.name)) for stage in stages]
     if given.models.product:
         stages.append(product_stage(given))
     if given.dim:
@@ -187,6 +199,6 @@ def tiles_read(count: int, workers: int, cached: int) -> float:
     for k in range(count):
         tasks = count - k
         held = min(k, cached)
-        found = min(1.0, (cached - held) / whole)
-        total += tasks * (1 + k - held) + (tasks - 1) * k * (1 - found) + held * min(workers, tasks)
+        share = min(1.0, (cached - held) / whole)
+        total += tasks * (1 + k - held) + (tasks - 1) * k * (1 - share) + held * min(workers, tasks)
     return total

@@ -77,13 +77,13 @@ def trial_overlap(
     plan = make_plan(DataSize(items=grid.n, users=1, interactions=1), ModelNeeds(), machine)
     # workers keep what they know of an array, and its tiles, by its name
     path = f"{SCRATCH}/trial-{uuid4().hex}"
-    found = list(trial(session, workspace, path, grid, dtype, rates.workers, plan.cache_bytes))
+    stages = list(trial(session, workspace, path, grid, dtype, rates.workers, plan.cache_bytes))
     workspace.delete(path)
     times = TaskModel(
         rates.model_copy(update={"overlap": {tile: 1.0}}), grid, dtype, np.dtype(dtype).itemsize
     )
     expected = measured = 0.0
-    for graph, _, events in found:
+    for graph, _, events in stages:
         for event in events:
             task = graph.task_for(TileRef(event.array, event.i, event.j))
             assert isinstance(task, TileTask)
