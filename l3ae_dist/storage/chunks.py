@@ -108,9 +108,9 @@ class ChunkArray:
         """
         wanted = cls(workspace, path, shape, chunks, dtype)
         if workspace.has(path):
-            found = cls.open(workspace, path)
-            if (found.shape, found.chunks, found.dtype) == (shape, chunks, wanted.dtype):
-                return found
+            existing = cls.open(workspace, path)
+            if (existing.shape, existing.chunks, existing.dtype) == (shape, chunks, wanted.dtype):
+                return existing
         workspace.delete(path)
         workspace.create_array(path, shape=shape, chunks=chunks, dtype=dtype)
         return wanted
@@ -272,10 +272,10 @@ class ChunkArray:
 
     def _stored_crc(self, i: int, j: int) -> int | None:
         """The trailing CRC32C of a chunk of the right size, else None."""
-        found = self.workspace.blobs.tail(self._key(i, j), TRAILER)
-        if found is None or found[0] != self.chunk_nbytes + TRAILER:
+        stored = self.workspace.blobs.tail(self._key(i, j), TRAILER)
+        if stored is None or stored[0] != self.chunk_nbytes + TRAILER:
             return None
-        return int(struct.unpack("<I", found[1])[0])
+        return int(struct.unpack("<I", stored[1])[0])
 
     def discard(self, i: int, j: int) -> None:
         """Remove the done-marks of a damaged chunk, then the chunk, so that it is made again."""

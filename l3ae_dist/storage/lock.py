@@ -151,10 +151,10 @@ class WorkspaceLock:
 
     def _try_acquire(self) -> bool:
         raw = self._workspace.blobs.get(layout.LOCK)
-        found = None if raw is None else _parse(raw, self._workspace.url)
-        if found is not None and not found.stale:
+        holder = None if raw is None else _parse(raw, self._workspace.url)
+        if holder is not None and not holder.stale:
             raise WorkspaceLockedError(
-                f"{self._workspace.url} is in use by {found.describe()}; wait for it, or, "
+                f"{self._workspace.url} is in use by {holder.describe()}; wait for it, or, "
                 f"when it is surely dead, run `l3ae-dist unlock --force {self._workspace.url}`."
             )
         now = time.time()
@@ -164,7 +164,7 @@ class WorkspaceLock:
             pid=os.getpid(),
             pid_started=process_start(os.getpid()),
             boot_id=boot_id(),
-            epoch=1 if found is None else found.epoch + 1,
+            epoch=1 if holder is None else holder.epoch + 1,
             since=now,
             heartbeat=now,
             token=uuid.uuid4().hex,

@@ -67,8 +67,8 @@ class ObjectBlobs:
         import obstore
 
         try:
-            found = obstore.get(self._store, key, options={"range": {"suffix": length}})
-            return int(found.meta["size"]), bytes(found.bytes())
+            answer = obstore.get(self._store, key, options={"range": {"suffix": length}})
+            return int(answer.meta["size"]), bytes(answer.bytes())
         except FileNotFoundError:
             return None
         except Exception as error:

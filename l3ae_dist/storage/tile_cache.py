@@ -98,12 +98,12 @@ class TileCache(Generic[V]):
 
     def _displaced_by(self, stage: str, panel: object) -> list[Group]:
         """Groups that a newcomer may displace, the least useful first."""
-        found = [(other, old) for other, panels in self._members.items() if other != stage for old in panels]
+        groups = [(other, old) for other, panels in self._members.items() if other != stage for old in panels]
         if panel is not None and stage in self._members:
             panels = self._members[stage]
-            found += [(stage, old) for old in panels if old is not None and old != panel]
-            found += [(stage, None)] if None in panels else []
-        return found
+            groups += [(stage, old) for old in panels if old is not None and old != panel]
+            groups += [(stage, None)] if None in panels else []
+        return groups
 
     def _put_in(self, key: Hashable, group: Group, value: V, size: int) -> None:
         self._group[key] = group

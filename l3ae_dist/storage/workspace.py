@@ -48,8 +48,8 @@ class Workspace(WorkspaceRoot):
 
     def stage_done(self, stage: Stage, identifier: str) -> StageRecord | None:
         """Return the completion record of an artifact, or None while it is incomplete."""
-        found = self.read_doc(layout.completed_stage(stage, identifier))
-        return None if found is None else StageRecord.of(found)
+        document = self.read_doc(layout.completed_stage(stage, identifier))
+        return None if document is None else StageRecord.of(document)
 
     def stage_records(self) -> Iterator[StageRecord]:
         """Yield every completion record, by stage and id."""

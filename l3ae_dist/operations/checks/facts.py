@@ -86,12 +86,12 @@ def package_facts(requirements: list[str] | None) -> Facts:
     missing, unfit = [], []
     for one in needed:
         try:
-            found = version(one.name)
+            installed = version(one.name)
         except PackageNotFoundError:
             missing.append(str(one))
             continue
-        if not one.specifier.contains(found, prereleases=True):
-            unfit.append(f"{one.name} {found} ({one.specifier} is needed)")
+        if not one.specifier.contains(installed, prereleases=True):
+            unfit.append(f"{one.name} {installed} ({one.specifier} is needed)")
     return {"needed": len(needed), "missing": missing, "unfit": unfit}
 
 
@@ -122,8 +122,8 @@ def pause_setting() -> float | None:
     """Return the share of its memory limit at which a Dask worker of this process takes no more tasks."""
     import dask
 
-    found = dask.config.get("distributed.worker.memory.pause", None)
-    return float(found) if found else None
+    share = dask.config.get("distributed.worker.memory.pause", None)
+    return float(share) if share else None
 
 
 def memory_facts() -> Facts:
@@ -131,15 +131,15 @@ def memory_facts() -> Facts:
     import psutil
     from distributed.system import MEMORY_LIMIT
 
-    found = psutil.virtual_memory()
-    total = min(int(MEMORY_LIMIT), int(found.total))
-    return {"total": total, "available": min(total, int(found.available))}
+    memory = psutil.virtual_memory()
+    total = min(int(MEMORY_LIMIT), int(memory.total))
+    return {"total": total, "available": min(total, int(memory.available))}
 
 
 def disk_facts(path: str) -> Facts:
     """Return the size and the free bytes of the file system at ``path``."""
-    found = shutil.disk_usage(path)
-    return {"path": path, "total": found.total, "free": found.free}
+    usage = shutil.disk_usage(path)
+    return {"path": path, "total": usage.total, "free": usage.free}
 
 
 def gpu_facts() -> Facts:
@@ -149,8 +149,8 @@ def gpu_facts() -> Facts:
     if not gpu_visible():
         return {"gpus": []}
     query = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
-    found = subprocess.run(query, capture_output=True, text=True, timeout=_SMI_SECONDS, check=True)
-    return {"gpus": [line.strip() for line in found.stdout.splitlines() if line.strip()]}
+    answer = subprocess.run(query, capture_output=True, text=True, timeout=_SMI_SECONDS, check=True)
+    return {"gpus": [line.strip() for line in answer.stdout.splitlines() if line.strip()]}
 
 
 def encoder_facts(model: str) -> Facts:

@@ -25,16 +25,14 @@ def ray_row(node: str) -> Check:
     )
     try:
         output, _ = process.communicate(timeout=PROBE_SECONDS)
-        found: Facts = json.loads(output.strip().splitlines()[-1])
+        told: Facts = json.loads(output.strip().splitlines()[-1])
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)  # Ray's servers end with the process that started them
         process.communicate()
-        found = {"error": f"no start within {PROBE_SECONDS:.0f} s; end other programs, look at RAY_ADDRESS"}
+        told = {"error": f"no start within {PROBE_SECONDS:.0f} s; end other programs, look at RAY_ADDRESS"}
     except (ValueError, IndexError):
-        found = {
-            "error": f"its process ended with code {process.returncode}; reinstall Ray (constraints.txt)"
-        }
-    return ray_judgement(node, found)
+        told = {"error": f"its process ended with code {process.returncode}; reinstall Ray (constraints.txt)"}
+    return ray_judgement(node, told)
 
 
 def ray_judgement(node: str, found: Facts) -> Check:
