@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 Format = Literal["npz", "parquet", "both"]
 PARQUET = "weights.parquet"
-MEMORY_BUDGET = 2 * 2**30
+MEMORY_BUDGET = "2GiB"
 # Rows and values of one column tile, largest magnitude first, value 0 where there is none.
 Column = tuple[Array, Array]
 
