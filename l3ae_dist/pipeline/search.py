@@ -79,7 +79,15 @@ class Measure(Protocol):
         """Measure the models of a group."""
 
     def needed(self, search: Search, group: ModelGroup, later: Sequence[ModelSpec]) -> list[ModelSpec]:
-        """Choose the models whose matrices are kept after a group."""
+        """Choose the models whose matrices are kept after a group.
+
+        Parameters
+        ----------
+        search
+            The trials and picks so far.
+        group, later
+            The group that was measured, and the models of those to come.
+        """
 
     def lists(self, picked: Sequence[ModelSpec]) -> Mapping[ModelSpec, TopLists]:
         """Return the top lists of the picks."""
@@ -175,7 +183,13 @@ class TopListMeasure:
         return Trial(spec, {self._options.metric: mean})
 
     def needed(self, search: Search, group: ModelGroup, later: Sequence[ModelSpec]) -> list[ModelSpec]:
-        """Keep the best of the saved kind so far, or of the group's own before there is one."""
+        """Keep the best of the saved kind so far, or of the group's own before there is one.
+
+        Parameters
+        ----------
+        search, group, later
+            As for :meth:`Measure.needed`.
+        """
         return [(search.picks.get(self._saved) or search.picks[group.models[0].name]).spec]
 
     def lists(self, picked: Sequence[ModelSpec]) -> Mapping[ModelSpec, TopLists]:
@@ -242,7 +256,13 @@ class RankMeasure:
         )
 
     def needed(self, search: Search, group: ModelGroup, later: Sequence[ModelSpec]) -> list[ModelSpec]:
-        """Keep what later groups and the picks read."""
+        """Keep what later groups and the picks read.
+
+        Parameters
+        ----------
+        search, group, later
+            As for :meth:`Measure.needed`.
+        """
         return [*later, *search.picked]
 
     def lists(self, picked: Sequence[ModelSpec]) -> Mapping[ModelSpec, TopLists]:

@@ -50,6 +50,9 @@ class Executor(Protocol):
     def cancel(self) -> None:
         """Forget tasks that have not finished."""
 
+    def dask_scheduler(self) -> object:
+        """Return the scheduler, as ``dask.config`` takes it, that computes Dask collections here."""
+
 
 class SerialExecutor:
     """Runs each task in this process when it is waited for."""
@@ -84,6 +87,10 @@ class SerialExecutor:
     def cancel(self) -> None:
         """Forget the tasks that wait."""
         self._queue.clear()
+
+    def dask_scheduler(self) -> object:
+        """Return the name of Dask's scheduler in this process."""
+        return "synchronous"
 
     def _call(self, function: RunTask, task: Task, context: object) -> object:
         return function(task, context)
@@ -170,6 +177,10 @@ class DaskExecutor:
             error = raised
         future.release()
         return Outcome(task, result, error)
+
+    def dask_scheduler(self) -> object:
+        """Return the scheduler of the client's cluster."""
+        return self.client.get
 
     def cancel(self) -> None:
         """Cancel the tasks that have not finished."""

@@ -203,8 +203,7 @@ class ArtifactStore:
 
     def dask_scheduler(self) -> object:
         """Return the scheduler that computes Dask collections where the tasks run."""
-        client = getattr(self.settings.executor, "client", None)
-        return "synchronous" if client is None else client.get
+        return self.settings.executor.dask_scheduler()
 
     # ---- completion
 
