@@ -17,7 +17,8 @@ demo: $(VENV)/.installed-demo  ## run the whole job on MovieLens and print the r
 	$(BIN)/l3ae-dist demo
 
 test: $(VENV)/.installed-test  ## run the test suite (real Ray, real Dask)
-	$(BIN)/pytest -n 2 --dist loadgroup -m "not slow and not faults"
+	$(BIN)/pytest -n 2 --dist loadfile -m "not slow and not faults and not ray and not dask"
+	$(BIN)/pytest -m "(ray or dask) and not slow and not faults"
 
 faults: $(VENV)/.installed-test  ## kill processes, damage tiles, fill disks; each run must end in the same bits (minutes)
 	$(BIN)/pytest -m faults

@@ -12,15 +12,6 @@ CLUSTERS = {"dask": {"dask", "ray"}, "ray": {"ray"}}
 APART = {"faults", "slow", "cluster"}
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config, items):
-    """With several processes, one runs all tests that start clusters, and a file's tests stay together."""
-    if hasattr(config, "workerinput"):
-        for item in items:
-            apart = markers(item) & CLUSTERS["dask"]
-            item.add_marker(pytest.mark.xdist_group("clusters" if apart else str(item.path)))
-
-
 def markers(item):
     """Return the names of a test's markers."""
     return {marker.name for marker in item.iter_markers()}
