@@ -10,7 +10,7 @@ from l3ae_dist.runtime.run_graph import StageStats
 from l3ae_dist.solve.certificate import Certificate
 
 ResultDocument = dict[str, Any]
-"""A result as JSON-like values, as users get it and the workspace keeps it; docs/results lists the keys."""
+"""A result as JSON-like values, as users get it and the workspace keeps it."""
 
 
 @dataclass(frozen=True, slots=True)
