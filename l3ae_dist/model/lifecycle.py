@@ -138,6 +138,7 @@ class ModelLifecycle(Recommender):
         by: Sequence[Literal["popularity", "activity"]] = (),
         beside: Sequence[Literal["ease", "ease_text"]] = ("ease",),
         bootstrap: int = 1000,
+        seed: int = 0,
         max_users: int | None = None,
         compute: Section | None = None,
         on_event: OnEvent | None = None,
@@ -156,6 +157,8 @@ class ModelLifecycle(Recommender):
             Models to measure beside this one, where that inverts nothing more.
         bootstrap
             Resamples of the intervals over users; 0 leaves them out, and with them the comparisons.
+        seed
+            Seed of the resamples and of the sample of users.
         max_users
             Measure a sample of so many users, the same ones every time; all when None.
         compute
@@ -180,7 +183,7 @@ class ModelLifecycle(Recommender):
         what = {"metric": metric, "ks": ks, "by": by, "beside": beside}
         values = {
             "workspace": self._fitted().workspace.url,
-            "evaluate": {**what, "bootstrap": bootstrap, "max_users": max_users},
+            "evaluate": {**what, "bootstrap": bootstrap, "seed": seed, "max_users": max_users},
             "compute": (self._compute() if compute is None else compute) or {},
         }
         return evaluate_workspace(make_config(values), on_event=on_event)

@@ -34,8 +34,7 @@ def test_an_estimator_and_its_model_take_the_same_arguments():
 def test_evaluate_has_the_defaults_of_the_configuration():
     shown = inspect.signature(FittedModel.evaluate).parameters
     for name, field in EvaluateConfig.model_fields.items():
-        if name != "seed":
-            assert shown[name].default == field.default, name
+        assert shown[name].default == field.default, name
 
 
 def test_recommend_has_the_defaults_of_its_batches():
