@@ -17,8 +17,8 @@ from report import publish, row
 from l3ae_dist.config.load import make_config
 from l3ae_dist.data.synthetic import zipf_log
 from l3ae_dist.graphs.batch_scoring import BatchScorer, Candidates
+from l3ae_dist.graphs.score_terms import ScoreTerms, TermArrays
 from l3ae_dist.graphs.shared_scoring import History, SharedScorer
-from l3ae_dist.graphs.terms import ScoreTerms, TermArrays
 from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.linalg.top_k import RunningTop
 from l3ae_dist.model.fitted import FittedModel, load_model

@@ -10,8 +10,8 @@ from typing import Any
 
 from l3ae_dist.graphs.tasks import Graph, TileRef
 from l3ae_dist.runtime.events import Event, TileDone
+from l3ae_dist.runtime.submission_window import SubmissionWindow
 from l3ae_dist.runtime.watch.task_times import TaskTimes, worker_seconds
-from l3ae_dist.runtime.window import SubmissionWindow
 
 
 def tile_events(events: Iterable[Event], *stages: str) -> list[TileDone]:

@@ -8,7 +8,7 @@ import typer
 from l3ae_dist.cli.command import command
 from l3ae_dist.cli.options import AnySettings, AsJson
 from l3ae_dist.cli.output import print_json, run_with_progress, screen
-from l3ae_dist.cli.planned_run import WorkerOptions, write_text
+from l3ae_dist.cli.plan_options import WorkerOptions, write_text
 
 
 @command

@@ -15,7 +15,7 @@ from l3ae_dist.errors import ConfigError
 
 if TYPE_CHECKING:
     from l3ae_dist.config.run_config import RunConfig
-    from l3ae_dist.deploy.shape import ClusterShape
+    from l3ae_dist.deploy.cluster_shape import ClusterShape
     from l3ae_dist.planning.plan_inputs import DataSize
 
 app = typer.Typer(
@@ -51,7 +51,7 @@ class NodeOptions:
 
     def shape(self, config: "RunConfig", size: "DataSize") -> "ClusterShape":
         """Return the shape of a cluster for a run on data of this size."""
-        from l3ae_dist.deploy.shape import cluster_shape
+        from l3ae_dist.deploy.cluster_shape import cluster_shape
 
         return cluster_shape(
             config,

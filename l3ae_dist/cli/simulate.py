@@ -9,7 +9,7 @@ import typer
 from l3ae_dist.cli.command import command
 from l3ae_dist.cli.options import AsJson
 from l3ae_dist.cli.output import print_json, screen
-from l3ae_dist.cli.planned_run import PlannedRun, SpeedOptions
+from l3ae_dist.cli.plan_options import PlannedRun, SpeedOptions
 from l3ae_dist.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ from l3ae_dist.data.buckets import RECORD, Buckets, merge_duplicates
 from l3ae_dist.data.catalog import Catalog, read_catalog, same_kind
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.dataset_stats import DatasetStats
+from l3ae_dist.data.dataset_store import RECORDS_PER_BLOCK, USERS_PER_BLOCK, SplitRecords, store_dataset
 from l3ae_dist.data.ingest import spill_log
 from l3ae_dist.data.readers import column_names, describe
-from l3ae_dist.data.store import RECORDS_PER_BLOCK, USERS_PER_BLOCK, SplitRecords, store_dataset
 from l3ae_dist.data.tables import Table
 from l3ae_dist.errors import DataError
 from l3ae_dist.linalg.arrays import Array

@@ -16,11 +16,11 @@ import numpy as np
 
 from l3ae_dist.config.data import IngestConfig
 from l3ae_dist.data import splits
-from l3ae_dist.data.authors import is_authors_layout, read_authors
 from l3ae_dist.data.buckets import RECORD, Buckets, merge_duplicates
 from l3ae_dist.data.catalog import concatenate_ids, ids_of, read_catalog, same_kind
+from l3ae_dist.data.dataset_store import RECORDS_PER_BLOCK, USERS_PER_BLOCK, SplitRecords, store_dataset
+from l3ae_dist.data.published_dataset import is_authors_layout, read_authors
 from l3ae_dist.data.readers import describe, partitions
-from l3ae_dist.data.store import RECORDS_PER_BLOCK, USERS_PER_BLOCK, SplitRecords, store_dataset
 from l3ae_dist.data.tables import Frame, Table
 from l3ae_dist.errors import ConfigError, DataError
 from l3ae_dist.linalg.arrays import Array

@@ -1,6 +1,6 @@
 """Machine types of cloud providers, and the smallest one for a node."""
 
-from l3ae_dist.deploy.shape import Nodes
+from l3ae_dist.deploy.cluster_shape import Nodes
 from l3ae_dist.errors import ConfigError
 from l3ae_dist.units import GIB
 

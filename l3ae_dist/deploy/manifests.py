@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from l3ae_dist import __version__
 from l3ae_dist.config.run_config import RunConfig
+from l3ae_dist.deploy.cluster_shape import OBJECT_STORE_BYTES, ClusterShape
 from l3ae_dist.deploy.machine_types import machine_type
-from l3ae_dist.deploy.shape import OBJECT_STORE_BYTES, ClusterShape
 from l3ae_dist.errors import ConfigError
 from l3ae_dist.graphs.execute import STAGED
 from l3ae_dist.runtime.backends.dask_session import WORKER_CONFIG

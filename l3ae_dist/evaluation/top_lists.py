@@ -12,8 +12,8 @@ from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.linalg.top_k import merge_top_k
 from l3ae_dist.planning.data_size import evaluated_count
 from l3ae_dist.runtime.run_graph import StageStats
+from l3ae_dist.solve.artifact_store import ArtifactStore
 from l3ae_dist.solve.family import Family
-from l3ae_dist.solve.store import ArtifactStore
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.fingerprint import fingerprint
 from l3ae_dist.storage.layout import ScorePaths

@@ -18,7 +18,7 @@ import numpy as np
 from scipy import sparse
 
 from l3ae_dist.data.features import RowCache
-from l3ae_dist.graphs.terms import ScoreTerms, TermArrays
+from l3ae_dist.graphs.score_terms import ScoreTerms, TermArrays
 from l3ae_dist.graphs.weight_blocks import AddedTerm, Columns, ColumnTerm, WeightBlocks, times_transposed
 from l3ae_dist.linalg.arrays import Array, Matrix
 from l3ae_dist.linalg.tiles import TileGrid

@@ -1,7 +1,7 @@
 """The largest weights of every column of B, tile by tile: what a top-k export keeps.
 
-A block of B is the sum of the model's terms (:mod:`l3ae_dist.graphs.terms`). A lower tile of a symmetric
-matrix serves the blocks (i, j) and (j, i), so that one pass over the lower triangle reads each tile once.
+A block of B is the sum of the model's terms (:mod:`l3ae_dist.graphs.score_terms`). A lower tile of a
+symmetric matrix serves the blocks (i, j) and (j, i), so that one pass over the lower triangle reads each tile once.
 Lower tiles come column by column, hence every column meets its rows in ascending order: of equal
 magnitudes the lower row is already there, and a later one must be strictly larger to displace it.
 """
@@ -17,8 +17,8 @@ from scipy import sparse
 from l3ae_dist.graphs.chunk_tasks import Blocks, ChunkGraph
 from l3ae_dist.graphs.context import StageContext, StageParams, open_workspace
 from l3ae_dist.graphs.execute import process_reader
+from l3ae_dist.graphs.score_terms import ScoreTerms, TermArrays
 from l3ae_dist.graphs.tasks import TileRef
-from l3ae_dist.graphs.terms import ScoreTerms, TermArrays
 from l3ae_dist.linalg.arrays import Array, Matrix
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.linalg.top_k import top_k

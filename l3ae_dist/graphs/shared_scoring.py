@@ -12,7 +12,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from l3ae_dist.data.features import Rows
-from l3ae_dist.graphs.terms import MatrixTerm, ScoreTerms, TermArrays
+from l3ae_dist.graphs.score_terms import MatrixTerm, ScoreTerms, TermArrays
 from l3ae_dist.linalg import blas
 from l3ae_dist.linalg.arrays import Array, Matrix
 from l3ae_dist.linalg.tiles import TileGrid

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from l3ae_dist.data.features import HeldRows, RowCache, Rows
-from l3ae_dist.graphs.terms import MatrixTerm, ScoreTerms, TermArrays
+from l3ae_dist.graphs.score_terms import MatrixTerm, ScoreTerms, TermArrays
 from l3ae_dist.linalg.arrays import Array, Integers, Matrix
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.storage.tile_reader import ReadCount, TileReader, TileRequest

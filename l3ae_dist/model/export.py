@@ -22,10 +22,10 @@ from l3ae_dist import __version__
 from l3ae_dist.errors import BudgetError, ConfigError, WorkspaceError
 from l3ae_dist.graphs.context import StageContext
 from l3ae_dist.graphs.export import ColumnBlocks, ExportParams, block_bytes, export_graph, largest_weights
-from l3ae_dist.graphs.terms import TermArrays
+from l3ae_dist.graphs.score_terms import TermArrays
 from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.linalg.tiles import TileGrid
-from l3ae_dist.model.arrays import ModelArrays
+from l3ae_dist.model.model_arrays import ModelArrays
 from l3ae_dist.planning.worker_memory import INTERPRETER_BYTES
 from l3ae_dist.runtime.events import Event, OnEvent, StageEnd, StageStart, TileDone
 from l3ae_dist.serving import FORMAT, FORMAT_VERSION, HEADER, ITEMS, WEIGHTS, ExportHeader

@@ -2,8 +2,8 @@
 
 from typing import Any, Self
 
-from l3ae_dist.model.arrays import ModelArrays
 from l3ae_dist.model.lifecycle import ModelLifecycle
+from l3ae_dist.model.model_arrays import ModelArrays
 from l3ae_dist.storage.workspace import Workspace
 
 

@@ -11,7 +11,7 @@ from l3ae_dist.data.tables import Frame, Id, Table, Vectors
 from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.model.added_items import AddedItems, write_added
 from l3ae_dist.model.export import MEMORY_BUDGET, ExportOptions, Format, write_export
-from l3ae_dist.model.new_items import NewItems
+from l3ae_dist.model.items_to_add import NewItems
 from l3ae_dist.model.recommender import Recommender
 from l3ae_dist.runtime.events import OnEvent, ignore
 from l3ae_dist.serving import ExportHeader
@@ -66,7 +66,7 @@ class ModelLifecycle(Recommender):
         WorkspaceLockedError
             While a run holds the workspace.
         """
-        from l3ae_dist.embed.new_items import features_of_new
+        from l3ae_dist.embed.new_item_features import features_of_new
 
         model = self._fitted()
         model.cold.check()

@@ -9,11 +9,11 @@ from scipy import sparse
 from l3ae_dist.data.tables import Frame, Id
 from l3ae_dist.errors import ConfigError
 from l3ae_dist.graphs.batch_scoring import Candidates
-from l3ae_dist.graphs.terms import ScoreTerms, terms_of_part
+from l3ae_dist.graphs.score_terms import ScoreTerms, terms_of_part
 from l3ae_dist.linalg.arrays import Array, Integers
 from l3ae_dist.linalg.top_k import top_k
 from l3ae_dist.model.added_items import AddedItems
-from l3ae_dist.model.arrays import ModelArrays
+from l3ae_dist.model.model_arrays import ModelArrays
 from l3ae_dist.model.users import id_list
 
 Kind = Literal["weights", "semantic", "collaborative"]

@@ -8,7 +8,7 @@ from scipy import sparse
 from l3ae_dist.data.tables import Frame, Id
 from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.model.added_items import AddedItems
-from l3ae_dist.model.arrays import ModelArrays
+from l3ae_dist.model.model_arrays import ModelArrays
 from l3ae_dist.model.users import history_of
 
 

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from l3ae_dist.data.tables import Frame, Histories, History, Id, ItemLists
 from l3ae_dist.linalg.arrays import Floats
-from l3ae_dist.model.arrays import ModelArrays
+from l3ae_dist.model.model_arrays import ModelArrays
 from l3ae_dist.model.neighbours import Kind, similar_items
 from l3ae_dist.model.reasons import explain
-from l3ae_dist.model.recommending import recommend_batches
 from l3ae_dist.model.rules import Rules
+from l3ae_dist.model.user_batches import recommend_batches
 
 if TYPE_CHECKING:
     pass

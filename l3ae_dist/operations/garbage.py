@@ -4,13 +4,13 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from l3ae_dist.graphs.terms import ScoreTerms
+from l3ae_dist.graphs.score_terms import ScoreTerms
 from l3ae_dist.runtime.event_store import Attempt, attempts, read_events
 from l3ae_dist.storage import layout
+from l3ae_dist.storage.array_sizes import array_sizes
 from l3ae_dist.storage.layout import Kind
 from l3ae_dist.storage.lock import WorkspaceLock
 from l3ae_dist.storage.records import JsonObject, StageRecord
-from l3ae_dist.storage.usage import array_sizes
 from l3ae_dist.storage.workspace import Workspace
 
 # What a run uses without an event that tells so: kept for every run that has not finished.

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 
 from l3ae_dist.storage import layout
-from l3ae_dist.storage.usage import ArraySize, array_sizes, free_bytes
+from l3ae_dist.storage.array_sizes import ArraySize, array_sizes, free_bytes
 from l3ae_dist.storage.workspace import Workspace
 
 

@@ -4,11 +4,11 @@ from dataclasses import asdict
 
 from l3ae_dist.config.run_config import RunConfig
 from l3ae_dist.data.dataset import Dataset
-from l3ae_dist.data.words import words_id
+from l3ae_dist.data.multi_hot_words import words_id
 from l3ae_dist.embed.transform import transformed_id
 from l3ae_dist.errors import ConfigError
 from l3ae_dist.pipeline.inputs import Inputs, Source
-from l3ae_dist.pipeline.search import Specs
+from l3ae_dist.pipeline.model_search import Specs
 from l3ae_dist.storage import layout
 from l3ae_dist.storage.fingerprint import fingerprint
 from l3ae_dist.storage.open_blobs import open_blobs

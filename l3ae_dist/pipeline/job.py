@@ -11,18 +11,18 @@ from l3ae_dist.config.evaluated_models import evaluated_models
 from l3ae_dist.config.members import MEMBERS, ModelSpec
 from l3ae_dist.config.run_config import RunConfig
 from l3ae_dist.data.dataset import Dataset
-from l3ae_dist.data.systems import systems_of
-from l3ae_dist.data.words import make_words
+from l3ae_dist.data.linear_systems import systems_of
+from l3ae_dist.data.multi_hot_words import make_words
 from l3ae_dist.embed.transform import transform_embeddings
 from l3ae_dist.errors import StageMissingError
 from l3ae_dist.evaluation.evaluate import compare_models, measure_models
 from l3ae_dist.evaluation.top_lists import evaluated_users
 from l3ae_dist.pipeline.inputs import Inputs, Source
 from l3ae_dist.pipeline.model_document import ModelDocument, write_model
+from l3ae_dist.pipeline.model_search import Specs, TopListMeasure, search_models
 from l3ae_dist.pipeline.result import Outcome, Planned, RunResult
-from l3ae_dist.pipeline.search import Specs, TopListMeasure, search_models
 from l3ae_dist.planning.plan import Plan
-from l3ae_dist.planning.plan_run import check_limit, fill_in, plan_run
+from l3ae_dist.planning.plan_of_config import check_limit, fill_in, plan_run
 from l3ae_dist.planning.storage_need import check_disk, need_message, need_summary, storage_need
 from l3ae_dist.runtime.backends.session import Session, open_cluster
 from l3ae_dist.runtime.event_log import EventLog
@@ -31,9 +31,9 @@ from l3ae_dist.runtime.executors import Executor
 from l3ae_dist.runtime.memory import ProcessGroups
 from l3ae_dist.runtime.versions import check_processes
 from l3ae_dist.runtime.watch.observers import dask_report, tiles_on_dashboard
+from l3ae_dist.solve.artifact_store import ArtifactStore, SolveSettings
 from l3ae_dist.solve.certificate import Certificate
 from l3ae_dist.solve.family import Family
-from l3ae_dist.solve.store import ArtifactStore, SolveSettings
 from l3ae_dist.storage import layout
 from l3ae_dist.storage.stages import Stage
 from l3ae_dist.storage.workspace import Workspace

@@ -9,7 +9,7 @@ from l3ae_dist.config.load import make_config
 from l3ae_dist.config.members import BY_TITLE, MEMBERS
 from l3ae_dist.config.run_config import RunConfig
 from l3ae_dist.errors import StageMissingError
-from l3ae_dist.graphs.terms import ScoreTerms
+from l3ae_dist.graphs.score_terms import ScoreTerms
 from l3ae_dist.solve.certificate import Certificate
 from l3ae_dist.storage import layout
 from l3ae_dist.storage.stages import Stage

@@ -2,7 +2,7 @@
 
 At one ridge and one reg_f the scores of L3AE are linear in reg_e, with the scores of EASE where it is 0:
 ``x B = (x P) diag(-1 / diag(P)) + x + reg_e ((x P) diag(a - pc / diag(P)) + (x Q) V)``. Validation metrics
-need no top lists either, only the rank of every held-out item (:mod:`l3ae_dist.graphs.rank`).
+need no top lists either, only the rank of every held-out item (:mod:`l3ae_dist.graphs.held_out_ranks`).
 """
 
 from dataclasses import replace
@@ -13,19 +13,19 @@ from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.features import open_rows
 from l3ae_dist.errors import ConfigError
 from l3ae_dist.evaluation.evaluate import compare_models, measure_models
-from l3ae_dist.evaluation.sweep_ranks import held_users
+from l3ae_dist.evaluation.sweep_ranking import held_users
 from l3ae_dist.evaluation.top_lists import evaluated_users
 from l3ae_dist.pipeline.inputs import Inputs
 from l3ae_dist.pipeline.job import Job
+from l3ae_dist.pipeline.model_search import RankMeasure, Specs, search_models
 from l3ae_dist.pipeline.result import Outcome, ResultDocument
 from l3ae_dist.pipeline.run import run_job
-from l3ae_dist.pipeline.search import RankMeasure, Specs, search_models
 from l3ae_dist.planning.plan import Plan
-from l3ae_dist.planning.plan_ranks import RankPlan, plan_ranks
-from l3ae_dist.planning.plan_run import may_use_gpu
+from l3ae_dist.planning.plan_of_config import may_use_gpu
+from l3ae_dist.planning.ranking_plan import RankPlan, plan_ranks
 from l3ae_dist.runtime.events import Message, OnEvent
+from l3ae_dist.solve.artifact_store import ArtifactStore
 from l3ae_dist.solve.family import Family
-from l3ae_dist.solve.store import ArtifactStore
 from l3ae_dist.storage import layout
 
 NAMES = ("L3AE", "EASE", "EASEText")

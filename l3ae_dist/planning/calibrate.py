@@ -15,7 +15,7 @@ from l3ae_dist.graphs.chunk_tasks import ChunkTask
 from l3ae_dist.graphs.gram import gram_tile
 from l3ae_dist.graphs.tasks import TileRef
 from l3ae_dist.planning.embedding_rate import measure_texts
-from l3ae_dist.planning.plan_run import fill_in
+from l3ae_dist.planning.plan_of_config import fill_in
 from l3ae_dist.planning.rates import CALIBRATION_DOC, Rates, StorageRates
 from l3ae_dist.planning.tile_size import MAX_TILE
 from l3ae_dist.planning.trial_solve import SCRATCH, trial_overlap

@@ -12,7 +12,7 @@ from l3ae_dist.planning.advice import faster, rate_remarks, size_remarks
 from l3ae_dist.planning.estimate import StageForecast, estimate
 from l3ae_dist.planning.plan import Plan
 from l3ae_dist.planning.plan_inputs import DataSize
-from l3ae_dist.planning.plan_run import planned_device, uses_gpu
+from l3ae_dist.planning.plan_of_config import planned_device, uses_gpu
 from l3ae_dist.planning.resources import Resources
 from l3ae_dist.planning.smallest_change import plan_or_smallest_change
 from l3ae_dist.planning.stage_counts import StageCounts, fullest_bytes

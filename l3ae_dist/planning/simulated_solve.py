@@ -8,7 +8,7 @@ from l3ae_dist.config.run_config import RunConfig
 from l3ae_dist.planning.model_cluster import ModelCluster, Trouble
 from l3ae_dist.planning.plan import Plan
 from l3ae_dist.planning.plan_inputs import DataSize
-from l3ae_dist.planning.plan_run import cluster_plan, planned_device
+from l3ae_dist.planning.plan_of_config import cluster_plan, planned_device
 from l3ae_dist.planning.rates import Rates
 from l3ae_dist.planning.resources import Resources
 from l3ae_dist.planning.simulator import SimulatedStage, Simulation, outside_validation

@@ -1,8 +1,8 @@
 """A discrete-event simulation of tile stages: the real task graph and submission window, modelled workers.
 
 The client takes finished tasks one at a time, asks the package's own
-:class:`~l3ae_dist.runtime.window.SubmissionWindow` for the next, and sends them to the worker with the
-fewest. A worker has two tasks at a time: one computes, the other reads its first tile or writes its result.
+:class:`~l3ae_dist.runtime.submission_window.SubmissionWindow` for the next, and sends them to
+the worker with the fewest. A worker has two tasks at a time: one computes, the other reads its first tile or writes its result.
 Workers may be slow or fail; what a failed one had begun goes to others.
 """
 
@@ -18,7 +18,7 @@ from l3ae_dist.graphs.execute import STAGED
 from l3ae_dist.graphs.tasks import Graph, TileRef, TileTask
 from l3ae_dist.planning.model_cluster import ModelCluster
 from l3ae_dist.planning.task_model import TaskModel
-from l3ae_dist.runtime.window import SubmissionWindow
+from l3ae_dist.runtime.submission_window import SubmissionWindow
 from l3ae_dist.storage.tile_cache import TileCache
 
 # What has been simulated and then run (benchmarks/results/simulator.json); all else is extrapolated.

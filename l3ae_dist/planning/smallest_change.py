@@ -4,7 +4,7 @@ from l3ae_dist.config.run_config import RunConfig
 from l3ae_dist.errors import BudgetError
 from l3ae_dist.planning.plan import Plan
 from l3ae_dist.planning.plan_inputs import DataSize
-from l3ae_dist.planning.plan_run import cluster_plan
+from l3ae_dist.planning.plan_of_config import cluster_plan
 from l3ae_dist.units import MIB
 
 # No larger budget is tried: none is a machine's.

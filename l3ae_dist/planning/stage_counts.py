@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from l3ae_dist.config.members import ModelSpec
 from l3ae_dist.planning.plan import Plan
 from l3ae_dist.planning.plan_inputs import DataSize
-from l3ae_dist.planning.plan_run import workspace_bytes
+from l3ae_dist.planning.plan_of_config import workspace_bytes
 from l3ae_dist.planning.stage_plans import phaseless, semantic
 from l3ae_dist.storage.stages import TILE_STAGES, Stage
 

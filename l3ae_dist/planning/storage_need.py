@@ -7,13 +7,13 @@ import numpy as np
 
 from l3ae_dist.config.prices import PriceConfig
 from l3ae_dist.data.dataset import Dataset
-from l3ae_dist.data.systems import System, gram_name
+from l3ae_dist.data.linear_systems import System, gram_name
 from l3ae_dist.errors import WorkspaceError
 from l3ae_dist.planning.plan import Plan
 from l3ae_dist.storage import layout
+from l3ae_dist.storage.array_sizes import ArraySize, array_sizes, free_bytes
 from l3ae_dist.storage.chunks import TRAILER
 from l3ae_dist.storage.stages import TILE_STAGES, Stage
-from l3ae_dist.storage.usage import ArraySize, array_sizes, free_bytes
 from l3ae_dist.storage.workspace import Workspace
 from l3ae_dist.units import GIB
 

@@ -1,7 +1,7 @@
 """The tile size: the largest tile whose working set fits a worker's budget and that keeps all workers busy.
 
 ``compute.tile_size`` sets it instead. Where the interactions of popular items take more than these tiles
-leave, ``l3ae_dist.planning.plan_run.fitting_plan`` takes a smaller one.
+leave, ``l3ae_dist.planning.plan_of_config.fitting_plan`` takes a smaller one.
 """
 
 from dataclasses import asdict, dataclass

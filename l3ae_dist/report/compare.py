@@ -16,7 +16,7 @@ from l3ae_dist.report.formatting import (
     seconds_text,
     setting_text,
 )
-from l3ae_dist.report.page import render
+from l3ae_dist.report.html_page import render
 from l3ae_dist.report.plots import BLUE, ORANGE, Plot
 from l3ae_dist.report.result import MetricFigure
 from l3ae_dist.report.run import RunRecord, find_run, known_runs, read_run

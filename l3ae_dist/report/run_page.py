@@ -8,8 +8,8 @@ from l3ae_dist.evaluation.significance import PairedComparison
 from l3ae_dist.report import figures, tables
 from l3ae_dist.report.cautions import cautions, reused_stages
 from l3ae_dist.report.formatting import date_text, figure_text, iso_text, seconds_text, signed_percent
+from l3ae_dist.report.html_page import render
 from l3ae_dist.report.hyperparameters import Trials, best_trials, search_plots
-from l3ae_dist.report.page import render
 from l3ae_dist.report.plots import Plot
 from l3ae_dist.report.profile import DataProfile, profile
 from l3ae_dist.report.result import Result

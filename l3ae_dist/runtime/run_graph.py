@@ -9,7 +9,7 @@ from l3ae_dist.graphs.execute import TaskRecord, run_task
 from l3ae_dist.graphs.tasks import Graph, Task, TileRef
 from l3ae_dist.runtime.events import BadTile, OnEvent, StageEnd, StageStart, TileDone, TileMap, ignore
 from l3ae_dist.runtime.executors import Executor
-from l3ae_dist.runtime.window import SubmissionWindow
+from l3ae_dist.runtime.submission_window import SubmissionWindow
 from l3ae_dist.storage import layout
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from l3ae_dist.data.dataset import Dataset
-from l3ae_dist.data.systems import INTERACTIONS, System, gram_name, spectrum
+from l3ae_dist.data.linear_systems import INTERACTIONS, System, gram_name, spectrum
 from l3ae_dist.errors import DamagedTileError
 from l3ae_dist.graphs.assemble import diagonal_rows, product_rows, row_graph
 from l3ae_dist.graphs.cholesky import CholeskyGraph
@@ -16,9 +16,9 @@ from l3ae_dist.graphs.gram import GramParams, gram_graph
 from l3ae_dist.graphs.inverse import InverseGraph, TriangularInverseGraph
 from l3ae_dist.graphs.tasks import Graph
 from l3ae_dist.linalg.spectral import condition_number
+from l3ae_dist.solve.artifact_store import ArtifactStore
 from l3ae_dist.solve.certificate import Certificate, certify, probes, require
 from l3ae_dist.solve.reuse import reuse_tiles
-from l3ae_dist.solve.store import ArtifactStore
 from l3ae_dist.storage import layout
 from l3ae_dist.storage.layout import FactorPaths
 from l3ae_dist.storage.stages import TILE_STAGES, Stage

@@ -11,18 +11,18 @@ import numpy as np
 from l3ae_dist.config.members import ADDITIVE, COLLECTIVE, ModelSpec
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.features import squared_norms
-from l3ae_dist.data.systems import System, systems_of
+from l3ae_dist.data.linear_systems import System, systems_of
 from l3ae_dist.errors import NumericalError
-from l3ae_dist.graphs.entries import weight_entries
-from l3ae_dist.graphs.terms import MatrixTerm, ProductTerm, ScoreTerms, TermArrays
+from l3ae_dist.graphs.score_terms import MatrixTerm, ProductTerm, ScoreTerms, TermArrays
+from l3ae_dist.graphs.weight_entries import weight_entries
 from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.linalg.closed_form import column_scale, column_slope, product_column_scale
 from l3ae_dist.linalg.tiles import TileGrid
+from l3ae_dist.solve.artifact_store import ArtifactStore
 from l3ae_dist.solve.certificate import Certificate, exact
 from l3ae_dist.solve.factorisation import Factor, Factorisation
-from l3ae_dist.solve.semantics import SemanticPhase
+from l3ae_dist.solve.semantic_phase import SemanticPhase
 from l3ae_dist.solve.spectral_filter import SpectralFilter
-from l3ae_dist.solve.store import ArtifactStore
 from l3ae_dist.storage import layout
 from l3ae_dist.storage.fingerprint import fingerprint
 from l3ae_dist.storage.layout import SemanticPaths

@@ -9,8 +9,8 @@ import numpy as np
 from l3ae_dist.config.data import WordsConfig
 from l3ae_dist.data.changes import touched_tiles
 from l3ae_dist.data.dataset import Dataset
-from l3ae_dist.data.systems import System, gram_name
-from l3ae_dist.data.words import words_id
+from l3ae_dist.data.linear_systems import System, gram_name
+from l3ae_dist.data.multi_hot_words import words_id
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.runtime.events import Message, OnEvent
 from l3ae_dist.storage import layout

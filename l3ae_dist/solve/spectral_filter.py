@@ -12,11 +12,11 @@ from scipy import sparse
 from l3ae_dist.config.members import ModelSpec
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.graphs.gram import GramParams, gram_graph
-from l3ae_dist.graphs.terms import MatrixTerm, ProductTerm, ScoreTerms
+from l3ae_dist.graphs.score_terms import MatrixTerm, ProductTerm, ScoreTerms
 from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.linalg.closed_form import inverse_root
+from l3ae_dist.solve.artifact_store import ArtifactStore
 from l3ae_dist.solve.certificate import Certificate, relative_residual
-from l3ae_dist.solve.store import ArtifactStore
 from l3ae_dist.storage import layout
 from l3ae_dist.storage.fingerprint import fingerprint
 from l3ae_dist.storage.layout import RootPaths, SpectralPaths

@@ -10,10 +10,10 @@ from scipy import sparse
 from l3ae_dist.config.data import WordsConfig
 from l3ae_dist.config.embedding import EncoderConfig
 from l3ae_dist.config.load import make_config
-from l3ae_dist.data import authors
+from l3ae_dist.data import published_dataset as authors
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.ingest import IngestConfig, dataset_id, ingest
-from l3ae_dist.data.words import make_words
+from l3ae_dist.data.multi_hot_words import make_words
 from l3ae_dist.embed.imports import import_embeddings, import_id
 from l3ae_dist.embed.run import embed_items
 from l3ae_dist.errors import ConfigError, DataError

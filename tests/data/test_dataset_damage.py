@@ -15,7 +15,7 @@ from l3ae_dist.config.embedding import TransformConfig
 from l3ae_dist.config.load import make_config
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.ingest import IngestConfig, ingest
-from l3ae_dist.data.words import make_words
+from l3ae_dist.data.multi_hot_words import make_words
 from l3ae_dist.embed.transform import transform_rows
 from l3ae_dist.errors import DamagedTileError, StageMissingError
 from l3ae_dist.model.fitted import load_model

@@ -26,8 +26,8 @@ from l3ae_dist.cli import app as cli
 from l3ae_dist.config.compute import ComputeConfig
 from l3ae_dist.config.load import load_config
 from l3ae_dist.deploy import machine_types, manifests
+from l3ae_dist.deploy.cluster_shape import cluster_shape
 from l3ae_dist.deploy.manifests import PLATFORMS, VERSIONS, DeployedRun, render
-from l3ae_dist.deploy.shape import cluster_shape
 from l3ae_dist.planning.data_size import given_size
 
 ROOT = Path(__file__).parents[2]

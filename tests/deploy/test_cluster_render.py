@@ -13,13 +13,13 @@ from l3ae_dist.cli import app as cli
 from l3ae_dist.config.evaluated_models import evaluated_models
 from l3ae_dist.config.load import make_config
 from l3ae_dist.data.dataset import Dataset
+from l3ae_dist.deploy.cluster_shape import RAY_NODE_BYTES, Nodes, cluster_shape
 from l3ae_dist.deploy.machine_types import machine_type
 from l3ae_dist.deploy.manifests import DeployedRun, render
-from l3ae_dist.deploy.shape import RAY_NODE_BYTES, Nodes, cluster_shape
 from l3ae_dist.errors import BudgetError, ConfigError
 from l3ae_dist.pipeline.run import run
 from l3ae_dist.planning.data_size import given_size, ingested_size
-from l3ae_dist.planning.plan_run import plan_run
+from l3ae_dist.planning.plan_of_config import plan_run
 from l3ae_dist.storage.workspace import Workspace
 from l3ae_dist.units import GIB
 

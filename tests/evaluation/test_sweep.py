@@ -19,7 +19,7 @@ from l3ae_dist.config.load import make_config
 from l3ae_dist.config.sweep import SweepConfig
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.errors import BudgetError, ConfigError, WorkspaceError
-from l3ae_dist.linalg.ranks import NEVER, count_over, limits_of, ranks_within
+from l3ae_dist.linalg.held_out_ranks import NEVER, count_over, limits_of, ranks_within
 from l3ae_dist.linalg.top_k import top_k
 from l3ae_dist.metrics import METRICS, per_user, per_user_of_ranks
 from l3ae_dist.model.fitted import load_model
@@ -28,7 +28,7 @@ from l3ae_dist.pipeline.run import run
 from l3ae_dist.pipeline.sweep import sweep_models
 from l3ae_dist.planning.plan import make_plan
 from l3ae_dist.planning.plan_inputs import DataSize, Machine, ModelNeeds
-from l3ae_dist.planning.plan_ranks import plan_ranks
+from l3ae_dist.planning.ranking_plan import plan_ranks
 from l3ae_dist.report.sweep_page import sweep
 from l3ae_dist.storage.workspace import Workspace
 

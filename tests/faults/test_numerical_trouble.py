@@ -7,7 +7,7 @@ from tile_runs import read_lower, run_all, setup
 
 from l3ae_dist.config.load import make_config
 from l3ae_dist.data.dataset import Dataset
-from l3ae_dist.data.systems import spectrum
+from l3ae_dist.data.linear_systems import spectrum
 from l3ae_dist.errors import NotPositiveDefiniteError, NumericalError
 from l3ae_dist.graphs.cholesky import CholeskyGraph
 from l3ae_dist.linalg.spectral import certificate_tolerance, choose_dtype

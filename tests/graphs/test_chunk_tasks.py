@@ -11,9 +11,9 @@ from l3ae_dist.graphs.context import StageContext
 from l3ae_dist.graphs.execute import Timing, run_task
 from l3ae_dist.graphs.gram import GramParams, gram_graph
 from l3ae_dist.graphs.score import ScoreParams
-from l3ae_dist.graphs.semantic import product_graph
+from l3ae_dist.graphs.score_terms import MatrixTerm, ProductTerm, ScoreTerms, terms_of_part
+from l3ae_dist.graphs.semantic_product import product_graph
 from l3ae_dist.graphs.tasks import TileRef
-from l3ae_dist.graphs.terms import MatrixTerm, ProductTerm, ScoreTerms, terms_of_part
 from l3ae_dist.linalg.kernels import CpuKernels, Kernel, Kernels, apply_kernel
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.storage.chunks import TRAILER, ChunkArray

@@ -24,7 +24,7 @@ from l3ae_dist.errors import (
     WorkspaceError,
     WorkspaceVersionError,
 )
-from l3ae_dist.graphs.terms import TermArrays
+from l3ae_dist.graphs.score_terms import TermArrays
 from l3ae_dist.linalg import closed_form as cf
 from l3ae_dist.linalg.top_k import top_k
 from l3ae_dist.linalg.torch_kernels import resolve_device

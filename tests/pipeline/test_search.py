@@ -7,8 +7,8 @@ import numpy as np
 from l3ae_dist.config.members import ModelSpec
 from l3ae_dist.evaluation.groups import score_groups
 from l3ae_dist.evaluation.significance import PairedComparison, paired_bootstrap
+from l3ae_dist.pipeline.model_search import Search, Trial, search_models
 from l3ae_dist.pipeline.result import Outcome, RunResult, comparisons_of
-from l3ae_dist.pipeline.search import Search, Trial, search_models
 from l3ae_dist.solve.certificate import exact
 
 EASE = [ModelSpec("EASE", ridge) for ridge in (10.0, 20.0)]

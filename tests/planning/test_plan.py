@@ -12,7 +12,7 @@ from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.planning.data_size import given_size
 from l3ae_dist.planning.plan import make_plan
 from l3ae_dist.planning.plan_inputs import POPULAR_TILE, UNEVEN_USERS, DataSize, Machine, ModelNeeds
-from l3ae_dist.planning.plan_run import fitting_plan
+from l3ae_dist.planning.plan_of_config import fitting_plan
 from l3ae_dist.planning.smallest_change import plan_or_smallest_change, plan_with_tile
 from l3ae_dist.planning.stage_plans import tiles_read
 from l3ae_dist.planning.tile_size import MAX_TILE, TileLimits, choose_tile, tile_limits

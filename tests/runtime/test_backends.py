@@ -329,7 +329,7 @@ def test_what_is_not_given_comes_from_the_nodes(name):
 
 
 def test_a_run_on_ray_takes_its_numbers_from_the_nodes_unless_they_are_set(ray_cluster):
-    from l3ae_dist.planning.plan_run import fill_in
+    from l3ae_dist.planning.plan_of_config import fill_in
 
     compute = make_config({"workspace": "w", "compute": {"cluster": "ray"}}).compute
     filled = fill_in(compute)

@@ -18,7 +18,7 @@ from l3ae_dist import (
     L3AEAdditive,
 )
 from l3ae_dist.config.data import IngestConfig
-from l3ae_dist.data import words
+from l3ae_dist.data import multi_hot_words as words
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.features import open_rows
 from l3ae_dist.data.ingest import ingest

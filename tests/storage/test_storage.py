@@ -8,7 +8,7 @@ import pytest
 
 from l3ae_dist.errors import DamagedTileError
 from l3ae_dist.graphs.tasks import TileRef
-from l3ae_dist.runtime.window import SubmissionWindow
+from l3ae_dist.runtime.submission_window import SubmissionWindow
 from l3ae_dist.storage import direct_io
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.direct_io import aligned_buffer, open_direct

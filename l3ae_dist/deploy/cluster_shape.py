@@ -6,7 +6,7 @@ from l3ae_dist.config.run_config import RunConfig
 from l3ae_dist.errors import ConfigError
 from l3ae_dist.planning.plan import Plan
 from l3ae_dist.planning.plan_inputs import DataSize
-from l3ae_dist.planning.plan_run import cluster_plan, workspace_bytes
+from l3ae_dist.planning.plan_of_config import cluster_plan, workspace_bytes
 from l3ae_dist.units import GIB, MIB
 
 # Kept free on every node for Ray's processes, its object store and the system: an allowance.

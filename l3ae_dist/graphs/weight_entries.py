@@ -4,7 +4,7 @@ import numpy as np
 from scipy import sparse
 
 from l3ae_dist.data.features import DenseRows, HeldRows, Rows
-from l3ae_dist.graphs.terms import Part, ScoreTerms, TermArrays
+from l3ae_dist.graphs.score_terms import Part, ScoreTerms, TermArrays
 from l3ae_dist.linalg.arrays import Array, Floats, Integers, Matrix
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.storage.chunks import ChunkArray

@@ -6,7 +6,7 @@ from the tiles of ``P1 = (F'F + reg_f I)^-1`` with diagonal d1. The equations ar
 
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.features import Rows, features_times, open_rows
-from l3ae_dist.data.systems import semantic_system, spectrum
+from l3ae_dist.data.linear_systems import semantic_system, spectrum
 from l3ae_dist.graphs.assemble import (
     SemanticParams,
     diagonal_rows,
@@ -16,12 +16,12 @@ from l3ae_dist.graphs.assemble import (
     semantic_inverse_graph,
     semantic_rows,
 )
-from l3ae_dist.graphs.semantic import product_graph
+from l3ae_dist.graphs.semantic_product import product_graph
 from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.linalg.spectral import condition_number
+from l3ae_dist.solve.artifact_store import ArtifactStore
 from l3ae_dist.solve.certificate import Certificate, certify, probes
 from l3ae_dist.solve.factorisation import Factor, Factorisation
-from l3ae_dist.solve.store import ArtifactStore
 from l3ae_dist.storage import layout
 from l3ae_dist.storage.fingerprint import fingerprint
 from l3ae_dist.storage.layout import SemanticPaths

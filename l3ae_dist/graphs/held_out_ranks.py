@@ -20,11 +20,11 @@ from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.graphs.chunk_tasks import Blocks, ChunkTask
 from l3ae_dist.graphs.context import StageContext, StageParams, open_chunks, open_workspace
 from l3ae_dist.graphs.execute import process_reader
+from l3ae_dist.graphs.score_terms import ScoreTerms, TermArrays
 from l3ae_dist.graphs.shared_scoring import History, SharedScorer, TileScores
 from l3ae_dist.graphs.tasks import TileRef
-from l3ae_dist.graphs.terms import ScoreTerms, TermArrays
 from l3ae_dist.linalg.arrays import Array
-from l3ae_dist.linalg.ranks import count_over, limits_of, ranks_within
+from l3ae_dist.linalg.held_out_ranks import count_over, limits_of, ranks_within
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.storage.stages import Stage
 from l3ae_dist.storage.tile_reader import ReadCount

@@ -11,7 +11,7 @@ from l3ae_dist.config.members import ModelSpec
 from l3ae_dist.config.run_config import RunConfig
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.features import SparseRows, open_rows
-from l3ae_dist.data.systems import spectrum, systems_of
+from l3ae_dist.data.linear_systems import spectrum, systems_of
 from l3ae_dist.errors import BudgetError
 from l3ae_dist.linalg.spectral import choose_dtype, condition_number
 from l3ae_dist.linalg.torch_kernels import gpu_visible

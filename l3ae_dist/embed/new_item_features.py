@@ -7,7 +7,7 @@ import numpy as np
 
 from l3ae_dist.config.embedding import EncoderConfig
 from l3ae_dist.data.dataset import Dataset
-from l3ae_dist.data.words import words_of
+from l3ae_dist.data.multi_hot_words import words_of
 from l3ae_dist.embed.transform import transform_rows
 from l3ae_dist.errors import ConfigError, DataError
 from l3ae_dist.linalg.arrays import Array, Matrix

@@ -10,8 +10,8 @@ from l3ae_dist.data.features import HeldRows
 from l3ae_dist.data.tables import Frame
 from l3ae_dist.errors import DataError
 from l3ae_dist.graphs.batch_scoring import BatchScorer
-from l3ae_dist.graphs.entries import row_products, weight_entries
-from l3ae_dist.graphs.terms import Part, TermArrays
+from l3ae_dist.graphs.score_terms import Part, TermArrays
+from l3ae_dist.graphs.weight_entries import row_products, weight_entries
 from l3ae_dist.linalg.arrays import Array, Floats, Integers
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.model.added_items import AddedItems, read_added

@@ -16,14 +16,14 @@ from l3ae_dist.config.evaluate import EvaluateConfig
 from l3ae_dist.config.members import ModelSpec
 from l3ae_dist.evaluation.evaluate import measure_users
 from l3ae_dist.evaluation.groups import ModelGroup, rank_groups, score_groups
-from l3ae_dist.evaluation.sweep_ranks import HeldUsers, held_ranks
+from l3ae_dist.evaluation.sweep_ranking import HeldUsers, held_ranks
 from l3ae_dist.evaluation.top_lists import TopLists, score
 from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.metrics import per_user_of_ranks
-from l3ae_dist.planning.plan_ranks import RankPlan
+from l3ae_dist.planning.ranking_plan import RankPlan
 from l3ae_dist.runtime.run_graph import StageStats
+from l3ae_dist.solve.artifact_store import ArtifactStore
 from l3ae_dist.solve.family import Family
-from l3ae_dist.solve.store import ArtifactStore
 from l3ae_dist.storage.stages import TILE_STAGES
 
 Specs = tuple[ModelSpec, ...]

@@ -8,7 +8,7 @@ import numpy as np
 from l3ae_dist.data.tables import Frame
 from l3ae_dist.errors import ConfigError
 from l3ae_dist.model.added_items import AddedItems
-from l3ae_dist.model.arrays import ModelArrays
+from l3ae_dist.model.model_arrays import ModelArrays
 from l3ae_dist.model.reasons import history_reasons
 from l3ae_dist.model.rules import AllowedItems, Rules
 from l3ae_dist.model.users import Batch, Users, users_of

@@ -3,8 +3,8 @@
 ``scores(x) = sum (x A) diag(scale) + sum weight (x L) R' + x diag(e)`` with tiled n x n matrices A (an
 inverse, a product, a Gram), n x d arrays L and R, and n-vectors. Column j of the sum predicts item j. Three
 modules compute with them: :mod:`l3ae_dist.graphs.shared_scoring` (many models, as evaluation needs),
-:mod:`l3ae_dist.graphs.batch_scoring` (one model, many users) and :mod:`l3ae_dist.graphs.entries` (single
-entries of B).
+:mod:`l3ae_dist.graphs.batch_scoring` (one model, many users) and
+:mod:`l3ae_dist.graphs.weight_entries` (single entries of B).
 """
 
 from dataclasses import asdict, dataclass, replace

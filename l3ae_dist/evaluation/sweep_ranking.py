@@ -7,13 +7,13 @@ import numpy as np
 from l3ae_dist.config.members import ModelSpec
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.evaluation.groups import ModelGroup
-from l3ae_dist.graphs.rank import Line, RankGraph, RankParams
-from l3ae_dist.graphs.terms import ScoreTerms
+from l3ae_dist.graphs.held_out_ranks import Line, RankGraph, RankParams
+from l3ae_dist.graphs.score_terms import ScoreTerms
 from l3ae_dist.linalg.arrays import Array
-from l3ae_dist.planning.plan_ranks import RankPlan
+from l3ae_dist.planning.ranking_plan import RankPlan
 from l3ae_dist.runtime.run_graph import StageStats
+from l3ae_dist.solve.artifact_store import ArtifactStore
 from l3ae_dist.solve.family import Family
-from l3ae_dist.solve.store import ArtifactStore
 from l3ae_dist.storage.fingerprint import fingerprint
 from l3ae_dist.storage.layout import ScorePaths
 from l3ae_dist.storage.stages import Stage

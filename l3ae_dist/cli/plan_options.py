@@ -140,7 +140,7 @@ class SpeedOptions:
         disk
             Bytes that the workspace may take, such as ``"2TiB"``; None for no bound.
         """
-        from l3ae_dist.planning.plan_run import planned_device
+        from l3ae_dist.planning.plan_of_config import planned_device
         from l3ae_dist.planning.rates import assumed_rates, read_rates, stored_rates
         from l3ae_dist.planning.resources import Resources
         from l3ae_dist.units import parse_bytes
