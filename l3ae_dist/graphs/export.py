@@ -1,8 +1,8 @@
 """The largest weights of every column of B, tile by tile: what a top-k export keeps.
 
 A block of B is the sum of the model's terms (:mod:`l3ae_dist.graphs.score_terms`). A lower tile of a
-symmetric matrix serves the blocks (i, j) and (j, i), so that one pass over the lower triangle reads each tile once.
-Lower tiles come column by column, hence every column meets its rows in ascending order: of equal
+symmetric matrix serves the blocks (i, j) and (j, i), so that one pass over the lower triangle reads each
+tile once. Lower tiles come column by column, hence every column meets its rows in ascending order: of equal
 magnitudes the lower row is already there, and a later one must be strictly larger to displace it.
 """
 

@@ -2,8 +2,8 @@
 
 The client takes finished tasks one at a time, asks the package's own
 :class:`~l3ae_dist.runtime.submission_window.SubmissionWindow` for the next, and sends them to
-the worker with the fewest. A worker has two tasks at a time: one computes, the other reads its first tile or writes its result.
-Workers may be slow or fail; what a failed one had begun goes to others.
+the worker with the fewest. A worker has two tasks at a time: one computes, the other reads its first tile or
+writes its result. Workers may be slow or fail; what a failed one had begun goes to others.
 """
 
 import heapq
