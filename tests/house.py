@@ -572,7 +572,7 @@ def _is_path(node: ast.AST) -> bool:
     """Tell whether a node is a path below a folder of the workspace, or builds one from a base and a name."""
     match node:
         case ast.Constant(value=str(text)):
-            return bool(WORKSPACE_PATH.fullmatch(text))
+            return text == "zarr.json" or bool(WORKSPACE_PATH.fullmatch(text))
         case ast.JoinedStr(values=[ast.Constant(value=str(text)), *_]):
             return bool(WORKSPACE_FOLDER.match(text))
         case ast.JoinedStr(values=[ast.FormattedValue(), ast.Constant(value=str(text)), *_]):

@@ -25,7 +25,8 @@ class EvaluateConfig(TextSection):
     seed: int = Field(default=0, ge=0)
     """Seed of the bootstrap and of the user sample."""
     max_users: int | None = Field(default=None, ge=1)
-    """Evaluate a seeded sample of so many users; all when null."""
+    """Evaluate a seeded sample of so many users; when null all, or a sample of 100,000 where all would cost
+    too much."""
 
     @property
     def cutoffs(self) -> tuple[int, ...]:

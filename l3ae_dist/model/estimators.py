@@ -125,7 +125,9 @@ class Estimator(ModelLifecycle, BaseEstimator):  # type: ignore[misc]
 
     def _refitted(self, result: dict[str, Any]) -> Self:
         self.result_ = result
-        return self._with(load_model(self._fitted().workspace.url))
+        before = self._fitted()
+        url, budget = before.workspace.url, before.memory_budget
+        return self._with(load_model(url, memory_budget=budget, threads=before.threads))
 
     def _compute(self) -> Section | None:
         return self.compute

@@ -50,7 +50,7 @@ Column = tuple[Array, Array]
 
 @dataclass(frozen=True, slots=True)
 class ExportOptions:
-    """Choices of an export, as :meth:`l3ae_dist.model.recommender.Recommender.export_weights` takes them.
+    """Choices of an export, as :meth:`l3ae_dist.model.lifecycle.ModelLifecycle.export_weights` takes them.
 
     Parameters
     ----------

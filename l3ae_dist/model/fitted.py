@@ -43,7 +43,8 @@ class FittedModel(ModelLifecycle, ModelArrays):
         return self
 
     def _refitted(self, result: dict[str, Any]) -> Self:
-        return type(self)(Workspace.open(self.workspace.url))
+        workspace = Workspace.open(self.workspace.url)
+        return type(self)(workspace, memory_budget=self.memory_budget, threads=self.threads)
 
 
 def load_model(

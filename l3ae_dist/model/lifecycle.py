@@ -160,7 +160,8 @@ class ModelLifecycle(Recommender):
         seed
             Seed of the resamples and of the sample of users.
         max_users
-            Measure a sample of so many users, the same ones every time; all when None.
+            Measure a sample of so many users, the same ones every time; when None all, or a sample of
+            100,000 where all would cost too much.
         compute
             Section of the configuration, such as ``{"memory_budget": "1GiB"}``; that of an estimator is its
             own when None.

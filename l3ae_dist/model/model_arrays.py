@@ -43,9 +43,11 @@ class ModelArrays:
         self.dataset = Dataset(workspace, document.dataset)
         self.grid = TileGrid(self.dataset.n_items, document.tile)
         self.terms = document.terms
-        budget = parse_bytes(memory_budget)
+        self.memory_budget, self.threads = parse_bytes(memory_budget), threads
         arrays = TermArrays(workspace)
-        self.scorer = BatchScorer(arrays, self.grid, self.dtype, array_budget=budget, threads=threads)
+        self.scorer = BatchScorer(
+            arrays, self.grid, self.dtype, array_budget=self.memory_budget, threads=threads
+        )
         self.cold = ColdStart(self.dataset, self.grid, document, self.scorer.reader)
         self._known_added = AddedItems()
         paths = self.dataset.paths

@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from l3ae_dist.data.tables import Frame, Histories, History, Id, ItemLists
 from l3ae_dist.linalg.arrays import Floats
@@ -11,9 +10,6 @@ from l3ae_dist.model.neighbours import Kind, similar_items
 from l3ae_dist.model.reasons import explain
 from l3ae_dist.model.rules import Rules
 from l3ae_dist.model.user_batches import recommend_batches
-
-if TYPE_CHECKING:
-    pass
 
 
 class Recommender(ABC):

@@ -170,7 +170,7 @@ def _needed_by_models(models: list[JsonObject]) -> set[str]:
     """Return the artifacts that models read, and those that new items and repairs of the models need."""
     needed = set()
     for model in models:
-        paths = [*ScoreTerms.from_document(model["head"]).paths(), *filter(None, model["arrays"].values())]
+        paths = [*ScoreTerms.from_document(model["terms"]).paths(), *filter(None, model["arrays"].values())]
         artifacts = {layout.artifact_of(path) for path in paths}
         if any(layout.kind_of(path) is Kind.SPECTRAL for path in artifacts):
             artifacts.add(Kind.ROOTS.path(model["dataset"]))

@@ -34,7 +34,7 @@ def open_workspace(config: RunConfig, inputs: Inputs, source: Source | None) -> 
     if inputs.interactions is not None and source is None:
         _dataset_id(config, inputs)  # what cannot be read leaves no workspace behind
         return Workspace.create(config.workspace, durable=durable)
-    if open_blobs(config.workspace).get("zarr.json") is None:
+    if open_blobs(config.workspace).get(layout.GROUP_HEADER) is None:
         raise ConfigError(
             f"no interactions are given, and there is no workspace at {config.workspace} to go on with; "
             "set data.interactions to a path or URL, or correct the workspace."

@@ -2,8 +2,29 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
 
 from l3ae_dist.config.run_config import RunConfig
+from l3ae_dist.errors import ConfigError
+
+Until: TypeAlias = Literal["ingest", "embed", "fit"]
+"""Step after which a run stops."""
+
+
+def checked_until(until: str | None) -> Until | None:
+    """Return the step after which a run is to stop; None for a whole run.
+
+    Raises
+    ------
+    ConfigError
+        When it is none of these steps.
+    """
+    for step in get_args(Until):
+        if until == step:
+            return step  # type: ignore[no-any-return]
+    if until is not None:
+        raise ConfigError(f"until is {until!r} but must be ingest, embed, fit or None.")
+    return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,13 +56,13 @@ class ModelDocument:
     def document(self) -> dict[str, object]:
         """Return the model as JSON-like values."""
         found = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "terms"}
-        return found | {"head": self.terms.document(), "certificate": self.certificate.document()}
+        return found | {"terms": self.terms.document(), "certificate": self.certificate.document()}
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> "ModelDocument":
         """Read a model back from its document."""
         own = {one.name: document[one.name] for one in fields(cls) if one.name != "terms"}
-        terms = ScoreTerms.from_document(document["head"])
+        terms = ScoreTerms.from_document(document["terms"])
         return cls(**own | {"terms": terms, "certificate": Certificate.from_document(own["certificate"])})
 
 

@@ -12,7 +12,7 @@ from l3ae_dist.config.run_config import RunConfig
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.errors import ConfigError
 from l3ae_dist.pipeline.identity import identify, open_workspace, run_identifier
-from l3ae_dist.pipeline.inputs import Inputs, Source
+from l3ae_dist.pipeline.inputs import Inputs, Source, Until, checked_until
 from l3ae_dist.pipeline.job import Job
 from l3ae_dist.pipeline.model_document import (
     config_of_model,
@@ -45,7 +45,7 @@ def run(
     embeddings: object = None,
     source: Mapping[str, str | None] | None = None,
     on_event: OnEvent | None = None,
-    until: str | None = None,
+    until: Until | None = None,
 ) -> ResultDocument:
     """Run every stage that is missing or stale.
 
@@ -69,7 +69,7 @@ def run(
     """
     inputs = Inputs(interactions, items, embeddings)
     known = None if source is None else Source.of(source)
-    return run_job(Job, config, inputs, source=known, until=until, on_event=on_event)
+    return run_job(Job, config, inputs, source=known, until=checked_until(until), on_event=on_event)
 
 
 def run_job(

@@ -177,7 +177,7 @@ def _examples(record: RunRecord) -> tuple[Sequence[Mapping[str, Any]], str]:
 def _model_bytes(record: RunRecord, fitted: Mapping[str, Any]) -> int:
     """Return the bytes of the n x n tiles of a fitted model, of which symmetric ones store a half."""
     items, plan = record.result.dataset.n_items, record.plan
-    matrices = len(fitted.get("head", {}).get("matrices", ()))
+    matrices = len(fitted.get("terms", {}).get("matrices", ()))
     itemsize = 8 if plan is not None and plan.dtype == "float64" else 4
     return matrices * items * items * itemsize // 2
 

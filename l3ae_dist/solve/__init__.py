@@ -1,1 +1,1 @@
-"""From Gram matrices to certified inverses and the heads of the family."""
+"""From Gram matrices to certified inverses and the score terms of each member of the family."""

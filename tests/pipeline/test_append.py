@@ -133,7 +133,8 @@ def test_a_repeated_append_is_a_no_op_and_appends_follow_each_other(tmp_path, lo
     assert (again["tiles_written"], again["reused"], events) == (0, True, [])
     assert sorted(ws.blobs.list("")) == before
     more = pd.DataFrame({"user_id": [0, 3], "item_id": [39, 38]})
-    third = load_model(where).append(more, compute=compute(dask_session))
+    third = load_model(where, memory_budget="512MiB", threads=1).append(more, compute=compute(dask_session))
+    assert (third.memory_budget, third.threads) == (2**29, 1)
     assert third.dataset.stats.parent == ids
     assert l3ae_dist.append(where, new)["append"]["already"]
     other = str(tmp_path / "b")
