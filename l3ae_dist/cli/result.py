@@ -8,9 +8,10 @@ from l3ae_dist.cli.output import output_to_stderr, print_json, run_with_progress
 
 if TYPE_CHECKING:
     from l3ae_dist.config.run_config import RunConfig
+    from l3ae_dist.pipeline.inputs import Until
 
 
-def run_stages(config: "RunConfig", *, until: str | None, as_json: bool) -> None:
+def run_stages(config: "RunConfig", *, until: "Until | None", as_json: bool) -> None:
     """Run the stages of a configuration, write its report, and show the outcome.
 
     Parameters

@@ -125,9 +125,7 @@ class Estimator(ModelLifecycle, BaseEstimator):  # type: ignore[misc]
 
     def _refitted(self, result: dict[str, Any]) -> Self:
         self.result_ = result
-        before = self._fitted()
-        url, budget = before.workspace.url, before.memory_budget
-        return self._with(load_model(url, memory_budget=budget, threads=before.threads))
+        return self._with(self._fitted().reopened())
 
     def _compute(self) -> Section | None:
         return self.compute

@@ -43,6 +43,10 @@ class FittedModel(ModelLifecycle, ModelArrays):
         return self
 
     def _refitted(self, result: dict[str, Any]) -> Self:
+        return self.reopened()
+
+    def reopened(self) -> Self:
+        """Open the model that the workspace holds now, within the same budget and with the same threads."""
         workspace = Workspace.open(self.workspace.url)
         return type(self)(workspace, memory_budget=self.memory_budget, threads=self.threads)
 
