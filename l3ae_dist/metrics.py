@@ -10,7 +10,7 @@ import numpy as np
 from scipy import sparse
 
 from l3ae_dist.linalg.arrays import Array
-from l3ae_dist.linalg.held_out_ranks import METRICS
+from l3ae_dist.linalg.ranks_in_rows import METRICS
 
 Figures = dict[str, Any]
 """Metrics by name, and groups of them by the name of the group: what JSON holds."""

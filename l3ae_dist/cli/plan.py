@@ -22,8 +22,8 @@ def plan(
 ) -> None:
     """Tell what a run takes before it runs: tasks, bytes, memory, time; refuse what cannot run."""
     config = run.configure()
-    from l3ae_dist.planning.explain import explanation
     from l3ae_dist.planning.forecast import forecast
+    from l3ae_dist.planning.formulas import explanation
 
     size = run.size(config)
     expected = forecast(config, size, speed.resources(config, actors, disk))

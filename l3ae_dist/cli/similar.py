@@ -10,7 +10,7 @@ from l3ae_dist.cli.options import AsJson, Count, WorkspaceArgument
 from l3ae_dist.cli.output import output_to_stderr, show_records
 
 if TYPE_CHECKING:
-    from l3ae_dist.model.neighbours import Kind
+    from l3ae_dist.model.neighbours import WeightPart
 
 
 @command
@@ -24,7 +24,7 @@ def similar(
     """Show the items that owning an item speaks most for."""
     from l3ae_dist.model.fitted import load_model
 
-    chosen = cast("Kind", kind)  # similar_items refuses any other
+    chosen = cast("WeightPart", kind)  # similar_items refuses any other
     with output_to_stderr():
         model = load_model(workspace)
         neighbours = call_with_ids(lambda ids: model.similar_items(ids, n=n, kind=chosen), items)

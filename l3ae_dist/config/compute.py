@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from l3ae_dist.config.members import Route
 from l3ae_dist.config.section import ByteSize, NotNegative, Positive, TextSection
 from l3ae_dist.errors import ConfigError
 
@@ -13,7 +14,7 @@ class ComputeConfig(TextSection):
 
     dtype: Literal["auto", "float32", "float64"] = "auto"
     """Arithmetic of the tiles; auto takes float32 where the condition number allows it."""
-    semantic_route: Literal["auto", "woodbury", "direct"] = "auto"
+    semantic_route: Literal["auto", Route] = "auto"
     """Semantic phase through a d x d inverse or through n x n tiles; auto takes the cheaper."""
     device: Literal["auto", "cpu", "cuda"] = "cpu"
     """Where tiles are computed; auto takes the first GPU that a worker process sees, if any."""

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from l3ae_dist.config.section import TextSection
-from l3ae_dist.linalg.held_out_ranks import METRICS
+from l3ae_dist.linalg.ranks_in_rows import METRICS
 
 
 class EvaluateConfig(TextSection):

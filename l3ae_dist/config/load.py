@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 
 from l3ae_dist.config.run_config import RunConfig
 from l3ae_dist.errors import ConfigError
-from l3ae_dist.linalg.held_out_ranks import METRICS
+from l3ae_dist.linalg.ranks_in_rows import METRICS
 
 ENVIRONMENT_PREFIX = "L3AE__"
 

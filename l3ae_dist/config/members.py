@@ -1,9 +1,11 @@
 """The members of the family of models and their parameters: names and numbers only."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 Features = Literal["embeddings", "words"]
+Route: TypeAlias = Literal["woodbury", "direct"]
+"""Route of the semantic phase: through a d x d inverse, or through n x n tiles."""
 
 
 @dataclass(frozen=True)

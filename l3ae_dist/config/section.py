@@ -1,6 +1,7 @@
 """The base classes of the sections of a configuration, and the types of number that they share."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -11,6 +12,9 @@ ByteSize = Annotated[int, BeforeValidator(parse_bytes), Field(gt=0)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+SectionValues: TypeAlias = Mapping[str, object]
+"""Values of one section, as users write them."""
 
 
 class Section(BaseModel):

@@ -123,7 +123,7 @@ class Dataset:
 
     def activity(self) -> npt.NDArray[np.int64]:
         """Count the interactions of each user that are known at prediction time, (n_users,)."""
-        name = "input" if self.stats.foldin else "train"
+        name: layout.Split = "input" if self.stats.foldin else "train"
         indptr = Vector(self.workspace, self.paths.by_user(name).indptr)
         return np.diff(indptr[:]).astype(np.int64)
 
@@ -131,7 +131,7 @@ class Dataset:
         """Return the largest popularity."""
         return self.stats.max_popularity
 
-    def nnz(self, split: str) -> int:
+    def nnz(self, split: layout.Split) -> int:
         """Count the interactions of a split."""
         return self.stats.nnz[split]
 
@@ -140,7 +140,7 @@ class Dataset:
         stored = self._compressed(self.paths.train_by_item, start, stop)
         return sparse.csc_matrix(stored, shape=(self.n_users, stop - start))
 
-    def user_rows(self, split: str, start: int, stop: int) -> sparse.csr_matrix:
+    def user_rows(self, split: layout.Split, start: int, stop: int) -> sparse.csr_matrix:
         """Read the interactions of consecutive users, (stop - start, n_items) float32.
 
         Parameters
@@ -156,7 +156,7 @@ class Dataset:
         stored = self._compressed(self.paths.by_user(split), start, stop)
         return sparse.csr_matrix(stored, shape=(stop - start, self.n_items))
 
-    def rows_of(self, split: str, users: Array) -> sparse.csr_matrix:
+    def rows_of(self, split: layout.Split, users: Array) -> sparse.csr_matrix:
         """Return the rows of a split for ascending user indices, (len(users), n_items), read in ranges."""
         if len(users) == int(users[-1]) - int(users[0]) + 1:
             return self.user_rows(split, int(users[0]), int(users[-1]) + 1)

@@ -18,7 +18,7 @@ from l3ae_dist.storage.workspace import Workspace
 
 USERS_PER_BLOCK = 1 << 16
 RECORDS_PER_BLOCK = 1 << 23
-_CODES = {"train": splits.TRAIN, "valid": splits.VALID, "test": splits.TEST}
+_CODES: dict[layout.Split, int] = {"train": splits.TRAIN, "valid": splits.VALID, "test": splits.TEST}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +54,9 @@ class SplitRecords:
         return -(-len(self.users) // self.users_per_block)
 
     @property
-    def splits(self) -> dict[str, tuple[int, ...]]:
+    def splits(self) -> dict[layout.Split, tuple[int, ...]]:
         """Split codes that the rows of each split have."""
-        chosen: dict[str, tuple[int, ...]] = {name: (code,) for name, code in _CODES.items()}
+        chosen: dict[layout.Split, tuple[int, ...]] = {name: (code,) for name, code in _CODES.items()}
         return chosen | {"input": (splits.TRAIN, splits.FOLDIN)} if self.foldin else chosen
 
     def kept_users(self) -> Array:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from l3ae_dist.config.members import COLLECTIVE, ModelSpec
+from l3ae_dist.config.members import COLLECTIVE, ModelSpec, Route
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.features import features_times, open_rows
 from l3ae_dist.linalg.arrays import Array
@@ -107,7 +107,7 @@ def gram_name(dataset: Dataset, system: System, tile: int, dtype: str) -> tuple[
     return fingerprint(["gram", *system.key(dataset), tile, dtype]), dtype
 
 
-def systems_of(spec: ModelSpec, features: str | None, route: str) -> tuple[tuple[float, System], ...]:
+def systems_of(spec: ModelSpec, features: str | None, route: Route) -> tuple[tuple[float, System], ...]:
     """Return ridge and matrix of every n x n system that a model inverts.
 
     Parameters

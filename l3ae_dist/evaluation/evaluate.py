@@ -18,12 +18,13 @@ from l3ae_dist.metrics import (
     per_user,
     restrict,
 )
+from l3ae_dist.storage import layout
 
 _LEVEL = 0.95
 
 
 def measure(
-    lists: TopLists, spec: ModelSpec, split: str, ks: tuple[int, ...], by: tuple[str, ...] = ()
+    lists: TopLists, spec: ModelSpec, split: layout.Split, ks: tuple[int, ...], by: tuple[str, ...] = ()
 ) -> Figures:
     """Measure one model by all metrics.
 
@@ -49,7 +50,7 @@ def measure(
     return result
 
 
-def measure_users(lists: TopLists, spec: ModelSpec, split: str, metric: str) -> Array:
+def measure_users(lists: TopLists, spec: ModelSpec, split: layout.Split, metric: str) -> Array:
     """Measure every evaluated user by one metric.
 
     Parameters

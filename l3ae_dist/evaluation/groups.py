@@ -3,7 +3,7 @@
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 
-from l3ae_dist.config.members import ModelSpec
+from l3ae_dist.config.members import ModelSpec, Route
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ def score_groups(specs: Iterable[ModelSpec]) -> list[ModelGroup]:
     return [ModelGroup(group_label(models[0]), tuple(models)) for models in groups.values()]
 
 
-def rank_groups(specs: Iterable[ModelSpec], route: str) -> list[ModelGroup]:
+def rank_groups(specs: Iterable[ModelSpec], route: Route) -> list[ModelGroup]:
     """Group models by ridge, with equal reg_f beside each other; on the direct route by reg_f too.
 
     There every reg_f has n x n matrices of its own, of which only those of one group are held.

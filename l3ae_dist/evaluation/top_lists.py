@@ -101,7 +101,7 @@ def _score(
     store: ArtifactStore, family: Family, group: ModelGroup, k: int, users: Array, folder: ScorePaths
 ) -> StageStats:
     models = tuple(family.terms(spec) for spec in group.models)
-    block, width = min(store.settings.plan.user_block, len(users)), len(models) * k
+    block, width = min(store.plan.user_block, len(users)), len(models) * k
     user_array = store.create(folder.array("users"), (len(users), 1), (block, 1), "int64")
     for i in range(user_array.grid[0]):
         user_array.write(i, 0, users[user_array.row_range(i), None])

@@ -24,8 +24,9 @@ from l3ae_dist.graphs.score_terms import ScoreTerms, TermArrays
 from l3ae_dist.graphs.shared_scoring import History, SharedScorer, TileScores
 from l3ae_dist.graphs.tasks import TileRef
 from l3ae_dist.linalg.arrays import Array
-from l3ae_dist.linalg.held_out_ranks import count_over, limits_of, ranks_within
+from l3ae_dist.linalg.ranks_in_rows import count_over, limits_of, ranks_within
 from l3ae_dist.linalg.tiles import TileGrid
+from l3ae_dist.storage import layout
 from l3ae_dist.storage.stages import Stage
 from l3ae_dist.storage.tile_reader import ReadCount
 
@@ -55,7 +56,7 @@ class RankParams(StageParams):
     """
 
     dataset: str
-    split: str
+    split: layout.Split
     base: ScoreTerms
     lines: tuple[Line, ...]
     scores: int
@@ -106,7 +107,7 @@ class _Block:
 
 @lru_cache(maxsize=1)
 def _block(
-    url: str, dataset: str, split: str, users_path: str, block: int, grid: TileGrid, dtype: str
+    url: str, dataset: str, split: layout.Split, users_path: str, block: int, grid: TileGrid, dtype: str
 ) -> _Block:
     workspace = open_workspace(url, False)
     source = Dataset(workspace, dataset)

@@ -1,20 +1,19 @@
 """The family of models as scikit-learn estimators: L3AE, EASE, and the members beside them."""
 
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeAlias
+from typing import Any, ClassVar, Self
 
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 
 from l3ae_dist.config.members import MEMBERS
+from l3ae_dist.config.section import SectionValues
 from l3ae_dist.data.tables import Table, Vectors
 from l3ae_dist.errors import ConfigError
 from l3ae_dist.model.fitted import FittedModel, load_model
-from l3ae_dist.model.lifecycle import ModelLifecycle, Section
+from l3ae_dist.model.lifecycle import ModelLifecycle
 from l3ae_dist.runtime.events import OnEvent
 
-Options: TypeAlias = dict[str, object] | None
-"""A section of the configuration as a dictionary; None for its defaults."""
 _FEATURE_SECTIONS = ("encoder", "transform", "words")
 
 
@@ -32,8 +31,8 @@ class Estimator(ModelLifecycle, BaseEstimator):  # type: ignore[misc]
     """
 
     _name: ClassVar[str]
-    data_options: Options
-    compute: Options
+    data_options: SectionValues | None
+    compute: SectionValues | None
 
     def fit(
         self,
@@ -127,7 +126,7 @@ class Estimator(ModelLifecycle, BaseEstimator):  # type: ignore[misc]
         self.result_ = result
         return self._with(self._fitted().reopened())
 
-    def _compute(self) -> Section | None:
+    def _compute(self) -> SectionValues | None:
         return self.compute
 
 
@@ -150,10 +149,10 @@ class L3AE(Estimator):
         reg_f: float = 5.0,
         reg_e: float = 100.0,
         *,
-        encoder: Options = None,
-        transform: Options = None,
-        data_options: Options = None,
-        compute: Options = None,
+        encoder: SectionValues | None = None,
+        transform: SectionValues | None = None,
+        data_options: SectionValues | None = None,
+        compute: SectionValues | None = None,
     ) -> None:
         self.reg_x, self.reg_f, self.reg_e = reg_x, reg_f, reg_e
         self.encoder, self.transform = encoder, transform
@@ -177,8 +176,8 @@ class EASE(Estimator):
         self,
         reg_x: float = 100.0,
         *,
-        data_options: Options = None,
-        compute: Options = None,
+        data_options: SectionValues | None = None,
+        compute: SectionValues | None = None,
     ) -> None:
         self.reg_x = reg_x
         self.data_options, self.compute = data_options, compute
@@ -204,11 +203,11 @@ class EASEText(Estimator):
         reg_f: float = 5.0,
         *,
         features: str = "embeddings",
-        encoder: Options = None,
-        transform: Options = None,
-        words: Options = None,
-        data_options: Options = None,
-        compute: Options = None,
+        encoder: SectionValues | None = None,
+        transform: SectionValues | None = None,
+        words: SectionValues | None = None,
+        data_options: SectionValues | None = None,
+        compute: SectionValues | None = None,
     ) -> None:
         self.reg_f, self.features = reg_f, features
         self.encoder, self.transform, self.words = encoder, transform, words
@@ -232,11 +231,11 @@ class TextSimilarity(Estimator):
         self,
         *,
         features: str = "embeddings",
-        encoder: Options = None,
-        transform: Options = None,
-        words: Options = None,
-        data_options: Options = None,
-        compute: Options = None,
+        encoder: SectionValues | None = None,
+        transform: SectionValues | None = None,
+        words: SectionValues | None = None,
+        data_options: SectionValues | None = None,
+        compute: SectionValues | None = None,
     ) -> None:
         self.features = features
         self.encoder, self.transform, self.words = encoder, transform, words
@@ -266,11 +265,11 @@ class CollectiveEASE(Estimator):
         alpha: float = 0.5,
         *,
         features: str = "words",
-        encoder: Options = None,
-        transform: Options = None,
-        words: Options = None,
-        data_options: Options = None,
-        compute: Options = None,
+        encoder: SectionValues | None = None,
+        transform: SectionValues | None = None,
+        words: SectionValues | None = None,
+        data_options: SectionValues | None = None,
+        compute: SectionValues | None = None,
     ) -> None:
         self.reg_x, self.alpha, self.features = reg_x, alpha, features
         self.encoder, self.transform, self.words = encoder, transform, words
@@ -288,11 +287,11 @@ class L3AECollective(CollectiveEASE):
         alpha: float = 5.0,
         *,
         features: str = "embeddings",
-        encoder: Options = None,
-        transform: Options = None,
-        words: Options = None,
-        data_options: Options = None,
-        compute: Options = None,
+        encoder: SectionValues | None = None,
+        transform: SectionValues | None = None,
+        words: SectionValues | None = None,
+        data_options: SectionValues | None = None,
+        compute: SectionValues | None = None,
     ) -> None:
         super().__init__(
             reg_x,
@@ -330,11 +329,11 @@ class AdditiveEASE(Estimator):
         alpha: float = 0.5,
         *,
         features: str = "words",
-        encoder: Options = None,
-        transform: Options = None,
-        words: Options = None,
-        data_options: Options = None,
-        compute: Options = None,
+        encoder: SectionValues | None = None,
+        transform: SectionValues | None = None,
+        words: SectionValues | None = None,
+        data_options: SectionValues | None = None,
+        compute: SectionValues | None = None,
     ) -> None:
         self.reg_x, self.reg_f, self.alpha, self.features = reg_x, reg_f, alpha, features
         self.encoder, self.transform, self.words = encoder, transform, words
@@ -353,11 +352,11 @@ class L3AEAdditive(AdditiveEASE):
         alpha: float = 0.5,
         *,
         features: str = "embeddings",
-        encoder: Options = None,
-        transform: Options = None,
-        words: Options = None,
-        data_options: Options = None,
-        compute: Options = None,
+        encoder: SectionValues | None = None,
+        transform: SectionValues | None = None,
+        words: SectionValues | None = None,
+        data_options: SectionValues | None = None,
+        compute: SectionValues | None = None,
     ) -> None:
         super().__init__(
             reg_x,
@@ -392,8 +391,8 @@ class GFCF(Estimator):
         rank: int = 256,
         alpha: float = 0.3,
         *,
-        data_options: Options = None,
-        compute: Options = None,
+        data_options: SectionValues | None = None,
+        compute: SectionValues | None = None,
     ) -> None:
         self.rank, self.alpha = rank, alpha
         self.data_options, self.compute = data_options, compute

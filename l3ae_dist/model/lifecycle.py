@@ -1,12 +1,13 @@
 """What becomes of a fitted model: new items and interactions, measurements, copies and exports."""
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
+from l3ae_dist.config.section import SectionValues
 from l3ae_dist.data.tables import Frame, Id, Table, Vectors
 from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.model.added_items import AddedItems, write_added
@@ -19,9 +20,6 @@ from l3ae_dist.serving import ExportHeader
 if TYPE_CHECKING:
     import distributed
 
-Section: TypeAlias = Mapping[str, object]
-"""Values of one section of the configuration."""
-
 
 class ModelLifecycle(Recommender):
     """A recommender that grows with new data, and is measured, copied and exported."""
@@ -30,7 +28,7 @@ class ModelLifecycle(Recommender):
     def _refitted(self, result: dict[str, Any]) -> Self:
         """Return this with the model that the workspace holds after another fit."""
 
-    def _compute(self) -> Section | None:
+    def _compute(self) -> SectionValues | None:
         """Return the section ``compute`` of calls that start a run and name none."""
         return None
 
@@ -85,8 +83,8 @@ class ModelLifecycle(Recommender):
         items: "Table | None" = None,
         *,
         embeddings: "Vectors | None" = None,
-        options: Section | None = None,
-        compute: Section | None = None,
+        options: SectionValues | None = None,
+        compute: SectionValues | None = None,
         on_event: OnEvent | None = None,
     ) -> Self:
         """Add interactions to those of the fit and fit again, as :func:`l3ae_dist.append` does.
@@ -140,7 +138,7 @@ class ModelLifecycle(Recommender):
         bootstrap: int = 1000,
         seed: int = 0,
         max_users: int | None = None,
-        compute: Section | None = None,
+        compute: SectionValues | None = None,
         on_event: OnEvent | None = None,
     ) -> dict[str, Any]:
         """Measure the model on what the fit held out, beside EASE at the same ridge.

@@ -16,12 +16,14 @@ from l3ae_dist.model.added_items import AddedItems
 from l3ae_dist.model.model_arrays import ModelArrays
 from l3ae_dist.model.users import id_list
 
-Kind = Literal["weights", "semantic", "collaborative"]
+WeightPart = Literal["weights", "semantic", "collaborative"]
 # Added items whose rows, n items wide, are held at once.
 _COLD_ROWS = 64
 
 
-def similar_items(model: ModelArrays, item_ids: Sequence[Id], n: int, kind: Kind, cold_items: bool) -> Frame:
+def similar_items(
+    model: ModelArrays, item_ids: Sequence[Id], n: int, kind: WeightPart, cold_items: bool
+) -> Frame:
     """Return the largest entries of the items' rows of B.
 
     Parameters
@@ -70,9 +72,9 @@ def _of_catalog(
     return model.scorer.top(part, rows, k, Candidates(hidden=one_hot), terms, n_added)
 
 
-def _part(model: ModelArrays, kind: Kind) -> ScoreTerms:
+def _part(model: ModelArrays, kind: WeightPart) -> ScoreTerms:
     """The terms of one part of the score."""
-    if kind not in get_args(Kind):
+    if kind not in get_args(WeightPart):
         raise ConfigError(f"kind is {kind!r} but must be weights, semantic or collaborative.")
     if kind == "weights":
         return model.terms

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from l3ae_dist.data.tables import Frame, Histories, History, Id, ItemLists
 from l3ae_dist.linalg.arrays import Floats
 from l3ae_dist.model.model_arrays import ModelArrays
-from l3ae_dist.model.neighbours import Kind, similar_items
+from l3ae_dist.model.neighbours import WeightPart, similar_items
 from l3ae_dist.model.reasons import explain
 from l3ae_dist.model.rules import Rules
 from l3ae_dist.model.user_batches import recommend_batches
@@ -116,7 +116,7 @@ class Recommender(ABC):
         )
 
     def similar_items(
-        self, item_ids: Sequence[Id], n: int = 10, *, kind: Kind = "weights", cold_items: bool = True
+        self, item_ids: Sequence[Id], n: int = 10, *, kind: WeightPart = "weights", cold_items: bool = True
     ) -> Frame:
         """Return what owning an item recommends: the largest entries of its row of B.
 

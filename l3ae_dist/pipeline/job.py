@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 
 from l3ae_dist.config.evaluated_models import evaluated_models
-from l3ae_dist.config.members import MEMBERS, ModelSpec
+from l3ae_dist.config.members import MEMBERS, ModelSpec, Route
 from l3ae_dist.config.run_config import RunConfig
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.linear_systems import systems_of
@@ -66,7 +66,7 @@ class Job:
         """Record a stage's wall time."""
         started = time.perf_counter()
         yield
-        self.stage_seconds[stage] = round(time.perf_counter() - started, 3)
+        self.stage_seconds[str(stage)] = round(time.perf_counter() - started, 3)
 
     @contextlib.contextmanager
     def ray(self) -> Iterator[None]:
@@ -118,7 +118,7 @@ class Job:
         from l3ae_dist.data.ingest import ingest
 
         self.events(StageStart(stage=Stage.INGEST, total=1))
-        with self.timed("ingest"):
+        with self.timed(Stage.INGEST):
             if inputs.interactions is not None:
                 ingest(inputs.interactions, inputs.items, self.config.data.options, self.workspace)
             dataset = Dataset(self.workspace, source.dataset)
@@ -128,7 +128,7 @@ class Job:
     def _features(self, dataset: Dataset, embedding: str | None, embeddings: object) -> str | None:
         """Make the item features, and return their id after the transformation."""
         if embedding is not None:
-            with self.timed("embed"):
+            with self.timed(Stage.EMBED):
                 self._embed(dataset, embedding, embeddings)
         self._write_last(dataset, embedding)
         if embedding is not None and self.config.model.uses == "embeddings":
@@ -184,7 +184,7 @@ class Job:
                 on_event=self.events,
             )
 
-    def _plan(self, dataset: Dataset, embedding: str | None, specs: Specs) -> tuple[Plan, str]:
+    def _plan(self, dataset: Dataset, embedding: str | None, specs: Specs) -> tuple[Plan, Route]:
         with self.timed("condition estimate"):
             self.config = self.config.model_copy(update={"compute": fill_in(self.config.compute)})
             found = plan_run(self.config, self.workspace, dataset, embedding, specs)
@@ -204,7 +204,7 @@ class Job:
         return plan, route
 
     def _storage(
-        self, plan: Plan, route: str, dataset: Dataset, embedding: str | None, specs: Specs
+        self, plan: Plan, route: Route, dataset: Dataset, embedding: str | None, specs: Specs
     ) -> dict[str, object]:
         """Tell what the tiles take of the workspace's storage; refuse when its disk has no room."""
         need = storage_need(
@@ -213,7 +213,7 @@ class Job:
             dataset,
             {system for spec in specs for system in systems_of(spec, embedding, route)},
             keep=tuple(self.config.compute.keep),
-            product=any(stage.name == "product" for stage in plan.stages),
+            product=any(stage.name == Stage.PRODUCT for stage in plan.stages),
             low_pass=any(spec.rank for spec in specs),
         )
         check_disk(need, self.workspace)

@@ -6,7 +6,7 @@ from typing import Any
 
 from l3ae_dist.config.evaluate import EvaluateConfig
 from l3ae_dist.config.load import make_config
-from l3ae_dist.config.members import BY_TITLE, MEMBERS
+from l3ae_dist.config.members import BY_TITLE, MEMBERS, Route
 from l3ae_dist.config.run_config import RunConfig
 from l3ae_dist.errors import StageMissingError
 from l3ae_dist.graphs.score_terms import ScoreTerms
@@ -49,7 +49,7 @@ class ModelDocument:
     arrays: dict[str, str | None]
     terms: ScoreTerms
     reg_e: float
-    route: str
+    route: Route
     certificate: Certificate
     run: str
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from l3ae_dist.config.members import Route
 from l3ae_dist.evaluation.significance import PairedComparison
 from l3ae_dist.metrics import Figures
 from l3ae_dist.runtime.run_graph import StageStats
@@ -18,7 +19,7 @@ class Planned:
     """Plan, route of the semantic phase, and what the tiles take of the storage, as JSON-like values."""
 
     plan: Mapping[str, object]
-    semantic_route: str
+    semantic_route: Route
     storage: Mapping[str, object]
 
 

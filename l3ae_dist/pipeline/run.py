@@ -125,18 +125,24 @@ def run_job(
         with this.ray() if config.compute.cluster == "ray" else contextlib.nullcontext():
             result = this.execute(wanted, inputs, until)
         memory.sample()
-        result.facts = RunFacts(
-            **made_with,
-            workspace=workspace.url,
-            run=run_id,
-            seconds=_since(started),
-            finished=datetime.now(UTC).isoformat(timespec="seconds"),
-            peak_memory_bytes=asdict(memory.peak),
-            tiles_written=sum(isinstance(event, TileDone) and not event.skipped for event in events.kept),
-        )
+        result.facts = _facts(this, made_with, started, memory)
         document = result.document()
         workspace.write_doc(layout.result(run_id), document)
     return document
+
+
+def _facts(job: Job, made_with: Mapping[str, Any], started: float, memory: MemorySampler) -> RunFacts:
+    """Note what a job that has ended was made with and took."""
+    kept = job.events.kept
+    return RunFacts(
+        **made_with,
+        workspace=job.workspace.url,
+        run=job.run_id,
+        seconds=_since(started),
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        peak_memory_bytes=asdict(memory.peak),
+        tiles_written=sum(isinstance(event, TileDone) and not event.skipped for event in kept),
+    )
 
 
 def _since(started: float) -> float:

@@ -7,7 +7,7 @@ need no top lists either, only the rank of every held-out item (:mod:`l3ae_dist.
 
 from dataclasses import replace
 
-from l3ae_dist.config.members import ModelSpec
+from l3ae_dist.config.members import ModelSpec, Route
 from l3ae_dist.config.run_config import RunConfig
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.features import open_rows
@@ -84,7 +84,7 @@ class SweepJob(Job):
 
     models = staticmethod(sweep_models)
 
-    def _plan(self, dataset: Dataset, embedding: str | None, specs: Specs) -> tuple[Plan, str]:
+    def _plan(self, dataset: Dataset, embedding: str | None, specs: Specs) -> tuple[Plan, Route]:
         """The plan of the largest group; refuses data without validation items."""
         if not dataset.nnz("valid"):
             raise ConfigError(
@@ -99,7 +99,7 @@ class SweepJob(Job):
         plan.validate()
         return plan, route
 
-    def _plan_ranks(self, plan: Plan, route: str, dataset: Dataset, embedding: str) -> RankPlan:
+    def _plan_ranks(self, plan: Plan, route: Route, dataset: Dataset, embedding: str) -> RankPlan:
         direct = route == "direct"
         d = 0 if direct else open_rows(self.workspace, layout.features(embedding)).shape[1]
         gpu = may_use_gpu(self.config.compute)

@@ -7,7 +7,7 @@ import numpy as np
 
 from l3ae_dist.config.compute import ComputeConfig
 from l3ae_dist.config.evaluated_models import evaluated_models
-from l3ae_dist.config.members import ModelSpec
+from l3ae_dist.config.members import ModelSpec, Route
 from l3ae_dist.config.run_config import RunConfig
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.features import SparseRows, open_rows
@@ -46,7 +46,7 @@ class RunPlan:
 
     plan: Plan
     kappa: float
-    route: str
+    route: Route
 
 
 def plan_run(
@@ -89,7 +89,7 @@ def plan_run(
 
 
 def model_needs(
-    config: RunConfig, specs: Sequence[ModelSpec], size: DataSize, route: str, *, sparse: bool
+    config: RunConfig, specs: Sequence[ModelSpec], size: DataSize, route: Route, *, sparse: bool
 ) -> ModelNeeds:
     """Collect what these models need beside one factorisation and inverse.
 
@@ -161,7 +161,7 @@ def fitting_plan(size: DataSize, models: ModelNeeds, machine: Machine) -> Plan:
     return next((plan for plan in smaller if plan.peak_bytes <= machine.memory_budget), first)
 
 
-def semantic_route(config: RunConfig, features: tuple[int, ...] | None) -> str:
+def semantic_route(config: RunConfig, features: tuple[int, ...] | None) -> Route:
     """Choose the cheaper route of the semantic phase, in flops, of those that fit the memory budget.
 
     Woodbury costs ``2 n d^2 + d^3`` and 24 d^2 bytes in one process, L3AE another ``2 n^2 d`` for P F';

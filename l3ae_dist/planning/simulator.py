@@ -151,7 +151,7 @@ class _Stage:
         random: np.random.Generator,
     ) -> None:
         self._times = times
-        self._cluster, self._rates = cluster, cluster.rates
+        self._cluster, self._rates, self._trouble = cluster, cluster.rates, cluster.trouble
         self._workers, self._random = workers, random
         self._window = SubmissionWindow(graph.tasks(), set(), cluster.trouble.lookahead)
         self._total = SimulatedStage(graph.stage)
@@ -322,8 +322,8 @@ class _Stage:
     # failures
 
     def _next_failure(self, number: int) -> None:
-        if self._cluster.trouble.mtbf_seconds is not None:
-            self._at(self._random.exponential(self._cluster.trouble.mtbf_seconds), lambda: self._fail(number))
+        if self._trouble.mtbf_seconds is not None:
+            self._at(self._random.exponential(self._trouble.mtbf_seconds), lambda: self._fail(number))
 
     def _fail(self, number: int) -> None:
         worker = self._workers[number]
@@ -343,7 +343,7 @@ class _Stage:
                 "time between failures, or use smaller tiles."
             )
         self._total.repeated += len(lost)
-        self._at(self._cluster.trouble.restart_seconds, lambda: self._back(number))
+        self._at(self._trouble.restart_seconds, lambda: self._back(number))
         self._homeless += lost
         self._resend()
 

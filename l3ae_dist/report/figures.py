@@ -19,7 +19,7 @@ from l3ae_dist.report.plots import (
     hover,
 )
 from l3ae_dist.report.profile import HEAD_SHARE, DataProfile, Distribution
-from l3ae_dist.report.result import MetricFigure, Plan
+from l3ae_dist.report.result import MetricFigure, PlanFigures
 from l3ae_dist.report.trace import MOST_LANES, StageTotals, Trace
 from l3ae_dist.runtime.events import WorkerKey
 from l3ae_dist.storage.stages import Stage
@@ -206,7 +206,7 @@ def _timeline_sentence(trace: Trace, shown: int) -> str:
     )
 
 
-def memory_plot(trace: Trace, plan: Plan | None, largest: int) -> Plot | None:
+def memory_plot(trace: Trace, plan: PlanFigures | None, largest: int) -> Plot | None:
     """Draw the largest worker over time, beside the projection for each stage and the budget.
 
     Parameters
@@ -249,7 +249,7 @@ def memory_plot(trace: Trace, plan: Plan | None, largest: int) -> Plot | None:
     return Plot("memory", "Memory of the largest worker", plot, alt, legend)
 
 
-def _projections(trace: Trace, plan: Plan) -> tuple[list[float], list[float], list[float]]:
+def _projections(trace: Trace, plan: PlanFigures) -> tuple[list[float], list[float], list[float]]:
     """Return the start, end and projected MiB of the latest passes of stages."""
     spans = sorted(
         (start - trace.first, stop - trace.first, plan.stages[name] / _MIB)

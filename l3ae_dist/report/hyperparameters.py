@@ -25,7 +25,7 @@ _PARAMETERS = ("ridge", "reg_x", "reg_f", "reg_e", "alpha", "rank")
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class ShownTrial:
     """One model that was tried, with its metrics on the validation split."""
 
     model: str
@@ -33,7 +33,7 @@ class Trial:
     metrics: Mapping[str, float]
 
     @classmethod
-    def of(cls, row: Mapping[str, object]) -> "Trial":
+    def of(cls, row: Mapping[str, object]) -> "ShownTrial":
         """Read a row of ``grid`` or ``sweep.table`` of a result."""
         figures = {
             name: value
@@ -55,7 +55,7 @@ class Trial:
 class Trials:
     """Every model that a search tried, in its order, and the metric that picks the best."""
 
-    all: tuple[Trial, ...]
+    all: tuple[ShownTrial, ...]
     metric: str
 
     @classmethod
@@ -66,7 +66,7 @@ class Trials:
         else:
             rows = result.get("grid") or []
             metric = list(rows[0])[-1] if rows else ""
-        return cls(tuple(Trial.of(row) for row in rows), metric) if rows else None
+        return cls(tuple(ShownTrial.of(row) for row in rows), metric) if rows else None
 
     def of(self, *models: str) -> "Trials":
         """Return the trials of some models alone."""
@@ -76,7 +76,7 @@ class Trials:
         """Return the trials with one value of a hyper-parameter."""
         return Trials(tuple(trial for trial in self.all if trial.parameters[parameter] == value), self.metric)
 
-    def value(self, trial: Trial) -> float:
+    def value(self, trial: ShownTrial) -> float:
         """Return the metric of a trial."""
         return float(trial.metrics[self.metric])
 
@@ -86,7 +86,7 @@ class Trials:
         return [self.value(trial) for trial in self.all]
 
     @property
-    def best(self) -> Trial:
+    def best(self) -> ShownTrial:
         """Trial with the largest metric, the first of several."""
         return max(self.all, key=self.value)
 

@@ -117,7 +117,7 @@ def profile(workspace: Workspace, identifier: str) -> DataProfile:
         When the dataset is not completely there.
     """
     dataset, paths = Dataset(workspace, identifier), layout.DatasetPaths(identifier)
-    known = "input" if dataset.stats.foldin else "train"
+    known: layout.Split = "input" if dataset.stats.foldin else "train"
     interactions = {split: dataset.nnz(split) for split in ("train", "valid", "test")}
     text = layout.StringColumnPaths(paths.texts).offsets
     return DataProfile(

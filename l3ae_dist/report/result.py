@@ -11,7 +11,7 @@ from l3ae_dist.report.hyperparameters import Trials
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class PlanFigures:
     """Plan of a run: sizes in bytes, and the projected peak of each stage by name."""
 
     memory_budget: int
@@ -105,7 +105,7 @@ class Result:
     """Users that were evaluated; None for a run that measured nothing."""
     dataset: DatasetFigures = field(default_factory=DatasetFigures)
     embedding: str | None = None
-    plan: Plan | None = None
+    plan: PlanFigures | None = None
     models: Mapping[str, MeasuredModel] = field(default_factory=dict)
     comparisons: tuple[PairedComparison, ...] = ()
     trials: Trials | None = None
@@ -129,7 +129,7 @@ class Result:
             users=document.get("users"),
             dataset=DatasetFigures.of(document.get("dataset", {})),
             embedding=document.get("embedding"),
-            plan=Plan.of(document["plan"]) if document.get("plan") else None,
+            plan=PlanFigures.of(document["plan"]) if document.get("plan") else None,
             models={
                 name: MeasuredModel(
                     name, model.get("params", {}), model.get("test", {}), model.get("intervals", {})

@@ -7,7 +7,7 @@ from typing import Any
 
 from l3ae_dist.errors import ConfigError, L3AEError, StageMissingError
 from l3ae_dist.planning.rates import CALIBRATION_DOC
-from l3ae_dist.report.result import Plan, Result
+from l3ae_dist.report.result import PlanFigures, Result
 from l3ae_dist.report.trace import Trace
 from l3ae_dist.runtime.event_store import Attempt, attempts, stream_events
 from l3ae_dist.runtime.events import RunStart
@@ -67,10 +67,10 @@ class RunRecord:
         return section
 
     @property
-    def plan(self) -> Plan | None:
+    def plan(self) -> PlanFigures | None:
         """Plan of the run; None for a run that came to none."""
         told = self.trace.plan
-        return self.result.plan or (None if told is None else Plan.of(told))
+        return self.result.plan or (None if told is None else PlanFigures.of(told))
 
     @property
     def started(self) -> datetime | None:

@@ -24,6 +24,7 @@ from l3ae_dist.runtime.events import (
     WorkerLost,
 )
 from l3ae_dist.runtime.watch.task_times import TaskTimes, worker_seconds
+from l3ae_dist.storage.stages import Stage
 
 # Bars of a timeline, workers that have a lane of their own, and points of a curve over time.
 MOST_BARS = 4000
@@ -96,7 +97,7 @@ class Trace:
         counts: dict[str, int] = defaultdict(int)
         names = {}
         for worker in self.workers:
-            kind = "actor" if (worker, "embed") in self.bars else "worker"
+            kind = "actor" if (worker, Stage.EMBED) in self.bars else "worker"
             counts[kind] += 1
             names[worker] = f"{kind} {counts[kind]}"
         return names

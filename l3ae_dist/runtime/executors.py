@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 RunTask = Callable[..., object]
 
 
-class Outcome(NamedTuple):
+class TaskOutcome(NamedTuple):
     """A task that is over, with its result or its error."""
 
     task: Task
@@ -44,7 +44,7 @@ class Executor(Protocol):
             Numbers of the stage that all its tasks share.
         """
 
-    def wait(self) -> Outcome:
+    def wait(self) -> TaskOutcome:
         """Wait until any submitted task is over."""
 
     def cancel(self) -> None:
@@ -76,13 +76,13 @@ class SerialExecutor:
         """
         self._queue.append((function, task, context))
 
-    def wait(self) -> Outcome:
+    def wait(self) -> TaskOutcome:
         """Run the task that was submitted first of those that wait."""
         function, task, context = self._queue.popleft()
         try:
-            return Outcome(task, self._call(function, task, context), None)
+            return TaskOutcome(task, self._call(function, task, context), None)
         except Exception as error:  # handed to the caller, which decides
-            return Outcome(task, None, error)
+            return TaskOutcome(task, None, error)
 
     def cancel(self) -> None:
         """Forget the tasks that wait."""
@@ -161,7 +161,7 @@ class DaskExecutor:
         self._tasks[key] = (task, future)
         self._completed.add(future)
 
-    def wait(self) -> Outcome:
+    def wait(self) -> TaskOutcome:
         """Wait until the scheduler reports that any task is over."""
         future = next(self._completed)
         while future.status in ("lost", "pending"):
@@ -176,7 +176,7 @@ class DaskExecutor:
         except Exception as raised:  # its own error, or what became of its worker
             error = raised
         future.release()
-        return Outcome(task, result, error)
+        return TaskOutcome(task, result, error)
 
     def dask_scheduler(self) -> object:
         """Return the scheduler of the client's cluster."""

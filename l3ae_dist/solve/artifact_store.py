@@ -72,6 +72,11 @@ class ArtifactStore:
         self.stats: dict[str, StageStats] = {}
         """Statistics of the graphs that ran, by label."""
 
+    @property
+    def plan(self) -> Plan:
+        """Plan of the run."""
+        return self.settings.plan
+
     def say(self, message: str) -> None:
         """Send a message to the log of the run."""
         self.settings.on_event(Message(message=message))
@@ -165,7 +170,7 @@ class ArtifactStore:
             paths=dict(paths),
             grid=self.grid,
             dtype=dtype or self.dtype,
-            cache_bytes=self.settings.plan.cache_bytes,
+            cache_bytes=self.plan.cache_bytes,
             epoch=self.settings.epoch,
             device=self.settings.device,
             durable=self.settings.durable,

@@ -172,7 +172,7 @@ class Factorisation:
     def _run_stages(self, factor: Factor) -> None:
         self._require_inputs(factor)
         store, folder = self._store, factor.paths
-        cholesky = CholeskyGraph(store.grid, store.settings.plan.workers, factor.ridge)
+        cholesky = CholeskyGraph(store.grid, store.plan.workers, factor.ridge)
         paths = {"gram": self.gram(factor.system)}
         paths |= {"L": folder.cholesky, "Linv": folder.cholesky_inverse, "P": folder.inverse}
         paths |= {name: folder.partial(name) for name in cholesky.partials}
@@ -202,7 +202,7 @@ class Factorisation:
             self._say_redone(*earliest)
 
     def _say_redone(self, stage: Stage, source: str) -> None:
-        plan = self._store.settings.plan
+        plan = self._store.plan
         flops = next(planned.flops for planned in plan.stages if planned.name == stage)
         self._store.say(
             f"the earliest stage to redo is {stage} ({flops:.1e} flops): {source} is needed again and was "

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from l3ae_dist.config.members import ADDITIVE, COLLECTIVE, ModelSpec
+from l3ae_dist.config.members import ADDITIVE, COLLECTIVE, ModelSpec, Route
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.features import squared_norms
 from l3ae_dist.data.linear_systems import System, systems_of
@@ -55,7 +55,7 @@ class Family:
         Of the semantic phase: ``"woodbury"`` or ``"direct"``.
     """
 
-    def __init__(self, store: ArtifactStore, dataset: Dataset, embedding: str | None, route: str) -> None:
+    def __init__(self, store: ArtifactStore, dataset: Dataset, embedding: str | None, route: Route) -> None:
         self.dataset = dataset
         self.embedding = embedding
         self.route = route

@@ -19,7 +19,7 @@ from l3ae_dist.config.load import make_config
 from l3ae_dist.config.sweep import SweepConfig
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.errors import BudgetError, ConfigError, WorkspaceError
-from l3ae_dist.linalg.held_out_ranks import NEVER, count_over, limits_of, ranks_within
+from l3ae_dist.linalg.ranks_in_rows import NEVER, count_over, limits_of, ranks_within
 from l3ae_dist.linalg.top_k import top_k
 from l3ae_dist.metrics import METRICS, per_user, per_user_of_ranks
 from l3ae_dist.model.fitted import load_model

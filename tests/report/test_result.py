@@ -2,7 +2,7 @@
 
 import pytest
 
-from l3ae_dist.report.result import Plan, Result
+from l3ae_dist.report.result import PlanFigures, Result
 
 COMPARISON = {
     "models": ["L3AE", "EASE"], "metric": "ndcg@20", "lift": 0.1, "lift_low": 0.05, "lift_high": 0.15,
@@ -37,8 +37,8 @@ def test_one_comparison_and_several_are_read_alike(document, count):
 def test_a_plan_tells_the_peak_of_each_stage_by_name():
     sizes = {"memory_budget": 100, "projected_peak_bytes": 60}
     stages = [{"name": "gram", "peak_bytes": 50}, {"name": "factor", "peak_bytes": 60}]
-    whole = Plan.of({**sizes, "stages": stages, "tile": 8, "dtype": "float32"})
-    short = Plan.of({**sizes, "stages": {"gram": 50, "factor": 60}})
+    whole = PlanFigures.of({**sizes, "stages": stages, "tile": 8, "dtype": "float32"})
+    short = PlanFigures.of({**sizes, "stages": {"gram": 50, "factor": 60}})
     assert whole.stages == short.stages == {"gram": 50, "factor": 60}
     assert (whole.tile, short.tile) == (8, None)
 

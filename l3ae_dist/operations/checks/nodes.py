@@ -4,9 +4,9 @@ import contextlib
 import socket
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 from urllib.parse import urlsplit
 
 from l3ae_dist.errors import ClusterError, L3AEError
@@ -20,10 +20,9 @@ from l3ae_dist.operations.checks.store import Place, probe_beside, store_rows
 if TYPE_CHECKING:
     from l3ae_dist.config.compute import ComputeConfig
     from l3ae_dist.runtime.backends.dask_session import DaskSession
+    from l3ae_dist.runtime.backends.session import Session
 
 HERE = "this machine"
-Answers: TypeAlias = dict[str, Any]
-"""Results of a call by the address of the worker; an exception where it failed."""
 R = TypeVar("R")
 # A Ray cluster may get room later; the doctor says that there is none now and does not wait.
 _PATIENCE = 10.0
@@ -60,11 +59,12 @@ def cluster_rows(
     rows: list[Check] = []
     started = time.perf_counter()
     try:
-        with _opened(options) as session:
+        with _opened(options) as opened:
             if options.cluster == "synchronous":
                 return [
                     Check("Dask", "ok", "synchronous: every task in this process", node=HERE, kind="cluster")
                 ]
+            session = cast("DaskSession", opened)  # as every back end of several processes gives
             seconds = time.perf_counter() - started
             if options.cluster == "ray":
                 rows.append(ray_judgement(HERE, resources(time.perf_counter(), private=_private_ray())))
@@ -85,7 +85,7 @@ def _private_ray() -> bool:
 
 
 @contextlib.contextmanager
-def _opened(options: "ComputeConfig") -> Iterator[Any]:
+def _opened(options: "ComputeConfig") -> Iterator["Session"]:
     from l3ae_dist.runtime.backends.session import open_cluster
 
     if options.cluster == "address":
@@ -118,11 +118,17 @@ def _nodes(session: "DaskSession") -> dict[str, list[str]]:
 
 def _ask(
     session: "DaskSession", call: Callable[..., R], workers: list[str] | None, *arguments: object
-) -> Answers:
+) -> dict[str, R | BaseException]:
     """Ask all workers, and return their answers by address; an exception where one failed."""
     ask = partial(session.client.run, call, *arguments, workers=workers, on_error="return")
-    answers: Answers = bounded(ask, _NODE_SECONDS, "the Dask workers")
-    return answers
+    return bounded(ask, _NODE_SECONDS, "the Dask workers")
+
+
+def _ask_beside(
+    session: "DaskSession", call: Callable[..., Awaitable[R]], workers: list[str], *arguments: object
+) -> dict[str, R | BaseException]:
+    """Ask some workers as :func:`_ask` does, with a coroutine that each of them awaits beside its tasks."""
+    return _ask(session, cast("Callable[..., R]", call), workers, *arguments)
 
 
 def _dask_row(options: "ComputeConfig", nodes: Mapping[str, list[str]], seconds: float) -> Check:
@@ -155,10 +161,12 @@ def _every_node(
     if not chosen:
         return
     infos = session.client.scheduler_info(n_workers=-1)["workers"]
-    facts = _ask(session, node_facts_beside, chosen, None, encoder)
+    facts = _ask_beside(session, node_facts_beside, chosen, None, encoder)
     clocks = _clocks(session, chosen)
     place, token = store
-    probes = {} if place is None else _ask(session, probe_beside, chosen, place.root, place.prefix, token)
+    probes = (
+        {} if place is None else _ask_beside(session, probe_beside, chosen, place.root, place.prefix, token)
+    )
     for addresses in nodes.values():
         first = addresses[0]
         found = facts[first]

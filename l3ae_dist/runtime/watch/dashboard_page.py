@@ -34,7 +34,7 @@ _STYLE = (
 )
 
 
-class TileMap:
+class TileHeatMap:
     """One heat map; its figure is kept and shows another stage when there is one."""
 
     def __init__(self) -> None:
@@ -64,7 +64,7 @@ class TileMap:
 def tiles_document(view: RunView, document: "Document") -> None:
     """Fill a Bokeh document that follows ``view`` while somebody looks at it."""
     head, foot = Div(sizing_mode="stretch_width"), Div(sizing_mode="stretch_width")
-    maps = [TileMap() for _ in range(MAPS)]
+    maps = [TileHeatMap() for _ in range(MAPS)]
 
     def update() -> None:
         head.text, foot.text = head_html(view), stages_html(view)

@@ -1,7 +1,7 @@
 """Paths of the arrays of a workspace; their names follow the equations: ``L``, ``P``, ``M``, ``V``."""
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Literal, Self, TypeAlias
 
 from l3ae_dist.storage.fingerprint import fingerprint
 from l3ae_dist.storage.layout.kinds import DATASET_KINDS, Kind, identifier_of, kind_of
@@ -277,6 +277,10 @@ class StringColumnPaths(Folder):
     """UTF-8 text of all strings."""
 
 
+Split: TypeAlias = Literal["train", "valid", "test", "input"]
+"""Part of the interactions; ``input`` is what is known of a user at prediction time."""
+
+
 @dataclass(frozen=True)
 class DatasetPaths:
     """Ids, texts and interactions of one dataset."""
@@ -312,7 +316,7 @@ class DatasetPaths:
         """Training interactions, by columns of X."""
         return SparseRowPaths(f"{Kind.INTERACTIONS.path(self.id)}/train_csc")
 
-    def by_user(self, split: str) -> SparseRowPaths:
+    def by_user(self, split: Split) -> SparseRowPaths:
         """Return the paths of the interactions of a split, by rows of X."""
         return SparseRowPaths(f"{Kind.INTERACTIONS.path(self.id)}/{split}_csr")
 
