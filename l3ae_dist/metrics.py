@@ -4,7 +4,7 @@ A *top list* is an int array (users, K) of item indices, best first, -1 for none
 matrix (users, n) whose stored positions are the held-out items. Users without truth count nowhere.
 """
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from scipy import sparse
@@ -12,8 +12,10 @@ from scipy import sparse
 from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.linalg.ranks_in_rows import METRICS
 
-Figures = dict[str, Any]
-"""Metrics by name, and groups of them by the name of the group: what JSON holds."""
+Figures: TypeAlias = dict[str, Any]
+"""All metrics of a model: values by name, and those of a part or of fifths by the name of the part."""
+GroupFigures: TypeAlias = dict[str, float | list[int]]
+"""Size of a group of items or users, least and most ``interactions`` in it, and metrics by name."""
 GROUPS = 5
 """Number of groups that items and users are split into."""
 
@@ -59,6 +61,13 @@ def per_user(top: Array, truth: sparse.csr_matrix, name: str) -> Array:
     -------
     (users,) float64.
 
+    Raises
+    ------
+    ValueError
+        For an unknown metric.
+
+    Examples
+    --------
     >>> top, truth = np.array([[2, 0], [1, 2]]), sparse.csr_matrix([[1, 0, 1], [0, 0, 1]])
     >>> per_user(top, truth, "recall@1"), per_user(top, truth, "mrr@2")
     (array([0.5, 0. ]), array([1. , 0.5]))
@@ -80,6 +89,11 @@ def per_user_of_ranks(ranks: Array, indptr: Array, name: str) -> Array:
     Returns
     -------
     (users,) float64.
+
+    Raises
+    ------
+    ValueError
+        For an unknown metric.
     """
     counts = np.diff(indptr)
     hit = np.zeros((len(counts), int(name.partition("@")[2])), bool)
@@ -158,7 +172,10 @@ def head_items(popularity: Array) -> Array:
 
 
 def restrict(truth: sparse.csr_matrix, items: Array) -> sparse.csr_matrix:
-    """Restrict the held-out items to those among ``items``; rankings stay over the full catalog."""
+    """Return the held-out items that are among ``items``, a CSR matrix of the same shape.
+
+    Rankings stay over the full catalog.
+    """
     kept = np.zeros(truth.shape[1], bool)
     kept[items] = True
     mask = kept[truth.indices]
@@ -196,7 +213,7 @@ def quantile_groups(values: Array, weights: Array, count: int = GROUPS) -> list[
 
 def by_item_popularity(
     top: Array, truth: sparse.csr_matrix, popularity: Array, ks: tuple[int, ...]
-) -> list[Figures]:
+) -> list[GroupFigures]:
     """Measure Recall and NDCG on the held-out items of each fifth of the training interactions.
 
     The most popular items that make up a fifth of the interactions come first, the rarest items last.
@@ -212,17 +229,21 @@ def by_item_popularity(
     -------
     For each group: ``items``, the least and most ``interactions`` of an item, ``users``, and the metrics.
     """
-    found = []
+    found: list[GroupFigures] = []
     for items in quantile_groups(popularity, popularity):
         wanted = restrict(truth, items)
-        bounds = {"items": len(items), **_bounds(popularity[items]), "users": _with_truth(wanted)}
+        bounds: GroupFigures = {
+            "items": len(items),
+            **_bounds(popularity[items]),
+            "users": _with_truth(wanted),
+        }
         found.append({**bounds, **_means(top, wanted, ks, ("recall", "ndcg"))})
     return found
 
 
 def by_user_activity(
     top: Array, truth: sparse.csr_matrix, activity: Array, ks: tuple[int, ...]
-) -> list[Figures]:
+) -> list[GroupFigures]:
     """Measure Recall and NDCG of each fifth of the evaluated users, the most active first.
 
     Parameters
@@ -237,10 +258,10 @@ def by_user_activity(
     For each group: the least and most ``interactions`` of a user, ``users`` and the metrics.
     """
     evaluated = np.flatnonzero(np.diff(truth.indptr))
-    found = []
+    found: list[GroupFigures] = []
     for group in quantile_groups(activity[evaluated], np.ones(len(evaluated))):
         users = evaluated[group]
-        bounds = {**_bounds(activity[users]), "users": len(users)}
+        bounds: GroupFigures = {**_bounds(activity[users]), "users": len(users)}
         found.append({**bounds, **_means(top[users], truth[users], ks, ("recall", "ndcg"))})
     return found
 
@@ -276,7 +297,7 @@ def evaluate_top(
     ``{"recall@20": ..., "ndcg@20": ..., ..., "coverage@20": share of the catalog recommended,
     "users": users with truth, "head": {...}, "tail": {...}, "unbiased": {...}}``.
     """
-    result: Figures = _means(top, truth, ks, METRICS)
+    result: Figures = {**_means(top, truth, ks, METRICS)}
     for k in ks:
         shown = top[:, :k]
         result[f"coverage@{k}"] = len(np.unique(shown[shown >= 0])) / truth.shape[1]
@@ -293,6 +314,8 @@ def evaluate_top(
     return result
 
 
-def _means(top: Array, truth: sparse.csr_matrix, ks: tuple[int, ...], names: tuple[str, ...]) -> Figures:
+def _means(
+    top: Array, truth: sparse.csr_matrix, ks: tuple[int, ...], names: tuple[str, ...]
+) -> dict[str, float]:
     hit, counts = hits(top, truth), np.diff(truth.indptr)
     return {f"{name}@{k}": _mean(_from_hits(hit, counts, f"{name}@{k}")) for name in names for k in ks}

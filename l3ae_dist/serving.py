@@ -152,7 +152,13 @@ class ServedModel:
         return sparse.csr_matrix(self.weights + diagonal)
 
     def item_rows(self, item_ids: Sequence[object]) -> npt.NDArray[np.int64]:
-        """Return the catalog rows of item ids; raise :class:`UnknownIdError` for unknown ones."""
+        """Return the catalog rows of item ids.
+
+        Raises
+        ------
+        UnknownIdError
+            For ids that are not in the catalog.
+        """
         index = self._index
         found = [index.get(item, -1) for item in item_ids]
         unknown = [item for item, row in zip(item_ids, found, strict=True) if row < 0]
@@ -224,11 +230,30 @@ class ServedModel:
         return found, values
 
     def similar_items(self, item_ids: Sequence[object], n: int = 10) -> tuple[npt.NDArray[np.int64], Array]:
-        """Recommend what goes with each item: the largest kept entries of its row, as :meth:`recommend`."""
+        """List the items that each item speaks most for: the largest kept weights of its row of B.
+
+        Parameters
+        ----------
+        item_ids
+            Items of the catalog.
+        n
+            Number of items for each.
+
+        Returns
+        -------
+        Catalog rows (items, n) int64 and weights (items, n), as :meth:`recommend` returns rows and scores.
+
+        Raises
+        ------
+        ConfigError
+            When ``n`` is not positive.
+        UnknownIdError
+            For an unknown item id.
+        """
         return self.recommend([[item] for item in item_ids], n)
 
     def named(self, rows: Array, scores: Array) -> Iterator[list[ServedItem]]:
-        """Yield results of :meth:`recommend` by user, each a list of ``item_id, title, score``."""
+        """Yield ids, titles and scores of a result of :meth:`recommend`, one list for each user."""
         ids, titles = self.item_ids, self.titles
         for found, values in zip(rows, scores, strict=True):
             yield [

@@ -229,6 +229,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "evaluation",
         (
             "evaluate",
+            "model_figures",
             "groups",
             "significance",
             "sweep_ranking",
@@ -256,6 +257,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "model_arrays",
             "cold_start",
             "demo",
+            "estimator_base",
             "estimators",
             "export",
             "fitted",

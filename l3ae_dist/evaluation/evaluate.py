@@ -6,9 +6,10 @@ import numpy as np
 
 from l3ae_dist.config.evaluate import EvaluateConfig
 from l3ae_dist.config.members import ModelSpec
+from l3ae_dist.evaluation.model_figures import Intervals, ModelFigures
 from l3ae_dist.evaluation.significance import PairedComparison, bootstrap_means, paired_bootstrap
 from l3ae_dist.evaluation.top_lists import TopLists
-from l3ae_dist.linalg.arrays import Array
+from l3ae_dist.linalg.arrays import Array, Matrix
 from l3ae_dist.metrics import (
     Figures,
     by_item_popularity,
@@ -69,7 +70,7 @@ def measure_users(lists: TopLists, spec: ModelSpec, split: layout.Split, metric:
 
 def measure_models(
     lists: Mapping[ModelSpec, TopLists], specs: Sequence[ModelSpec], options: EvaluateConfig
-) -> dict[str, Figures]:
+) -> dict[str, ModelFigures]:
     """Measure models on the validation and test splits, with intervals on the test split.
 
     Parameters
@@ -83,17 +84,21 @@ def measure_models(
     -------
     By name of the model: its ``params``, figures on ``valid`` and ``test``, and ``intervals``.
     """
-    models: dict[str, Figures] = {}
-    for spec in specs:
-        figures = {split: measure(lists[spec], spec, split, options.cutoffs, options.by)
-                   for split in ("valid", "test")}  # fmt: skip
-        models[spec.name] = {"params": spec.params(), **figures}
-        if options.bootstrap:
-            models[spec.name]["intervals"] = measure_intervals(lists[spec], spec, options)
-    return models
+    return {spec.name: _model_figures(lists[spec], spec, options) for spec in specs}
 
 
-def measure_intervals(lists: TopLists, spec: ModelSpec, options: EvaluateConfig) -> Figures:
+def _model_figures(lists: TopLists, spec: ModelSpec, options: EvaluateConfig) -> ModelFigures:
+    figures = ModelFigures(
+        params=spec.params(),
+        valid=measure(lists, spec, "valid", options.cutoffs, options.by),
+        test=measure(lists, spec, "test", options.cutoffs, options.by),
+    )
+    if options.bootstrap:
+        figures["intervals"] = measure_intervals(lists, spec, options)
+    return figures
+
+
+def measure_intervals(lists: TopLists, spec: ModelSpec, options: EvaluateConfig) -> Intervals:
     """Estimate bootstrap intervals over users of a model's main figures on the test split.
 
     The same users are drawn for every model.
@@ -107,9 +112,8 @@ def measure_intervals(lists: TopLists, spec: ModelSpec, options: EvaluateConfig)
 
     Returns
     -------
-    ``{"level", "repeats", "all": {metric: [low, high]}, "head": {...}, "tail": {...}}`` of the metric that
-    models are compared by (``all`` alone, unless it is one of these) and of recall and NDCG at its cut-off;
-    null where no user has such an item.
+    Intervals of the metric that models are compared by (on ``all`` alone, unless it is one of these) and of
+    recall and NDCG at its cut-off.
     """
     dataset, top = lists.dataset, lists.of(spec)
     truth = dataset.rows_of("test", lists.users)
@@ -117,17 +121,22 @@ def measure_intervals(lists: TopLists, spec: ModelSpec, options: EvaluateConfig)
     tail = np.setdiff1d(np.arange(truth.shape[1]), head)
     cut = options.metric.partition("@")[2]
     usual = tuple(sorted((f"recall@{cut}", f"ndcg@{cut}"), key=lambda name: name != options.metric))
-    intervals: Figures = {"level": _LEVEL, "repeats": options.bootstrap}
-    parts = (("all", truth), ("head", restrict(truth, head)), ("tail", restrict(truth, tail)))
-    for part, wanted in parts:
-        names = tuple(dict.fromkeys((options.metric, *usual))) if part == "all" else usual
+
+    def estimate(wanted: Matrix, names: Sequence[str]) -> dict[str, list[float] | None]:
         values = np.column_stack([per_user(top, wanted, name) for name in names])
         bounds = bootstrap_means(
             values[np.isfinite(values[:, 0])], repeats=options.bootstrap, seed=options.seed, level=_LEVEL
         )
         known = np.isfinite(bounds).all()
-        intervals[part] = {name: bounds[i].tolist() if known else None for i, name in enumerate(names)}
-    return intervals
+        return {name: bounds[i].tolist() if known else None for i, name in enumerate(names)}
+
+    return Intervals(
+        level=_LEVEL,
+        repeats=options.bootstrap,
+        all=estimate(truth, tuple(dict.fromkeys((options.metric, *usual)))),
+        head=estimate(restrict(truth, head), usual),
+        tail=estimate(restrict(truth, tail), usual),
+    )
 
 
 def compare_models(

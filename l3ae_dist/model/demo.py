@@ -1,6 +1,6 @@
 """The demo: the whole job on MovieLens, with a small grid, and a few readable recommendations."""
 
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import numpy as np
 
@@ -9,6 +9,7 @@ from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.tables import Id
 from l3ae_dist.linalg.arrays import Integers
 from l3ae_dist.model.fitted import FittedModel, load_model
+from l3ae_dist.pipeline.result import ResultDocument
 from l3ae_dist.pipeline.run import run
 from l3ae_dist.runtime.events import OnEvent
 from l3ae_dist.storage import layout
@@ -35,7 +36,7 @@ class Example(TypedDict):
     recommended: list[ExampleItem]
 
 
-def run_demo(workspace: str, *, on_event: OnEvent | None = None) -> dict[str, Any]:
+def run_demo(workspace: str, *, on_event: OnEvent | None = None) -> ResultDocument:
     """Run the whole job on MovieLens with MiniLM embeddings, and add a few readable recommendations."""
     from l3ae_dist.data.demo import load_movielens
 

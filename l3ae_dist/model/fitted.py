@@ -1,9 +1,11 @@
 """A fitted model is its workspace: opened in no time, asked for recommendations, neighbours and reasons."""
 
-from typing import Any, Self
+from pathlib import Path
+from typing import Self
 
 from l3ae_dist.model.lifecycle import ModelLifecycle
 from l3ae_dist.model.model_arrays import ModelArrays
+from l3ae_dist.pipeline.result import ResultDocument
 from l3ae_dist.storage.workspace import Workspace
 
 
@@ -24,6 +26,8 @@ class FittedModel(ModelLifecycle, ModelArrays):
     ------
     StageMissingError
         When the workspace holds no model.
+    ConfigError
+        When ``memory_budget`` is no size.
 
     Attributes
     ----------
@@ -42,7 +46,7 @@ class FittedModel(ModelLifecycle, ModelArrays):
     def _fitted(self) -> ModelArrays:
         return self
 
-    def _refitted(self, result: dict[str, Any]) -> Self:
+    def _refitted(self, result: ResultDocument) -> Self:
         return self.reopened()
 
     def reopened(self) -> Self:
@@ -52,7 +56,7 @@ class FittedModel(ModelLifecycle, ModelArrays):
 
 
 def load_model(
-    workspace: str, *, memory_budget: int | str = "2GiB", threads: int | None = None
+    workspace: str | Path, *, memory_budget: int | str = "2GiB", threads: int | None = None
 ) -> FittedModel:
     """Open the fitted model of a workspace, from any process; nothing is read before it is needed.
 
@@ -70,5 +74,11 @@ def load_model(
     ------
     StageMissingError
         When the workspace holds no model.
+    WorkspaceError
+        When there is no workspace.
+    WorkspaceVersionError
+        When another version of the format wrote it.
+    ConfigError
+        When ``memory_budget`` is no size.
     """
     return FittedModel(Workspace.open(workspace), memory_budget=memory_budget, threads=threads)

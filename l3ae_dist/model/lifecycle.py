@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from l3ae_dist.model.added_items import AddedItems, write_added
 from l3ae_dist.model.export import MEMORY_BUDGET, ExportOptions, Format, write_export
 from l3ae_dist.model.items_to_add import NewItems
 from l3ae_dist.model.recommender import Recommender
+from l3ae_dist.pipeline.result import ResultDocument
 from l3ae_dist.runtime.events import OnEvent, ignore
 from l3ae_dist.serving import ExportHeader
 
@@ -25,7 +26,7 @@ class ModelLifecycle(Recommender):
     """A recommender that grows with new data, and is measured, copied and exported."""
 
     @abstractmethod
-    def _refitted(self, result: dict[str, Any]) -> Self:
+    def _refitted(self, result: ResultDocument) -> Self:
         """Return this with the model that the workspace holds after another fit."""
 
     def _compute(self) -> SectionValues | None:
@@ -113,6 +114,10 @@ class ModelLifecycle(Recommender):
         ------
         DataError
             For data that cannot be used; everything is as it was then.
+        ConfigError
+            For an unknown option.
+        WorkspaceLockedError
+            While another run writes to the workspace.
         """
         from l3ae_dist.pipeline.append import append
 
@@ -140,7 +145,7 @@ class ModelLifecycle(Recommender):
         max_users: int | None = None,
         compute: SectionValues | None = None,
         on_event: OnEvent | None = None,
-    ) -> dict[str, Any]:
+    ) -> ResultDocument:
         """Measure the model on what the fit held out, beside EASE at the same ridge.
 
         Parameters

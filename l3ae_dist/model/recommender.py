@@ -40,7 +40,7 @@ class Recommender(ABC):
             item ids, a mapping from user to item ids, a DataFrame with ``user_id``, ``item_id`` and perhaps
             ``weight``, or a sparse users x items matrix in catalog order.
         n
-            Items for each; fewer where a user has fewer left.
+            Number of items for each user; fewer where a user has fewer left.
         filter_already_liked
             Leave out what the user has.
         filter_items
@@ -48,7 +48,7 @@ class Recommender(ABC):
             user to list, or a DataFrame with ``user_id`` and ``item_id``). A user whom a mapping does not
             name has no such list.
         items
-            Items of which alone to recommend, in the same forms.
+            The only items that may be recommended, in the same forms.
         cold_items
             Whether items of :meth:`add_items` take part.
         return_reasons
@@ -97,7 +97,7 @@ class Recommender(ABC):
         return_reasons: int = 0,
         batch_size: int | None = None,
     ) -> Iterator[Frame]:
-        """Recommend to one batch of users after the other, so that never all tables are held.
+        """Recommend items to users batch by batch, so that the tables are never all in memory.
 
         Parameters
         ----------
@@ -109,6 +109,15 @@ class Recommender(ABC):
         Yields
         ------
         Tables as :meth:`recommend` returns them. Arguments are checked before the first one, by the call.
+
+        Raises
+        ------
+        UnknownIdError
+            Naming unknown users or items.
+        ConfigError
+            When ``n`` is not positive, or ``users`` is a single id.
+        DataError
+            For weights that are negative or NaN.
         """
         rules = Rules(filter_already_liked, filter_items, items, cold_items)
         return recommend_batches(
@@ -139,13 +148,15 @@ class Recommender(ABC):
 
         Raises
         ------
+        UnknownIdError
+            Naming unknown items.
         ConfigError
             For another kind, a part that the model does not have, a single id, or ``n`` below 1.
         """
         return similar_items(self._fitted(), item_ids, n, kind, cold_items)
 
     def explain(self, user: History, item_id: Id) -> Frame:
-        """Return how a score comes about: one row for each item of the history.
+        """Split a user's score of an item over the user's history: one row for each item of it.
 
         Parameters
         ----------
@@ -159,6 +170,13 @@ class Recommender(ABC):
         -------
         DataFrame: item_id, title, collaborative, semantic, total; sorted by total, and summing to the
         score exactly (to rounding). An empty history has no rows.
+
+        Raises
+        ------
+        UnknownIdError
+            For a user or item that is not known.
+        DataError
+            For a history with an added item, or weights that cannot be used.
         """
         return explain(self._fitted(), user, item_id)
 

@@ -75,6 +75,10 @@ def append(
     ------
     DataError
         For data that cannot be used; everything is as it was then.
+    ConfigError
+        For an unknown option.
+    WorkspaceLockedError
+        While another run writes to the workspace.
     StageMissingError
         Without a fitted model.
 

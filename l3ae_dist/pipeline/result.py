@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from l3ae_dist.config.members import Route
+from l3ae_dist.evaluation.model_figures import ModelFigures
 from l3ae_dist.evaluation.significance import PairedComparison
-from l3ae_dist.metrics import Figures
 from l3ae_dist.runtime.run_graph import StageStats
 from l3ae_dist.solve.certificate import Certificate
 
@@ -42,7 +42,7 @@ class Outcome:
     """
 
     certificate: Certificate
-    models: Mapping[str, Figures]
+    models: Mapping[str, ModelFigures]
     users: int | None = None
     comparisons: Sequence[PairedComparison] = ()
     grid: Sequence[Mapping[str, object]] | None = None

@@ -47,7 +47,7 @@ def run(
     on_event: OnEvent | None = None,
     until: Until | None = None,
 ) -> ResultDocument:
-    """Run every stage that is missing or stale.
+    """Run the stages of a configuration, from the data to the metrics; what is complete is not repeated.
 
     Parameters
     ----------
@@ -66,6 +66,19 @@ def run(
     -------
     The result: workspace, seconds, peak_memory_bytes, certificate, models, and more. A run that was
     complete is not repeated; its model is the current one again.
+
+    Raises
+    ------
+    ConfigError
+        For a parameter out of range or an unknown option, or without interactions and without a workspace.
+    DataError
+        For interactions, items or embeddings that cannot be used.
+    BudgetError
+        When the plan does not fit ``compute.memory_budget``, with the smallest change that does.
+    NumericalError
+        When the system cannot be solved to the tolerance.
+    WorkspaceLockedError
+        While another run writes to the workspace.
     """
     inputs = Inputs(interactions, items, embeddings)
     known = None if source is None else Source.of(source)

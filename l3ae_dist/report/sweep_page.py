@@ -1,13 +1,11 @@
 """The public :func:`sweep`: run it, and keep one page that shows what every hyper-parameter changes."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from l3ae_dist.config.run_config import RunConfig
 from l3ae_dist.errors import ConfigError
 from l3ae_dist.pipeline.inputs import Inputs
-from l3ae_dist.pipeline.result import comparisons_of
+from l3ae_dist.pipeline.result import ResultDocument, comparisons_of
 from l3ae_dist.pipeline.sweep import run_sweep
 from l3ae_dist.report.hyperparameters import Trials, figures_per_row, hyperparameter_figures, ridge_figure
 from l3ae_dist.runtime.events import OnEvent
@@ -23,7 +21,7 @@ def sweep(
     embeddings: object = None,
     on_event: OnEvent | None = None,
     plot: str | Path | None = None,
-) -> dict[str, Any]:
+) -> ResultDocument:
     """Try every model of ``config.sweep``, pick on the validation split, and leave the best L3AE fitted.
 
     What is finished is kept: a killed sweep goes on with the ridge it was at, a complete one answers at once.
@@ -57,7 +55,7 @@ def sweep(
     return {**result, "plot": _write_page(result, plot)}
 
 
-def _write_page(result: Mapping[str, Any], path: str | Path | None) -> str:
+def _write_page(result: ResultDocument, path: str | Path | None) -> str:
     """Write the page into the workspace unless it is there, and to ``path``; return where it is."""
     workspace = Workspace.open(result["workspace"])
     key = layout.sweep_plot(result["run"])
@@ -76,7 +74,7 @@ def _write_page(result: Mapping[str, Any], path: str | Path | None) -> str:
     return str(path)
 
 
-def sweep_page(result: Mapping[str, Any]) -> str:
+def sweep_page(result: ResultDocument) -> str:
     """Draw the page of a sweep from its result: HTML with everything inside that it needs."""
     from bokeh.embed import file_html
     from bokeh.layouts import column, gridplot
@@ -94,7 +92,7 @@ def sweep_page(result: Mapping[str, Any]) -> str:
     return str(file_html(page, INLINE, title="l3ae_dist sweep"))
 
 
-def _heading(result: Mapping[str, Any]) -> str:
+def _heading(result: ResultDocument) -> str:
     """Describe the picks and the comparisons in HTML."""
     found, metric = result["sweep"], result["sweep"]["metric"]
     lines = [

@@ -39,7 +39,14 @@ class WorkspaceRoot:
 
     @classmethod
     def create(cls, url: str | Path, *, durable: bool = False) -> Self:
-        """Open the workspace at ``url``, or make it.
+        """Open the workspace at ``url``, and make it where there is none.
+
+        Parameters
+        ----------
+        url
+            Path or URL (``s3://bucket/path``).
+        durable
+            Whether every write is flushed to the disk before it counts.
 
         Raises
         ------
@@ -47,6 +54,8 @@ class WorkspaceRoot:
             When the path cannot be written or holds something else.
         WorkspaceVersionError
             When another version of the format wrote it.
+        ConfigError
+            For an unknown scheme, or a URL that carries credentials.
         """
         blobs = open_blobs(url, durable=durable)
         if blobs.get(layout.GROUP_HEADER) is None:
@@ -67,7 +76,24 @@ class WorkspaceRoot:
 
     @classmethod
     def open(cls, url: str | Path, *, durable: bool = False) -> Self:
-        """Open an existing workspace; raises :class:`WorkspaceError` when there is none."""
+        """Open the workspace that exists at ``url``.
+
+        Parameters
+        ----------
+        url
+            Path or URL (``s3://bucket/path``).
+        durable
+            Whether every write is flushed to the disk before it counts.
+
+        Raises
+        ------
+        WorkspaceError
+            When there is none.
+        WorkspaceVersionError
+            When another version of the format wrote it.
+        ConfigError
+            For an unknown scheme, or a URL that carries credentials.
+        """
         blobs = open_blobs(url, durable=durable)
         if blobs.get(layout.GROUP_HEADER) is None:
             raise WorkspaceError(f"no workspace at {blobs.url}; create one with `l3ae-dist run`.")

@@ -16,7 +16,10 @@ from l3ae_dist.storage.stages import Stage
 
 
 class Workspace(WorkspaceRoot):
-    """Arrays, documents and completion records below one root.
+    """Everything a run keeps: arrays, JSON documents and completion records below one path or URL.
+
+    The properties ``gram`` to ``embeddings`` raise :class:`StageMissingError` without a fitted model, or for
+    one that has no such array.
 
     Parameters
     ----------
