@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from l3ae_dist.config.compute import ComputeConfig
 from l3ae_dist.config.run_config import RunConfig
 from l3ae_dist.errors import ConfigError
 from l3ae_dist.planning.plan import Plan
@@ -108,13 +109,7 @@ def cluster_shape(
     if nodes > compute.workers:
         raise ConfigError(f"--nodes is {nodes} but compute.workers is {compute.workers}; give it as many.")
     each = -(-compute.workers // nodes)
-    cores = cores or each * (compute.threads or CORES_PER_WORKER)
-    threads = compute.threads or max(1, cores // each)
-    if cores < each * threads:
-        raise ConfigError(
-            f"--cores is {cores} but {each} workers of {threads} threads need {each * threads}; "
-            "raise it, or lower compute.threads or raise --nodes."
-        )
+    cores, threads = _cores_and_threads(compute, each, cores)
     memory = each * compute.memory_budget
     if embeds and not gpus:  # before the solve stages, one actor embeds on each core
         memory = max(memory, cores * CPU_ACTOR_BYTES)
@@ -129,6 +124,18 @@ def cluster_shape(
     embed = None if on_gpu or not gpus else _embed_nodes(gpus, gpus_per_node)
     head = Nodes(1, HEAD_CORES, HEAD_BYTES, NODE_DISK_BYTES)
     return ClusterShape(plan, threads, head, solve, embed, workspace_bytes(plan, size))
+
+
+def _cores_and_threads(compute: ComputeConfig, each: int, cores: int | None) -> tuple[int, int]:
+    """Return the cores of a node with ``each`` workers, and the threads of one of them."""
+    cores = cores or each * (compute.threads or CORES_PER_WORKER)
+    threads = compute.threads or max(1, cores // each)
+    if cores < each * threads:
+        raise ConfigError(
+            f"--cores is {cores} but {each} workers of {threads} threads need {each * threads}; "
+            "raise it, or lower compute.threads or raise --nodes."
+        )
+    return cores, threads
 
 
 def _embed_nodes(gpus: int, per_node: int) -> Nodes:

@@ -40,6 +40,10 @@ class History:
         self.users = rows.shape[0]
         self.dtype = np.dtype(dtype)
 
+    def items(self, j: int) -> slice:
+        """Return the items of tile j, as a slice of the catalog."""
+        return self.grid.rows(j)
+
     def part(self, i: int) -> sparse.csr_matrix:
         """Return the histories restricted to item tile i, (users, tile)."""
         return self._parts[i]
@@ -149,7 +153,7 @@ class SharedScorer:
     def tile(self, model: ScoreTerms, j: int) -> TileScores:
         """Gather what the scores of one model on item tile j are computed from."""
         dtype = self.history.dtype
-        rows = self.history.grid.rows(j)
+        rows = self.history.items(j)
         matrices = [
             (self._times(term, j), self.arrays.vector(term.scale, rows).astype(dtype))
             for term in model.matrices

@@ -105,14 +105,7 @@ def measure_cluster(config: RunConfig, session: Session, workspace: Workspace, o
     workers, threads = len(_addresses(session)), _threads(session)
     _say(on_event, f"measuring {workers} worker(s): tasks, kernels, storage")
     task_seconds, latency = task_times(session.executor())
-    gflops: dict[str, dict[str, dict[int, float]]] = {}
-    for dtype in dtypes:
-        tiles = _fitting(TILES[device], compute.memory_budget, np.dtype(dtype).itemsize)
-        every = on_workers(session, measure_kernels, dtype, tiles, device, 2)
-        gflops[dtype] = {
-            kernel: {tile: median(one[kernel][tile] for one in every) for tile in tiles}
-            for kernel in every[0]
-        }
+    gflops = {dtype: _kernel_rates(session, dtype, device, compute.memory_budget) for dtype in dtypes}
     sparse = on_workers(session, measure_sparse, 1024)
     copies = on_workers(session, measure_copies, 2048)
     upload = on_workers(session, measure_upload, 2048)[0] if device == "cuda" else None
@@ -141,6 +134,15 @@ def measure_cluster(config: RunConfig, session: Session, workspace: Workspace, o
         for tile in sizes
     }
     return rates.model_copy(update={"overlap": overlap})
+
+
+def _kernel_rates(session: Session, dtype: str, device: str, budget: int) -> dict[str, dict[int, float]]:
+    """Measure the kernels on every worker, and return the median rate by kernel and tile."""
+    tiles = _fitting(TILES[device], budget, np.dtype(dtype).itemsize)
+    every = on_workers(session, measure_kernels, dtype, tiles, device, 2)
+    return {
+        kernel: {tile: median(one[kernel][tile] for one in every) for tile in tiles} for kernel in every[0]
+    }
 
 
 def task_times(executor: Executor) -> tuple[float, float]:

@@ -78,15 +78,7 @@ def run_graph(
     reused = sum(task.target in done or task.feeds in done for task in graph.tasks()) if done else 0
     stats = StageStats(tasks=len(graph), reused=reused)
     window = SubmissionWindow(graph.tasks(), done)
-    on_event(
-        StageStart(
-            stage=graph.stage,
-            done=reused,
-            total=len(graph),
-            map=_tile_map(context, targets, done),
-            paths=sorted(context.paths[name] for name in targets),
-        )
-    )
+    on_event(_start_event(graph, context, targets, done, reused))
     in_flight = 0
     try:
         while not window.finished:
@@ -110,6 +102,18 @@ def run_graph(
     stats.seconds = time.perf_counter() - started
     on_event(StageEnd(stage=graph.stage, **vars(stats)))
     return stats
+
+
+def _start_event(
+    graph: Graph, context: StageContext, targets: set[str], done: set[TileRef], reused: int
+) -> StageStart:
+    return StageStart(
+        stage=graph.stage,
+        done=reused,
+        total=len(graph),
+        map=_tile_map(context, targets, done),
+        paths=sorted(context.paths[name] for name in targets),
+    )
 
 
 def _tile_map(context: StageContext, targets: set[str], done: set[TileRef]) -> TileMap:

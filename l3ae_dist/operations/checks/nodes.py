@@ -187,13 +187,14 @@ def _every_node(
         if encoder is not None:
             yield judge.encoder(node, found["encoder"])
         if place is not None:
-            probe = probes[first]
-            yield from (
-                [_stranger(first, probe)]
-                if isinstance(probe, BaseException)
-                else store_rows(node, place.url, probe)
-            )
+            yield from _probe_rows(first, node, place, probes[first])
     yield from _among_workers(session, sum(len(addresses) for addresses in nodes.values()))
+
+
+def _probe_rows(address: str, node: str, place: Place, probe: Facts | BaseException) -> list[Check]:
+    if isinstance(probe, BaseException):
+        return [_stranger(address, probe)]
+    return store_rows(node, place.url, probe)
 
 
 def _stranger(address: str, error: BaseException) -> Check:
