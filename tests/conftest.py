@@ -21,9 +21,13 @@ def markers(item):
 def clusters_are_marked(request, monkeypatch):
     """Fail a test that starts Dask or Ray without the marker that keeps two of them from running at once."""
     import distributed
-    import ray
 
-    engines = {"dask": (distributed, "LocalCluster", "dask_session"), "ray": (ray, "init", "ray_cluster")}
+    from l3ae_dist.runtime.backends import ray_session  # Ray itself is imported with its token alone
+
+    engines = {
+        "dask": (distributed, "LocalCluster", "dask_session"),
+        "ray": (ray_session, "_init", "ray_cluster"),
+    }
     for engine, (module, start, fixture) in engines.items():
         if not markers(request.node) & (CLUSTERS[engine] | APART):
             assert fixture not in request.fixturenames, f"mark the test with pytest.mark.{engine}"
