@@ -14,7 +14,7 @@ from socket import gethostname
 import numpy as np
 
 from l3ae_dist.errors import NotPositiveDefiniteError
-from l3ae_dist.graphs.chunk_tasks import ChunkTask
+from l3ae_dist.graphs.chunk_tasks import Blocks, ChunkTask
 from l3ae_dist.graphs.context import StageContext
 from l3ae_dist.graphs.tasks import Step, TileRef, TileTask
 from l3ae_dist.linalg.arrays import Array
@@ -103,8 +103,7 @@ def run_task(task: TileTask | ChunkTask, context: StageContext) -> TaskRecord:
         with STAGING:
             written = _write_tile(task, context)
     else:
-        with ARITHMETIC if task.alone else STAGING:
-            written = _write_chunk(task, context)
+        written = _write_chunk(task, context)
     return TaskRecord(
         target=target,
         skipped=False,
@@ -121,12 +120,25 @@ def run_task(task: TileTask | ChunkTask, context: StageContext) -> TaskRecord:
 
 
 def _write_chunk(task: ChunkTask, context: StageContext) -> _Written:
-    """Compute by the task's function; its arithmetic is measured where its flops are counted."""
-    process_reader().resize(0)
-    count, size = ReadCount(), 0
-    began = time.time()
-    blocks = task.compute(task.target, context, count)
-    timing = Timing(began, time.time() - began) if task.inner else Timing()
+    """Compute by the task's function and write; its arithmetic is measured where its flops are counted.
+
+    A lone task gives the BLAS threads to the next before it writes, unless its result is a whole tile, of
+    which a worker holds one.
+    """
+    count = ReadCount()
+    with ARITHMETIC if task.alone else STAGING:
+        process_reader().resize(0)
+        began = time.time()
+        blocks = task.compute(task.target, context, count)
+        timing = Timing(began, time.time() - began) if task.inner else Timing()
+        if not task.alone or task.inner:
+            return _written(blocks, context, count, timing)
+    return _written(blocks, context, count, timing)
+
+
+def _written(blocks: Blocks, context: StageContext, count: ReadCount, timing: Timing) -> _Written:
+    """Write chunks in order, the target last."""
+    size = 0
     for ref, values in blocks:
         array = context.array(ref.array)
         mark = array.write(ref.i, ref.j, values, epoch=context.epoch)

@@ -9,15 +9,17 @@ modules compute with them: :mod:`l3ae_dist.graphs.shared_scoring` (many models, 
 
 from dataclasses import asdict, dataclass, replace
 from functools import cache
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from pydantic import TypeAdapter
 
 from l3ae_dist.data.features import DenseRows, Rows, open_rows
 from l3ae_dist.linalg.arrays import Floats
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.workspace import Workspace
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 Part = Literal["collaborative", "semantic"]
 
@@ -105,7 +107,9 @@ class ScoreTerms:
 
 
 @cache
-def _adapter() -> TypeAdapter[ScoreTerms]:
+def _adapter() -> "TypeAdapter[ScoreTerms]":
+    from pydantic import TypeAdapter  # workers score without it
+
     return TypeAdapter(ScoreTerms)
 
 

@@ -98,6 +98,7 @@ def _collect(
     open_executions = [] if force else _unfinished(workspace)
     unfinished = _used_by(workspace, open_executions, set(sizes))
     needed = unfinished | _needed_by_models(_kept_models(workspace, keep_runs))
+    needed |= _features_of_last_run(workspace)
     needed |= {gram for path in needed if (gram := layout.gram_of(path)) is not None}
     needed &= set(sizes)
     obsolete = sorted(set(sizes) - needed)
@@ -178,6 +179,12 @@ def _needed_by_models(models: list[JsonObject]) -> set[str]:
             artifacts.add(layout.transform(model["embedding"]))
         needed |= artifacts
     return needed
+
+
+def _features_of_last_run(workspace: Workspace) -> set[str]:
+    """Return the transformation of the embeddings that a run without sources goes on with."""
+    embedding = (workspace.read_doc(layout.LAST_RUN) or {}).get("embedding")
+    return set() if embedding is None else {layout.transform(str(embedding))}
 
 
 def _delete(workspace: Workspace, artifacts: list[str], check: Callable[[], None]) -> None:

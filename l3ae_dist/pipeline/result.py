@@ -121,7 +121,7 @@ class RunResult:
         if self.outcome is not None:
             document |= self.outcome.document()
         if self.stages is not None:
-            document["stages"] = {label: asdict(stats) for label, stats in self.stages.items()}
+            document["stages"] = {str(label): asdict(stats) for label, stats in self.stages.items()}
         document["stage_seconds"] = self.stage_seconds
         return document if self.facts is None else document | asdict(self.facts)
 

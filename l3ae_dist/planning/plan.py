@@ -57,7 +57,7 @@ class Plan:
             "dtype": self.dtype,
             "memory_budget": self.memory_budget,
             "projected_peak_bytes": self.peak_bytes,
-            "stages": [asdict(stage) for stage in self.stages],
+            "stages": [{**asdict(stage), "name": str(stage.name)} for stage in self.stages],
         }
 
     def validate(self) -> None:

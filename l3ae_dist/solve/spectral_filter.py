@@ -100,7 +100,10 @@ class SpectralFilter:
         v, values = self._truncated_svd(rank)
         root = Vector(self._workspace, roots.items)[:]
         for path, scale in ((paths.left, root), (paths.right, inverse_root(root) ** 2)):
-            store.write_rows(path, v * scale[:, None], epoch=store.settings.epoch)
+            array = store.rows(path, v.shape[1])
+            for i in range(store.grid.count):  # never n x rank beside V
+                rows = store.grid.rows(i)
+                array.write(i, 0, v[rows] * scale[rows, None], epoch=store.settings.epoch)
         certificate = self._certify(v, values)
         made_from = {"rank": rank, "base": paths.base}
         self._workspace.mark_stage(Stage.SPECTRAL, paths.id, made_from, dict(certificate.document()))
