@@ -9,10 +9,8 @@ from typing import Any
 from report import publish
 
 SUITES = {
-    "make test": (
-        ["-n", "2", "--dist", "loadfile", "-m", "not slow and not faults and not ray and not dask"],
-        ["-m", "(ray or dask) and not slow and not faults"],
-    ),
+    "make test-clusters": (["-m", "(ray or dask) and not slow and not faults and not parity"],),
+    "make test-others": (["-m", "not ray and not dask and not slow and not faults and not parity"],),
     "make faults": (["-m", "faults"],),
     "make parity": (["-m", "parity"],),
     "make bench-once": (["benchmarks"],),
