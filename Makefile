@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INPUTS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-clusters test-others faults notebooks notebooks-store lint house types parity bench-engine bench-gpu bench-books bench-model \
+.PHONY: help demo test test-ray test-others faults notebooks notebooks-store lint house types parity bench-engine bench-gpu bench-books bench-model \
   bench-cluster bench-scaling bench-once plan-check figures docs clean
 
 help:  ## list the targets
@@ -16,16 +16,16 @@ help:  ## list the targets
 demo: $(VENV)/.installed-demo  ## run the whole job on MovieLens and print the result
 	$(BIN)/l3ae-dist demo
 
-# the tests that start clusters run in one process, all others beside them; the figures of the published code
-# have a target of their own
+# two Rays at once fail: their tests run in one process, beside two processes for all others; the figures of the
+# published code have a target of their own
 test: $(VENV)/.installed-test  ## run the test suite (real Ray, real Dask)
-	@$(MAKE) -j2 --output-sync=line --no-print-directory test-clusters test-others
+	@$(MAKE) -j2 --output-sync=line --no-print-directory test-ray test-others
 
-test-clusters: $(VENV)/.installed-test  ## of it, the tests that start Ray or Dask, in one process
-	$(BIN)/pytest -m "(ray or dask) and not slow and not faults and not parity"
+test-ray: $(VENV)/.installed-test  ## of it, the tests that start Ray
+	$(BIN)/pytest -m "ray and not slow and not faults and not parity"
 
 test-others: $(VENV)/.installed-test  ## of it, all others
-	$(BIN)/pytest -m "not ray and not dask and not slow and not faults and not parity"
+	$(BIN)/pytest -n 2 --dist loadfile -m "not ray and not slow and not faults and not parity"
 
 faults: $(VENV)/.installed-test  ## kill processes, damage tiles, fill disks; each run must end in the same bits (minutes)
 	$(BIN)/pytest -m faults

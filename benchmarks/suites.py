@@ -9,8 +9,10 @@ from typing import Any
 from report import publish
 
 SUITES = {
-    "make test-clusters": (["-m", "(ray or dask) and not slow and not faults and not parity"],),
-    "make test-others": (["-m", "not ray and not dask and not slow and not faults and not parity"],),
+    "make test-ray": (["-m", "ray and not slow and not faults and not parity"],),
+    "make test-others": (
+        ["-n", "2", "--dist", "loadfile", "-m", "not ray and not slow and not faults and not parity"],
+    ),
     "make faults": (["-m", "faults"],),
     "make parity": (["-m", "parity"],),
     "make bench-once": (["benchmarks"],),
