@@ -89,6 +89,24 @@ class NotPositiveDefiniteError(NumericalError):
         self.tile = tile
         self.item = item
 
+    @classmethod
+    def at(cls, item: int, tile: int, ridge: float, dtype: str) -> "NotPositiveDefiniteError":
+        """Name the item whose pivot is not positive, and what to change.
+
+        Parameters
+        ----------
+        item, tile
+            Global index of the item, and its diagonal tile.
+        ridge, dtype
+            Ridge and arithmetic of the factorisation.
+        """
+        return cls(
+            f"the system is not positive definite at item {item} (diagonal tile {tile}) with ridge "
+            f"{ridge:g} in {dtype}; use a larger ridge or float64.",
+            tile=tile,
+            item=item,
+        )
+
     def __reduce__(self) -> tuple[object, ...]:
         return (_rebuild_not_positive_definite, (str(self), self.tile, self.item))
 

@@ -183,12 +183,7 @@ def _apply(
         apply_kernel(kernels, step.kernel, handle, *tiles, ridge=step.ridge)
     except NotPositiveDefiniteError as error:
         item = context.grid.rows(row).start + (error.item or 0)
-        raise NotPositiveDefiniteError(
-            f"the system is not positive definite at item {item} (diagonal tile {row}) with ridge "
-            f"{step.ridge:g} in {context.dtype}; use a larger ridge or float64.",
-            tile=row,
-            item=item,
-        ) from None
+        raise NotPositiveDefiniteError.at(item, row, step.ridge, context.dtype) from None
 
 
 def _request(ref: TileRef, task: TileTask, context: StageContext) -> TileRequest:
