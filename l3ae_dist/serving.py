@@ -336,7 +336,7 @@ def _best_of_rows(scores: sparse.csr_matrix, items: Array, values: Array) -> Non
 
 
 def _best_of_group(scores: sparse.csr_matrix, users: Array, items: Array, values: Array) -> None:
-    """As :func:`_best_of_rows` for rows of similar length, padded to the longest."""
+    """Rank like :func:`_best_of_rows`, for rows of similar length, padded to the longest."""
     n = items.shape[1]
     first = scores.indptr[users, None]
     lengths = scores.indptr[users + 1, None] - first

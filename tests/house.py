@@ -376,7 +376,7 @@ ENGINES = {"dask", "distributed", "ray", "zarr"}
 # Layers that know arrays alone.
 PURE = ("", "linalg")
 # Openings of a docstring that only somebody who knows the answer understands.
-RIDDLES = re.compile(r"(What|How|Where|Which|Who|Whose|Whether|When|Why|Of|The same|Likewise)\b")
+RIDDLES = re.compile(r"(What|How|Where|Which|Who|Whose|Whether|When|Why|Of|As|The same|Likewise)\b")
 
 
 # What a path of the workspace begins with, and the names that arrays have in the folder of their artifact.
@@ -610,13 +610,13 @@ def undocumented() -> Iterator[str]:
 
 
 def riddles() -> Iterator[str]:
-    """Yield docstrings, of classes and private functions too, that open with a question word or a fragment."""
+    """Yield docstrings of modules, classes, functions and attributes that open with a question word or fragment."""
     for name in sources():
         for node in ast.walk(tree(name)):
-            if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-                first = (ast.get_docstring(node) or "").partition("\n")[0]
+            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+                first = str(node.value.value).strip().partition("\n")[0]
                 if RIDDLES.match(first) or first.endswith(":"):
-                    yield f"{name}: {node.name}: {first}"
+                    yield f"{name}:{node.lineno}: {first}"
 
 
 def not_imperative() -> Iterator[str]:

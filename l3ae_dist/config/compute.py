@@ -17,7 +17,7 @@ class ComputeConfig(TextSection):
     semantic_route: Literal["auto", Route] = "auto"
     """Semantic phase through a d x d inverse or through n x n tiles; auto takes the cheaper."""
     device: Literal["auto", "cpu", "cuda"] = "cpu"
-    """Where tiles are computed; auto takes the first GPU that a worker process sees, if any."""
+    """Device that computes tiles; auto takes the first GPU that a worker process sees, if any."""
     memory_budget: ByteSize = 2 * 2**30
     """Bytes per Dask worker process, interpreter included."""
     workers: int = Field(default=1, ge=1)
@@ -38,7 +38,7 @@ class ComputeConfig(TextSection):
     dashboard: bool = True
     """Serve the Dask dashboard."""
     dashboard_address: str = Field(default="127.0.0.1:0", pattern=r"^\S*:[0-9]+$")
-    """Where, as HOST:PORT; port 0 is a free one."""
+    """Address of the dashboard as HOST:PORT; port 0 is a free one."""
     start_timeout: Positive = 600
     """Seconds to wait for the resources of a Ray cluster, which may have to start nodes."""
     keep: tuple[Literal["L", "Linv", "P"], ...] = ()
@@ -51,9 +51,9 @@ class ComputeConfig(TextSection):
     gpus_per_actor: NotNegative | None = None
     """GPUs of each; a fraction lets actors share one, 0 embeds on CPUs; 1 where there are GPUs when null."""
     performance_report: bool = True
-    """Whether Dask's report (one HTML file) of a run of more than 5 s is kept; needs the dashboard."""
+    """Keep Dask's report (one HTML file) of a run of more than 5 s; needs the dashboard."""
     ray_dashboard: bool = True
-    """Whether a Ray that this run starts serves its dashboard (on 127.0.0.1; 0.9 GB of memory)."""
+    """Serve the dashboard of a Ray that this run starts (on 127.0.0.1; 0.9 GB of memory)."""
 
     @model_validator(mode="after")
     def _address_goes_with_cluster(self) -> "ComputeConfig":

@@ -27,7 +27,7 @@ class IngestConfig(Section):
     rating_threshold: float | None = None
     """Keep interactions whose rating is at least this."""
     split: Literal["random", "leave_last_out", "strong", "none"] = "random"
-    """How to hold out: random per user, the last two per user, whole users, or nothing."""
+    """Hold-out: random per user, the last two per user, whole users, or nothing."""
     valid_ratio: float = Field(0.1, ge=0, lt=1)
     """Share of each user's interactions held out for validation (random split)."""
     test_ratio: float = Field(0.1, ge=0, lt=1)
@@ -43,7 +43,7 @@ class IngestConfig(Section):
     min_item_interactions: int = Field(0, ge=0)
     """k-core: interactions with rarer items are removed; the items stay in the catalog."""
     unknown_items: Literal["error", "drop"] = "error"
-    """What to do with interactions whose item is not in the catalog."""
+    """Treatment of interactions whose item is not in the catalog."""
     catalog_id_column: str = "item_id"
     """Column of the catalog that holds the item id."""
     title_column: str = "title"

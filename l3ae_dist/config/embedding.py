@@ -34,9 +34,9 @@ class EncoderConfig(Section):
     prompt: str = ""
     """Put before every text."""
     append_eos: bool = False
-    """Whether the tokenizer's end-of-text token is put after every text."""
+    """Put the tokenizer's end-of-text token after every text."""
     pooling: Literal["default", "mean", "cls", "last"] = "default"
-    """How token vectors become one; ``default`` is the model's own."""
+    """Pooling of token vectors into one; ``default`` is the model's own."""
     max_length: int | None = Field(None, ge=8)
     """Tokens read of each text; the model's own limit when not given."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -48,7 +48,7 @@ class EncoderConfig(Section):
     batch_tokens: int | None = Field(None, ge=64)
     """Padded tokens in one batch; 16,384 on a GPU and 1,024 on a CPU when not given (measured)."""
     trust_remote_code: bool = False
-    """Whether code shipped with the model may run (NV-Embed-v2 needs it; never on by itself)."""
+    """Let code shipped with the model run (NV-Embed-v2 needs it; never on by itself)."""
     rows_per_chunk: int = Field(512, ge=1)
     """Items embedded and stored as one unit: what a killed run loses at most, per actor."""
 

@@ -18,7 +18,7 @@ class EvaluateConfig(TextSection):
     by: tuple[Literal["popularity", "activity"], ...] = ()
     """Also measure by item popularity and by user activity, in fifths."""
     beside: tuple[Literal["ease", "ease_text"], ...] = ("ease",)
-    """What is measured beside the model where it inverts nothing of its own: EASE at its ridges, and beside
+    """Models measured beside the model where that inverts nothing more: EASE at its ridges, and beside
     l3ae EASEText at its reg_f."""
     bootstrap: int = Field(default=1000, ge=0)
     """Resamples of the bootstrap intervals over users; 0 leaves them out, and with them the comparisons."""

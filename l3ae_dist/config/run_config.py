@@ -16,7 +16,7 @@ class DataConfig(TextSection):
     interactions: str | None = None
     """Path, glob, directory or URL of Parquet, CSV or JSON Lines; or the authors' dataset folder."""
     items: str | None = None
-    """The same for the catalog: one row per item, with its id and text."""
+    """Path, glob, directory or URL of the catalog: one row per item, with its id and text."""
     embeddings: str | None = None
     """Precomputed embeddings (.npy, Parquet keyed by item id, Zarr, .pkl) instead of embedding the text."""
     options: IngestConfig = IngestConfig.model_validate({})
@@ -31,22 +31,22 @@ class RunConfig(TextSection):
     data: DataConfig = DataConfig()
     """Inputs."""
     encoder: EncoderConfig = EncoderConfig.model_validate({})
-    """How item text is embedded."""
+    """Encoder of the item text."""
     transform: TransformConfig = TransformConfig.model_validate({})
-    """What is done with embeddings before they are used."""
+    """Transformation of the embeddings before they are used."""
     words: WordsConfig = WordsConfig.model_validate({})
-    """How item text becomes multi-hot words."""
+    """Multi-hot words made of the item text."""
     model: ModelConfig = ModelConfig()
     """The model, unless ``grid`` picks its regularisers."""
     grid: GridConfig | None = None
     """Pick each model's regularisers on the validation split."""
     sweep: SweepConfig | None = None
-    """What `l3ae-dist sweep` tries."""
+    """Hyper-parameters that `l3ae-dist sweep` tries."""
     evaluate: EvaluateConfig = EvaluateConfig()
-    """What is measured."""
+    """Metrics, and the users that they are measured on."""
     compute: ComputeConfig = ComputeConfig()
     """Precision, memory and processes."""
     report: bool = True
-    """Whether the commands end with a report, one HTML file in the workspace."""
+    """End the commands with a report, one HTML file in the workspace."""
     prices: PriceConfig | None = None
-    """What object storage costs, for the estimate before the tile stages."""
+    """Prices of object storage, for the estimate before the tile stages."""

@@ -24,7 +24,7 @@ class Range(Section):
     high: float = Field(allow_inf_nan=False)
     """The largest value."""
     count: int | None = Field(default=None, ge=2)
-    """How many values, evenly spaced; null draws a new value for each random sample."""
+    """Number of values, evenly spaced; null draws a new value for each random sample."""
     scale: Literal["auto", "log", "linear"] = "auto"
     """Even on which scale; auto is log where both bounds are positive."""
 

@@ -1,4 +1,4 @@
-"""Which tiles of ``X' X`` differ between two datasets of which one continues the other."""
+"""Tiles of ``X' X`` that differ between two datasets of which one continues the other."""
 
 import numpy as np
 import numpy.typing as npt

@@ -27,7 +27,7 @@ VERSIONS = {
     "boto3": "1.44.8",
     "google-api-python-client": "2.202.0",
 }
-"""What the files name; those in ``constraints.txt`` are the same there."""
+"""Versions that the files name; those in ``constraints.txt`` are the same there."""
 PLATFORMS = {"kuberay": "kuberay", "slurm": "slurm", "ray-up": "ray_up", "dask": "dask", "docker": "docker"}
 """Folders by the platform's name on the command line."""
 _WITHOUT_SHARED_DISK = ("kuberay", "ray-up")

@@ -1,1 +1,1 @@
-"""How good a model is: held-out ranks, metrics over users, comparisons."""
+"""Quality of a model: held-out ranks, metrics over users, comparisons."""

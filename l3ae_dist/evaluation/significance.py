@@ -1,4 +1,4 @@
-"""How sure a mean over users, or a difference between two models, is."""
+"""Confidence intervals of means over users and of differences between two models."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields

@@ -1,4 +1,4 @@
-"""What becomes of a fitted model: new items and interactions, measurements, copies and exports."""
+"""Life of a fitted model after the fit: new items and interactions, measurements, copies and exports."""
 
 from abc import abstractmethod
 from collections.abc import Sequence

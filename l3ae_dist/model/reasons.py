@@ -1,4 +1,4 @@
-"""Why an item scores as it does: what each item of the history adds to the score."""
+"""Reasons for a score: the part that each item of the history adds to it."""
 
 from typing import TypedDict
 

@@ -1,4 +1,4 @@
-"""Which items may be recommended to whom: what the user has, and lists to allow and to refuse."""
+"""Rules on the items that a user may be recommended: those owned already, lists to allow and to refuse."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What a fitted model is made of, as a document: that of every run that fitted one, and the current one."""
+"""Document of the parts of a fitted model: that of every run that fitted one, and the current one."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields

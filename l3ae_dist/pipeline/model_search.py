@@ -70,7 +70,7 @@ class Measure(Protocol):
     """Measures models on the validation split."""
 
     keep_products: bool
-    """Whether Q and diag(P) outlive their inverse, because later groups or the picks read them."""
+    """True where Q and diag(P) outlive their inverse, because later groups or the picks read them."""
 
     def groups(self, specs: Specs) -> list[ModelGroup]:
         """Divide the models into groups that are measured together."""

@@ -1,1 +1,1 @@
-"""What a run will take, known before it starts: tile size, memory, storage, time."""
+"""Resources that a run will take, known before it starts: tile size, memory, storage, time."""

@@ -1,4 +1,4 @@
-"""Where the size of the data comes from: an ingested dataset, or given numbers."""
+"""Size of the data of a plan: of an ingested dataset, or given numbers."""
 
 from functools import cache
 

@@ -1,4 +1,4 @@
-"""What a plan is made for: the size of the data, what the models need, and the workers."""
+"""Inputs of a plan: the size of the data, what the models need, and the workers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

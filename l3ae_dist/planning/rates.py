@@ -22,13 +22,13 @@ class Rates(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     assumed: bool = False
-    """Whether nothing of this was measured."""
+    """True where nothing of this was measured."""
     derived: bool = False
-    """Whether measured rates were changed, for other threads or with assumed storage."""
+    """True where measured rates were changed, for other threads or with assumed storage."""
     source: str = ""
-    """Where the figures come from, in words."""
+    """Source of the figures, in words."""
     date: str = ""
-    """When they were measured."""
+    """Time of the measurement."""
     machine: dict[str, object] = {}
     """Processor, cores, memory and versions of the machine of the client."""
     workers: int = Field(default=1, ge=1)
@@ -36,7 +36,7 @@ class Rates(BaseModel):
     threads: int = Field(default=1, ge=1)
     """BLAS threads of each."""
     device: str = "cpu"
-    """Where kernels ran: cpu or cuda."""
+    """Device that ran the kernels: cpu or cuda."""
     gflops: dict[str, dict[str, dict[int, float]]]
     """GFLOP/s of a worker by dtype, kernel and rows of a tile, all workers computing."""
     overlap: dict[int, float] = {1024: 1.0}
@@ -48,13 +48,13 @@ class Rates(BaseModel):
     read_bytes_s: float = Field(gt=0)
     """Bytes a second that one worker reads tiles at."""
     shared_read_bytes_s: float = Field(gt=0)
-    """The same of all workers together, at most."""
+    """Bytes a second that all workers together read tiles at, at most."""
     write_seconds: float = Field(default=0.004, ge=0)
     """Seconds of a write and its done-mark that do not depend on its size."""
     write_bytes_s: float = Field(gt=0)
     """Bytes a second that one worker writes tiles at."""
     shared_write_bytes_s: float = Field(gt=0)
-    """The same of all workers together, at most."""
+    """Bytes a second that all workers together write tiles at, at most."""
     task_seconds: float = Field(default=0.003, ge=0)
     """Seconds of the client and the scheduler for each task: they serve one at a time."""
     latency_seconds: float = Field(default=0.005, ge=0)

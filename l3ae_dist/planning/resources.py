@@ -1,4 +1,4 @@
-"""What estimates and simulations take for given beside a configuration: rates, actors, network and disk."""
+"""Resources of estimates and simulations beside a configuration: rates, actors, network and disk."""
 
 from dataclasses import dataclass
 

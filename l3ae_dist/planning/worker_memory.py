@@ -1,4 +1,4 @@
-"""What one worker process holds: the interpreter, tiles at work, the tile cache, and a block of users."""
+"""Memory of one worker process: the interpreter, tiles at work, the tile cache, and a block of users."""
 
 from dataclasses import dataclass
 

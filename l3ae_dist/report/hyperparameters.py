@@ -1,4 +1,4 @@
-"""How the validation metrics of a search (a grid or a sweep) change over the hyper-parameters.
+"""Plots of the validation metrics of a search (a grid or a sweep) over the hyper-parameters.
 
 :class:`Trials` holds every model that was tried; the figures are of L3AE, beside EASE at the same ridges.
 """

@@ -31,7 +31,7 @@ class Plot:
     legend: tuple[tuple[str, str], ...] = ()
     """Names and their colours."""
     wide: bool = False
-    """Whether the plot takes a row of the page for itself."""
+    """True where the plot takes a row of the page for itself."""
 
     @property
     def target(self) -> str:

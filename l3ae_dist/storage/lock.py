@@ -43,7 +43,7 @@ class Holder:
     pid: int
     """Process id on that host."""
     pid_started: str
-    """When that process started, as the host's kernel counts: tells a reused pid apart."""
+    """Start of that process, as the host's kernel counts it: tells a reused pid apart."""
     boot_id: str
     """The host's boot and pid namespace; pids of another one say nothing."""
     epoch: int
@@ -55,7 +55,7 @@ class Holder:
     token: str
     """Random; tells two acquisitions by the same process apart."""
     released: bool = False
-    """Whether the run has ended and the workspace is free."""
+    """True when the run has ended and the workspace is free."""
 
     @property
     def stale(self) -> bool:

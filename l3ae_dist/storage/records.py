@@ -7,7 +7,7 @@ from typing import Any, Self, TypeAlias
 from l3ae_dist.storage.stages import Stage
 
 JsonObject: TypeAlias = dict[str, Any]
-"""What a JSON document of a workspace holds."""
+"""JSON document of a workspace as Python values."""
 
 
 @dataclass(frozen=True, slots=True)

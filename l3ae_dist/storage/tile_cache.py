@@ -1,4 +1,4 @@
-"""Which tiles a worker keeps: the policy alone, shared by the reader and by the simulator.
+"""Policy of the tiles that a worker keeps, without the tiles, shared by the reader and by the simulator.
 
 Tiles come in two classes: those of the *panel* that the next tasks all read, and those that later tasks of
 the stage read again. Access is cyclic, so a full cache takes in no tile of the second class: evicting one

@@ -1,4 +1,4 @@
-"""What an appended log added, in words."""
+"""Sentences on what an appended log added."""
 
 from l3ae_dist.cli.documents import Document
 

@@ -1,4 +1,4 @@
-"""What a workspace holds, as tables for people."""
+"""Tables of the artifacts that a workspace holds."""
 
 from rich.console import Console
 from rich.markup import escape

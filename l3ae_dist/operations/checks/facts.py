@@ -1,4 +1,4 @@
-"""What a process can tell of itself and its machine; plain values, judged elsewhere.
+"""Facts that a process can tell of itself and its machine; plain values, judged elsewhere.
 
 Runs on this machine and, through Dask, on every node. Nothing of the environment is passed on.
 """

@@ -1,4 +1,4 @@
-"""Whether Ray works here, asked in a process of its own: ``python -m l3ae_dist.operations.checks.ray_probe``.
+"""Test of Ray in a process of its own: ``python -m l3ae_dist.operations.checks.ray_probe``.
 
 Ray cannot be told to give up, and leaves settings behind in the process that started it.
 """

@@ -9,7 +9,7 @@ from l3ae_dist.errors import ClusterError, L3AEError, WorkspaceError
 from l3ae_dist.storage.records import JsonObject
 
 Facts: TypeAlias = Mapping[str, Any]
-"""What a machine or a store told, by name; :mod:`l3ae_dist.operations.checks.judge` makes rows of them."""
+"""Facts of a machine or a store, by name; :mod:`l3ae_dist.operations.checks.judge` makes rows of them."""
 Status = Literal["ok", "warning", "problem"]
 # Where all problems are of one kind, the exit code says which.
 _CODES = {"store": WorkspaceError.exit_code, "cluster": ClusterError.exit_code}
@@ -23,17 +23,17 @@ class Check:
     """One thing that was looked at."""
 
     name: str
-    """What, in a word or two."""
+    """Subject of the check, in a word or two."""
     status: Status
     """``problem``: a run fails or gives wrong results; ``warning``: it is slow or may fail."""
     found: str
-    """What was found, with its numbers."""
+    """Finding, with its numbers."""
     advice: str = ""
-    """What to do; empty where nothing is."""
+    """Advice; empty where there is nothing to do."""
     node: str = "this machine"
-    """Where."""
+    """Machine or place that was checked."""
     kind: Literal["machine", "store", "cluster"] = "machine"
-    """What is at fault when it is a problem."""
+    """Cause to name when the row is a problem."""
 
     def document(self) -> JsonObject:
         """Return the row as JSON-like values."""

@@ -1,4 +1,4 @@
-"""Whether a store does what tiles, done-marks and the lock ask of it; leaves nothing behind."""
+"""Checks that a store does what tiles, done-marks and the lock ask of it; they leave nothing behind."""
 
 import asyncio
 import contextlib

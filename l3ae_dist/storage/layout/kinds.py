@@ -54,9 +54,9 @@ class Kind(StrEnum):
 
 
 VECTOR_KINDS = (Kind.INTERACTIONS, Kind.USERS, Kind.ITEMS, Kind.WORDS, Kind.ROOTS)
-"""What is stored as vectors and columns by one stage as a whole, not as tiles."""
+"""Kinds that are stored as vectors and columns by one stage as a whole, not as tiles."""
 DATASET_KINDS = (Kind.ITEMS, Kind.USERS, Kind.INTERACTIONS)
-"""What one dataset consists of."""
+"""Kinds that one dataset consists of."""
 _KINDS = {str(kind): kind for kind in Kind}
 
 

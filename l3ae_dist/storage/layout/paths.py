@@ -255,7 +255,7 @@ class SparseRowPaths(Folder):
     """A sparse matrix in compressed rows or columns, as three vectors."""
 
     indptr = Name("indptr")
-    """Where each row begins and ends."""
+    """Positions at which each row begins and ends."""
     indices = Name("indices")
     """Columns."""
     data = Name("data")
@@ -272,7 +272,7 @@ class StringColumnPaths(Folder):
     """A column of strings, as two vectors."""
 
     offsets = Name("offsets")
-    """Where each string begins and ends."""
+    """Positions at which each string begins and ends."""
     bytes = Name("bytes")
     """UTF-8 text of all strings."""
 
@@ -338,7 +338,7 @@ class AddedPaths(SparseRowPaths):
     ids = Name("ids")
     """Their ids."""
     titles = Name("title")
-    """What they are called."""
+    """Titles of the items."""
     rows = Name("rows")
     """Their dense features, items x d; sparse ones are compressed rows."""
 
