@@ -1,10 +1,57 @@
 """Sections on the data: columns, filters and split of the interactions, and words of the items' texts."""
 
-from typing import Literal
+from dataclasses import dataclass
+from typing import Annotated, Literal, TypeAlias
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from l3ae_dist.config.section import Section
+from l3ae_dist.errors import ConfigError
+
+Separator: TypeAlias = Annotated[str, Field(min_length=1, max_length=4)]
+Quoting: TypeAlias = Literal["minimal", "none"]
+Compression: TypeAlias = Literal["none", "gzip", "zstd", "bz2", "zip"]
+
+
+@dataclass(frozen=True, slots=True)
+class TextOptions:
+    """Options of text files where guessing is wrong; None to guess.
+
+    Parameters
+    ----------
+    separator
+        Characters between two fields.
+    quoting
+        ``"minimal"``: fields may stand in double quotes; ``"none"``: quotes are characters like others.
+    encoding
+        Name of a codec of Python, such as ``"cp1252"``.
+    compression
+        Whatever the file's name ends in.
+    column_names
+        Names of the columns of files without a header.
+    """
+
+    separator: str | None = None
+    quoting: Quoting | None = None
+    encoding: str | None = None
+    compression: Compression | None = None
+    column_names: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnNames:
+    """Names of the columns of tables that have none: lists of pairs, arrays, matrices users x items.
+
+    Parameters
+    ----------
+    by_position
+        Names in the order of the columns, the user's and the item's first.
+    values
+        Columns that the values of a matrix are.
+    """
+
+    by_position: tuple[str, ...] = ("user_id", "item_id")
+    values: tuple[str, ...] = ()
 
 
 class IngestConfig(Section):
@@ -15,11 +62,11 @@ class IngestConfig(Section):
     item_column: str = "item_id"
     """Column of the interactions that holds the item id."""
     id_type: Literal["auto", "string"] = "auto"
-    """Ids as the table types them (in CSV what looks like numbers is numbers), or always as text."""
+    """Integers where every id of every part is written as one and text else, or always text."""
     weight_column: str | None = None
-    """Column of positive interaction weights; binary when not given."""
+    """Column of interaction weights, 0 for no interaction; binary when not given."""
     timestamp_column: str | None = None
-    """Column that orders a user's interactions; needed by the leave_last_out split."""
+    """Column that orders a user's interactions (numbers or ISO 8601 dates); for the leave_last_out split."""
     split_column: str | None = None
     """Column with a ready-made split: train, val (or valid, validation), test."""
     rating_column: str | None = None
@@ -52,10 +99,66 @@ class IngestConfig(Section):
     """Columns of the catalog that are embedded, joined by ``text_separator``."""
     text_separator: str = " "
     """Put between the text columns."""
+    separator: Separator | None = None
+    """Text files of interactions: characters between two fields; guessed when not given."""
+    quoting: Quoting | None = None
+    """Text files of interactions: whether fields may stand in double quotes (minimal) or not (none)."""
+    encoding: str | None = None
+    """Text files of interactions: their encoding, such as cp1252; guessed when not given."""
+    compression: Compression | None = None
+    """Files of interactions: how they are compressed, whatever their names end in."""
+    column_names: tuple[str, ...] | None = None
+    """Text files of interactions without a header: the names of their columns."""
+    catalog_separator: Separator | None = None
+    """Text files of the catalog: characters between two fields."""
+    catalog_quoting: Quoting | None = None
+    """Text files of the catalog: whether fields may stand in double quotes."""
+    catalog_encoding: str | None = None
+    """Text files of the catalog: their encoding."""
+    catalog_compression: Compression | None = None
+    """Files of the catalog: how they are compressed."""
+    catalog_column_names: tuple[str, ...] | None = None
+    """Text files of the catalog without a header: the names of their columns."""
 
-    def text_ids(self, *columns: str) -> tuple[str, ...]:
-        """Return those of the id columns that are read as text."""
-        return columns if self.id_type == "string" else ()
+    @model_validator(mode="after")
+    def _ratios_leave_training(self) -> "IngestConfig":
+        if self.split == "random" and self.valid_ratio + self.test_ratio >= 1:
+            raise ConfigError(
+                f"data.options.valid_ratio ({self.valid_ratio:g}) and test_ratio ({self.test_ratio:g}) hold "
+                "out everything of a random split; give ratios whose sum is below 1"
+            )
+        return self
+
+    def names(self) -> ColumnNames:
+        """Return names for the columns of interactions that have none, in the order of these options."""
+        values = tuple(name for name in (self.weight_column, self.rating_column) if name)
+        further = tuple(name for name in (*values, self.timestamp_column, self.split_column) if name)
+        return ColumnNames((self.user_column, self.item_column, *further), values)
+
+    def catalog_names(self) -> ColumnNames:
+        """Return names for the columns of a catalog that has none: ids and texts."""
+        return ColumnNames((self.catalog_id_column, *self.text_columns))
+
+    def text_options(self) -> TextOptions:
+        """Return how text files of interactions are read."""
+        return TextOptions(self.separator, self.quoting, self.encoding, self.compression, self.column_names)
+
+    def catalog_text_options(self) -> TextOptions:
+        """Return how text files of the catalog are read."""
+        return TextOptions(
+            self.catalog_separator,
+            self.catalog_quoting,
+            self.catalog_encoding,
+            self.catalog_compression,
+            self.catalog_column_names,
+        )
+
+
+class CoreConfig(Section):
+    """The core of the catalog, which is solved exactly; the other items get the column of their text."""
+
+    min_interactions: int = Field(ge=1)
+    """Training interactions that an item of the core has at least."""
 
 
 class WordsConfig(Section):

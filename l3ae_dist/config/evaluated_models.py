@@ -1,5 +1,6 @@
 """Models that a configuration evaluates: its own, at every setting of the grid, and those beside them."""
 
+from dataclasses import replace
 from itertools import product
 
 from l3ae_dist.config.members import MEMBERS, ModelSpec
@@ -16,6 +17,7 @@ def evaluated_models(config: RunConfig) -> tuple[ModelSpec, ...]:
     for spec in own:
         ease = ModelSpec("EASE", spec.ridge)
         wanted = "ease" in beside and spec.with_interactions and spec.name != "EASE" and ease not in found
+        wanted = wanted and spec.inverse == ease.inverse
         # a grid names EASE first at each ridge, a single model itself
         found += [
             *([ease] if wanted and config.grid else []),
@@ -33,13 +35,18 @@ def _own_models(config: RunConfig) -> list[ModelSpec]:
     grid, model = config.grid, config.model
     if grid is None:
         return [model.spec()]
-    member = MEMBERS[model.name]
-    alphas = (grid.alphas or (model.weight,)) if "alpha" in member.params else (0.0,)
-    reg_fs = grid.reg_f if "reg_f" in member.params else (None,)
-    reg_es = tuple(e for e in grid.reg_e if e > 0) if "reg_e" in member.params else (0.0,)
-    rank = model.rank if "rank" in member.params else 0
-    ridges = grid.ridges if "reg_x" in member.params else (0.0,)
+    own, has = model.spec(), MEMBERS[model.name].all_params
+    xis = grid.xis if own.diagonal == "at_most" else ()
+    axes = (
+        grid.ridges if "reg_x" in has else (0.0,),
+        grid.reg_f if "reg_f" in has else (None,),
+        tuple(e for e in grid.reg_e if e > 0) if "reg_e" in has else (0.0,),
+        (grid.ps if "p" in has else ()) or (own.p,),
+        (grid.betas if "beta" in has else ()) or (own.beta,),
+        (grid.alphas if "alpha" in has else ()) or (own.alpha,),
+        xis or (own.xi,),
+    )
     return [
-        ModelSpec(member.title, ridge - reg_e, reg_f, reg_e, alpha, rank)
-        for ridge, reg_f, reg_e, alpha in product(ridges, reg_fs, reg_es, alphas)
+        replace(own, reg_x=ridge - reg_e, reg_f=reg_f, reg_e=reg_e, p=p, beta=beta, alpha=alpha, xi=xi)
+        for ridge, reg_f, reg_e, p, beta, alpha, xi in product(*axes)
     ]

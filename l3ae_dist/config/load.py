@@ -1,7 +1,7 @@
 """The reader of configurations: YAML, environment variables, overrides; a sentence for every problem."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from types import UnionType
@@ -14,8 +14,10 @@ from pydantic_core import ErrorDetails
 from l3ae_dist.config.run_config import RunConfig
 from l3ae_dist.errors import ConfigError
 from l3ae_dist.linalg.ranks_in_rows import METRICS
+from l3ae_dist.messages import shown
 
 ENVIRONMENT_PREFIX = "L3AE__"
+_MOST_PROBLEMS = 4
 
 
 def load_config(
@@ -56,11 +58,28 @@ def make_config(values: Mapping[str, object]) -> RunConfig:
     ConfigError
         One sentence for every problem: the value, the limit, the next step.
     """
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"a configuration is a mapping of sections and not {shown(values)}.")
     try:
         # an empty section of a YAML file is null: the section's defaults
         return RunConfig.model_validate({k: v for k, v in values.items() if v is not None})
     except ValidationError as error:
-        raise ConfigError("\n".join(_sentence(problem) for problem in error.errors())) from error
+        raise ConfigError(_sentences(error.errors())) from error
+
+
+def checked_config(config: object) -> RunConfig:
+    """Return the configuration of a call, which :func:`make_config` or :func:`load_config` made.
+
+    Raises
+    ------
+    ConfigError
+        For anything else; a mapping is not validated here, since its own call names its problems.
+    """
+    if isinstance(config, RunConfig):
+        return config
+    raise ConfigError(
+        f"the configuration is {shown(config)}; make it with make_config(mapping) or load_config(path)."
+    )
 
 
 def _read_yaml(path: Path) -> dict[str, object]:
@@ -86,7 +105,9 @@ def _yaml_value(text: str, key: str) -> object:
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ConfigError(f"the value {text!r} of {key} is not valid YAML: {_one_line(error)}.") from error
+        raise ConfigError(
+            f"the value {shown(text)} of {key} is not valid YAML: {_one_line(error)}."
+        ) from error
 
 
 def _one_line(error: Exception) -> str:
@@ -103,16 +124,24 @@ def _set(values: dict[str, object], key: str, value: object) -> None:
             inner = here[section] = {}
         if not isinstance(inner, dict):
             raise ConfigError(
-                f"{key!r} cannot be set: {section!r} is a value, not a section; remove the part after it."
+                f"{shown(key)} cannot be set: {shown(section)} is a value, not a section; "
+                "remove the part after it."
             )
         here = inner
     here[last] = value
 
 
+def _sentences(problems: Sequence[ErrorDetails]) -> str:
+    """Say the first problems, one in each line, and how many more there are."""
+    lines = [_sentence(problem) for problem in problems[:_MOST_PROBLEMS]]
+    more = len(problems) - len(lines)
+    return "\n".join([*lines, f"There are {more:,} more problems."] if more else lines)
+
+
 def _sentence(problem: ErrorDetails) -> str:
     """Say one pydantic problem in one sentence."""
     key = ".".join(str(part) for part in problem["loc"])
-    context = problem.get("ctx", {})
+    context, value = problem.get("ctx", {}), shown(problem["input"])
     change = f"correct it in the configuration or with --set {key}=VALUE."
     match problem["type"]:
         case "missing":
@@ -127,9 +156,9 @@ def _sentence(problem: ErrorDetails) -> str:
                 else f"{key}: {message}."
             )
         case "string_pattern_mismatch" if key == "evaluate.metric":
-            return f"{key} is {problem['input']!r} but must be one of {', '.join(METRICS)} with @K; {change}"
+            return f"{key} is {value} but must be one of {', '.join(METRICS)} with @K; {change}"
     limit = problem["msg"].removeprefix("Input should be ").removeprefix("Value should ")
-    return f"{key} is {problem['input']!r} but must be {limit}; {change}"
+    return f"{key} is {value} but must be {limit}; {change}"
 
 
 def _unknown_key(location: tuple[int | str, ...]) -> str:
