@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import sparse
 
+from l3ae_dist.data.core import in_catalog_order
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.errors import StageMissingError
 from l3ae_dist.storage import layout
@@ -39,7 +40,7 @@ def training_matrix(workspace: Workspace, *, dataset: str | None = None, columns
         if last is None:
             raise StageMissingError(f"{workspace.url} holds no interactions; run `l3ae-dist run` first.")
         dataset = str(last["dataset"])
-    found = Dataset(workspace, dataset)
+    found = in_catalog_order(Dataset(workspace, dataset))
     starts = range(0, found.n_items, columns)
     sizes = tuple(min(columns, found.n_items - start) for start in starts)
     name = f"interactions-{fingerprint([workspace.url, dataset, columns])}"
@@ -52,4 +53,4 @@ def training_matrix(workspace: Workspace, *, dataset: str | None = None, columns
 
 
 def _read_columns(url: str, dataset: str, start: int, stop: int) -> sparse.csc_matrix:
-    return Dataset(Workspace.open(url), dataset).columns(start, stop)
+    return in_catalog_order(Dataset(Workspace.open(url), dataset)).columns(start, stop)

@@ -1,22 +1,32 @@
 """The item catalog: ids in their own order, titles, and the text that is embedded."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
+from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from l3ae_dist.config.data import IngestConfig
-from l3ae_dist.data.readers import partitions
-from l3ae_dist.data.tables import Frame, Table
+from l3ae_dist.data.intake.ids import IdValues, as_kind, decide_form, read_ids
+from l3ae_dist.data.intake.open_table import columns_there, open_table, require_columns
+from l3ae_dist.data.intake.parts import Part, form_of
+from l3ae_dist.data.intake.parts import Table as Parts
+from l3ae_dist.data.intake.plain_values import shown_origin
+from l3ae_dist.data.intake.refused_rows import naming_row
+from l3ae_dist.data.intake.texts import join_texts, to_texts
+from l3ae_dist.data.items_table import items_table
 from l3ae_dist.errors import DataError
 from l3ae_dist.linalg.arrays import Array
+from l3ae_dist.messages import listed, shown
 
 if TYPE_CHECKING:
-    import pandas as pd
+    import pyarrow as pa
 
-_LARGEST = 2**63 - 1
-_EXACT = 2**53
+NO_ITEMS = "no items table was given"
+"""Reason why the items that a log names have no text."""
+_SHOWN = 5
+_INTEGER = re.compile(r"0|-?[1-9][0-9]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,135 +36,255 @@ class Catalog:
     Parameters
     ----------
     ids
-        (n_items,) int64, or objects of ``str``.
+        (n_items,) int64 or ``large_string``.
     titles, texts
-        (n_items,) objects of ``str``; the texts are what is embedded.
+        (n_items,) ``large_string``; the texts are what is embedded.
     has_text, no_text
         Whether all columns of text are there, and why not.
+    rows, files, notes
+        Rows and files that were read for it, and what was decided about them.
     """
 
-    ids: Array
-    titles: Array
-    texts: Array
+    ids: "pa.Array"
+    titles: "pa.Array"
+    texts: "pa.Array"
     has_text: bool
     no_text: str | None
+    rows: int = 0
+    files: int = 0
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
 
 
-def read_catalog(items: Table, options: IngestConfig) -> Catalog:
+def read_catalog(items: object, options: IngestConfig) -> Catalog:
     """Read ids, titles and texts of the items.
-
-    Raises
-    ------
-    DataError
-        For a missing id column, null ids, or ids that occur twice.
-    """
-    ids, titles, texts = [], [], []
-    missing: list[str] = []
-    for part in partitions(items, None, "items", options.text_ids(options.catalog_id_column)):
-        names = list(part.columns)
-        if options.catalog_id_column not in names:
-            raise DataError(
-                f"the items have no column {options.catalog_id_column!r}; they have "
-                f"{', '.join(map(str, names))}; set catalog_id_column."
-            )
-        wanted = [column for column in options.text_columns if column in names]
-        missing += [name for name in options.text_columns if name not in (*names, *missing)]
-        column = _strings(part, wanted, options.text_separator)
-        texts.append(column)
-        titled = options.title_column in names
-        titles.append(_strings(part, [options.title_column], " ") if titled else column)
-        ids.append(ids_of(part[options.catalog_id_column], "catalog id", options.id_type))
-    has_text = bool(options.text_columns) and not missing
-    all_ids = concatenate_ids(ids)
-    unique, counts = np.unique(all_ids, return_counts=True)
-    if len(unique) < len(all_ids):
-        shown = ", ".join(repr(value) for value in unique[counts > 1][:5].tolist())
-        raise DataError(
-            f"{int((counts > 1).sum())} catalog id(s) occur more than once: {shown}; keep one each."
-        )
-    no_text = None if has_text else _no_text(missing, names)
-    return Catalog(all_ids, np.concatenate(titles), np.concatenate(texts), has_text, no_text)
-
-
-def _no_text(missing: list[str], names: Sequence[object]) -> str:
-    """Say why the items have no text, for whoever needs it later."""
-    if not missing:
-        return "text_columns names no column"
-    return (
-        f"the items have no column {', '.join(map(repr, missing))} (text_columns); they have "
-        f"{', '.join(map(str, names))}"
-    )
-
-
-def _strings(part: Frame, columns: list[str], separator: str) -> Array:
-    out = np.full(len(part), "", object)
-    for column in columns:
-        found = part[column].astype(object)  # a categorical takes no new value
-        values = found.where(found.notna(), "").astype(str).to_numpy(dtype=object)
-        joined = [f"{a}{separator}{b}" for a, b in zip(out, values, strict=True)]
-        out = np.array(joined, object) if out.any() else values
-    return out
-
-
-def ids_of(column: "pd.Series", what: str, id_type: str = "auto") -> Array:
-    """Return an id column as int64, or as objects of ``str``.
 
     Parameters
     ----------
-    column
-        Integers, floating-point integers or strings.
-    what
-        What it is called in errors.
-    id_type
-        ``"string"`` for strings whatever the column holds; ``"auto"`` for what it holds.
+    items
+        A table, as :func:`~l3ae_dist.data.items_table.items_table` takes it.
+    options
+        Names of the columns, kind of the ids, and how text files are read.
 
     Raises
     ------
     DataError
-        For nulls, fractions, and numbers that have lost digits.
+        For a missing id column, null ids, ids that occur twice, or what cannot be read.
     """
-    missing = int(column.isna().sum())
+    source = items_table(items, options)
+    table = open_table(source, "items", options.catalog_text_options(), options.catalog_names())
+    require_columns(table, [options.catalog_id_column], "set catalog_id_column")
+    parts = [found for part in table.parts if (found := _read_part(part, options)) is not None]
+    if not parts:
+        raise table.without_rows()
+    ids = _ids(parts, options)
+    titles, texts = (_joined([getattr(part, name) for part in parts]) for name in ("titles", "texts"))
+    no_text = _no_text(table, parts, options)
+    return Catalog(ids, titles, texts, no_text is None, no_text, len(ids), table.files, table.notes)
+
+
+def catalog_of_ids(ids: "pa.Array") -> Catalog:
+    """Return items that only a log names as a catalog; they have no text, and their ids for titles."""
+    import pyarrow as pa
+
+    texts = pa.array([""] * len(ids), pa.large_string())
+    return Catalog(ids, ids.cast(pa.large_string()), texts, False, NO_ITEMS)
+
+
+def with_new_items(before: Catalog, more: Catalog) -> Catalog:
+    """Return a catalog with the items of another that it does not have at its end."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    ids = same_kind(more.ids, id_values(before.ids[:1]), "the new items")
+    new = pc.invert(pc.is_in(ids, value_set=before.ids))
+    if not pc.any(new).as_py():
+        return replace(before, rows=more.rows, files=more.files, notes=more.notes)
+    return Catalog(
+        pa.concat_arrays([before.ids, ids.filter(new)]),
+        pa.concat_arrays([before.titles, more.titles.filter(new)]),
+        pa.concat_arrays([before.texts, more.texts.filter(new)]),
+        before.has_text and more.has_text,
+        before.no_text or more.no_text,
+        more.rows,
+        more.files,
+        more.notes,
+    )
+
+
+def content_id(catalog: Catalog) -> str:
+    """Name the ids and texts of a catalog by their content and order, wherever they were read from."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    digest = blake2b(str(catalog.has_text).encode(), digest_size=8)
+    for values in (catalog.ids, catalog.texts):
+        digest.update(str(values.type).encode())
+        if pa.types.is_integer(values.type):
+            digest.update(np.ascontiguousarray(values.to_numpy()).data)
+            continue
+        digest.update(np.ascontiguousarray(pc.binary_length(values).to_numpy()).data)
+        _, bounds, text = values.buffers()
+        if text is not None:
+            first, last = np.frombuffer(bounds, np.int64)[[values.offset, values.offset + len(values)]]
+            digest.update(memoryview(text)[first:last])
+    return digest.hexdigest()
+
+
+def same_kind(ids: "pa.Array", known: Array, who: str) -> "pa.Array":
+    """Return ids in the kind of known ones: integers as text where those are text.
+
+    Parameters
+    ----------
+    ids
+        int64 or ``large_string``.
+    known
+        Some of the known ids: int64, or objects of ``str``.
+    who
+        Whose the ids are, such as ``"the new items"``.
+
+    Raises
+    ------
+    DataError
+        For text where the known ids are integers, naming both.
+    """
+    import pyarrow as pa
+
+    if known.dtype == object:
+        return ids.cast(pa.large_string())
+    if pa.types.is_integer(ids.type):
+        return ids
+    text = next((one for one in ids.to_pylist() if not _INTEGER.fullmatch(one)), ids[0].as_py())
+    raise DataError(
+        f"the ids of {who} are text, such as {shown(text)}, and the workspace's item ids are integers, "
+        f"such as {shown(known[0])}; write them as integers, or fit again with data.options.id_type: string."
+    )
+
+
+def id_array(ids: Array) -> "pa.Array":
+    """Return ids, int64 or objects of ``str``, as an Arrow array."""
+    import pyarrow as pa
+
+    return pa.array(ids, pa.large_string() if ids.dtype == object else pa.int64())
+
+
+def id_values(ids: "pa.Array") -> Array:
+    """Return ids as int64, or as objects of ``str``."""
+    return np.asarray(ids.to_numpy(zero_copy_only=False))
+
+
+# ---- parts
+
+
+@dataclass(frozen=True, slots=True)
+class _Items:
+    """Items of one part."""
+
+    ids: IdValues
+    titles: list["pa.Array"]
+    texts: list["pa.Array"]
+    lacks: tuple[str, ...]
+
+
+def _read_part(part: Part, options: IngestConfig) -> _Items | None:
+    """Read the items of a part; None where it has no row."""
+    import pyarrow as pa
+
+    there, key, title = part.columns(), options.catalog_id_column, options.title_column
+    text_columns = [name for name in dict.fromkeys(options.text_columns) if name in there]
+    wanted = [name for name in dict.fromkeys((key, title, *text_columns)) if name in there]
+    ids, titles, texts = list[pa.Array](), list[pa.Array](), list[pa.Array]()
+    for batch in part.batches(wanted) if key in there else ():
+        if not batch.num_rows:
+            continue
+        columns = {
+            name: to_texts(batch.column(name), form_of(batch.schema.field(name)), part.origin)
+            for name in wanted
+            if name in (title, *text_columns)
+        }
+        text = join_texts([columns[name] for name in text_columns], options.text_separator)
+        text = text if text_columns else [""] * batch.num_rows
+        texts.append(_strings(text, part.origin))
+        titles.append(_strings(columns[title], part.origin) if title in columns else texts[-1])
+        ids.append(batch.column(key))
+        form = form_of(batch.schema.field(key))
+    if not ids:
+        return None
+    values = pa.chunked_array(ids)
+
+    def read(count: int) -> IdValues:
+        rows = np.ones(count, np.int64)
+        first = values.slice(0, count)
+        return read_ids(first, form, "catalog id", part.origin, id_type=options.id_type, rows=rows)
+
+    try:
+        found = read(len(values))
+    except DataError as error:
+        raise naming_row(error, read, len(values)) from error
+    lacks = tuple(name for name in options.text_columns if name not in there)
+    return _Items(found, titles, texts, lacks)
+
+
+def _strings(texts: list[str], origin: str) -> "pa.Array":
+    import pyarrow as pa
+
+    try:
+        return pa.array(texts, pa.large_string())
+    except UnicodeEncodeError:
+        raise DataError(
+            f"a text holds half of a surrogate pair ({origin}), which is no text; write the table again as "
+            "UTF-8."
+        ) from None
+
+
+def _joined(parts: list[list["pa.Array"]]) -> "pa.Array":
+    import pyarrow as pa
+
+    return pa.concat_arrays([array for part in parts for array in part])
+
+
+def _ids(parts: list[_Items], options: IngestConfig) -> "pa.Array":
+    """Return the ids of all parts in one form; raise :class:`DataError` for those that occur twice."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    form = decide_form((part.ids for part in parts), options.id_type, "catalog id")
+    ids = pa.concat_arrays([as_kind(part.ids, form) for part in parts])
+    counts = ids.value_counts()
+    twice = counts.field("values").filter(pc.greater(counts.field("counts"), 1))
+    if len(twice):
+        first = listed(twice[:_SHOWN].to_pylist(), _SHOWN)
+        places = pc.indices_nonzero(pc.equal(ids, twice[0])).to_pylist()[:2]
+        raise DataError(
+            f"{len(twice)} catalog id(s) occur more than once: {first}; keep one each "
+            f"({shown(twice[0].as_py())} stands in {' and in '.join(_row_names(parts, places))})."
+        )
+    return ids
+
+
+def _row_names(parts: list[_Items], places: list[int]) -> list[str]:
+    """Name rows of the whole catalog by their part and their row in it."""
+    ends = np.cumsum([len(part.ids.values) for part in parts])
+    names = []
+    for place in places:
+        part = int(np.searchsorted(ends, place, side="right"))
+        row = place - int(ends[part]) + len(parts[part].ids.values) + 1
+        names.append(f"row {row:,} of {shown_origin(parts[part].ids.origin)}")
+    return names
+
+
+def _no_text(table: Parts, parts: list[_Items], options: IngestConfig) -> str | None:
+    """Say why the items have no text, for whoever needs it later; None when they have."""
+    if not options.text_columns:
+        return "text_columns names no column"
+    missing = [name for name in options.text_columns if name not in table.columns]
     if missing:
-        raise DataError(f"{missing} row(s) have no {what}; fill or remove them.")
-    values = column.to_numpy()
-    if values.dtype.kind not in "iuf":
-        return np.asarray(column.astype(str).to_numpy(dtype=object))
-    if values.dtype.kind == "f":
-        values = _integers(values, what)
-    if id_type == "string":
-        return np.asarray(values.astype(str), object)
-    if values.dtype.kind == "u" and values.max(initial=0) > _LARGEST:
-        raise DataError(
-            f"the {what} column holds {values.max()}, over the largest integer id {_LARGEST}; set "
-            "data.options.id_type to string."
-        )
-    return np.asarray(values, np.int64)
-
-
-def _integers(values: Array, what: str) -> Array:
-    if not (values == np.floor(values)).all():
-        raise DataError(f"the {what} column holds fractional numbers; ids are integers or strings.")
-    largest = np.abs(values).max(initial=0)
-    if largest > _EXACT:
-        raise DataError(
-            f"the {what} column holds {largest:.0f} as a floating-point number, which keeps integers exactly "
-            "up to 2^53 only; store the ids as integers or strings."
-        )
-    return values.astype(np.int64)
-
-
-def concatenate_ids(parts: list[Array]) -> Array:
-    """Join id columns of several partitions: strings as soon as one part has strings."""
-    if any(part.dtype == object for part in parts):
-        return np.concatenate([part.astype(str).astype(object) for part in parts])
-    return np.concatenate(parts)
-
-
-def same_kind(values: Array, like: Array) -> Array:
-    """Return ids as strings where ``like`` holds strings."""
-    if like.dtype == object and values.dtype != object:
-        return values.astype(str).astype(object)
-    return values
+        there = columns_there(missing, table.columns)
+        return f"the items have no column {listed(missing)} (text_columns); they have {there}"
+    for part in parts:
+        if part.lacks:
+            lacks = f"{part.ids.origin} has no column {listed(part.lacks)} (text_columns)"
+            return f"{lacks}, which other parts of the items have"
+    return None

@@ -11,7 +11,9 @@ from l3ae_dist.linalg.tiles import TileGrid
 _ROWS = 65536
 
 
-def touched_tiles(parent: Dataset, child: Dataset, grid: TileGrid) -> npt.NDArray[np.bool_]:
+def touched_tiles(
+    parent: Dataset, child: Dataset, grid: TileGrid, *, whole_histories: bool = False
+) -> npt.NDArray[np.bool_]:
     """Find the tiles of ``X' X`` that differ between a dataset and one that continues it.
 
     These are the tiles (i, j) for which some user has a changed training item in one block and any item in
@@ -23,6 +25,8 @@ def touched_tiles(parent: Dataset, child: Dataset, grid: TileGrid) -> npt.NDArra
         The users and items of ``child`` contain those of ``parent``, the items in the same order.
     grid
         Tiles of the child's items.
+    whole_histories
+        Whether a user with a changed item counts with all items, as where lengths of histories are weights.
 
     Returns
     -------
@@ -37,7 +41,11 @@ def touched_tiles(parent: Dataset, child: Dataset, grid: TileGrid) -> npt.NDArra
         first, last = np.searchsorted(places, (start, stop)).tolist()
         after = child.user_rows("train", start, stop)
         before = _spread(parent.user_rows("train", first, last), places[first:last] - start, after.shape)
-        changed = _blocks(after - before, grid)
+        difference = after - before
+        changed = _blocks(difference, grid)
+        if whole_histories:
+            differs = np.diff(difference.indptr) > 0
+            changed = _blocks(after.multiply(differs[:, None]).tocsr(), grid)
         found = found + changed.T @ _blocks(after, grid)
     touched: npt.NDArray[np.bool_] = found.toarray()
     return touched | touched.T

@@ -1,6 +1,7 @@
 """Columns of ids and strings as Zarr arrays: integers as they are, strings as offsets and UTF-8 bytes."""
 
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -9,8 +10,11 @@ from l3ae_dist.storage import layout
 from l3ae_dist.storage.vectors import Vector, write_vector
 from l3ae_dist.storage.workspace import Workspace
 
+if TYPE_CHECKING:
+    import pyarrow as pa
 
-def write_column(workspace: Workspace, path: str, values: Array) -> None:
+
+def write_column(workspace: Workspace, path: str, values: "Array | pa.Array") -> None:
     """Store ids or strings: int64 at ``path``, or ``path/offsets`` and ``path/bytes``.
 
     Parameters
@@ -20,16 +24,24 @@ def write_column(workspace: Workspace, path: str, values: Array) -> None:
     path
         Of the column.
     values
-        (rows,) integers, or objects of ``str``.
+        (rows,) integers, or objects of ``str``; or either as an Arrow array.
     """
-    if values.dtype.kind in "iu":
-        write_vector(workspace, path, values.astype(np.int64))
+    import pyarrow as pa
+
+    if isinstance(values, np.ndarray):
+        values = pa.array(values, pa.int64() if values.dtype.kind in "iu" else pa.large_string())
+    if pa.types.is_integer(values.type):
+        write_vector(workspace, path, values.to_numpy())
         return
-    encoded = [str(value).encode() for value in values]
-    offsets = np.concatenate([[0], np.cumsum([len(value) for value in encoded], dtype=np.int64)])
+    values = values.cast(pa.large_string())
+    _, bounds, data = values.buffers()
+    offsets = np.frombuffer(bounds or b"", np.int64)[values.offset : values.offset + len(values) + 1]
+    if not len(offsets):
+        offsets = np.zeros(1, np.int64)
+    text = np.frombuffer(data or b"", np.uint8)[int(offsets[0]) : int(offsets[-1])]
     paths = layout.StringColumnPaths(path)
-    write_vector(workspace, paths.offsets, offsets.astype(np.int64))
-    write_vector(workspace, paths.bytes, np.frombuffer(b"".join(encoded), np.uint8))
+    write_vector(workspace, paths.offsets, offsets - offsets[0])
+    write_vector(workspace, paths.bytes, text)
 
 
 def read_column(workspace: Workspace, path: str, start: int = 0, stop: int | None = None) -> Array:

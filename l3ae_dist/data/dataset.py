@@ -1,5 +1,6 @@
 """An ingested dataset: lazy, by ranges, never the whole log."""
 
+import re
 from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -8,10 +9,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from l3ae_dist.data.catalog import NO_ITEMS
 from l3ae_dist.data.columns import read_column
 from l3ae_dist.data.dataset_stats import DatasetStats
 from l3ae_dist.errors import DataError, StageMissingError, UnknownIdError
 from l3ae_dist.linalg.arrays import Array
+from l3ae_dist.messages import listed, shown
 from l3ae_dist.storage import layout
 from l3ae_dist.storage.stages import Stage
 from l3ae_dist.storage.vectors import Vector
@@ -20,8 +23,12 @@ from l3ae_dist.storage.workspace import Workspace
 if TYPE_CHECKING:
     import pandas as pd
 
-# Users whose rows are read at once where some among them are wanted.
+# Users, and texts, that are read at once where some among them are wanted.
 _GATHER = 1 << 16
+_GATHER_TEXTS = 1 << 12
+_LARGEST = 2**63 - 1
+# Integers as they are written where ids are integers.
+_INTEGER = re.compile("0|-?[1-9][0-9]{0,18}")
 
 
 class Dataset:
@@ -62,7 +69,7 @@ class Dataset:
         record = workspace.stage_done(Stage.INGEST, identifier)
         if record is None:
             raise StageMissingError(
-                f"the dataset {identifier!r} in {workspace.url} is missing, incomplete or damaged; run "
+                f"the dataset {shown(identifier)} in {workspace.url} is missing, incomplete or damaged; run "
                 "`l3ae-dist run` with its interactions and items, which the ingest stage reads, and append "
                 "again what was appended."
             )
@@ -88,22 +95,35 @@ class Dataset:
         """Return the texts of the items ``start`` to ``stop``, which are what is embedded."""
         return list(read_column(self.workspace, self.paths.texts, start, stop))
 
+    def texts_of(self, rows: Array) -> list[str]:
+        """Return the texts of ascending rows, read in ranges that hold some of them."""
+        found: list[str] = []
+        for start in range(0, self.n_items, _GATHER_TEXTS):
+            wanted = rows[(rows >= start) & (rows < start + _GATHER_TEXTS)]
+            if len(wanted):
+                first = int(wanted[0])
+                texts = self.texts(first, int(wanted[-1]) + 1)
+                found += [texts[row - first] for row in wanted.tolist()]
+        return found
+
     def require_text(self) -> None:
         """Raise :class:`DataError` with the reason when the items have no text."""
         if not self.has_text:
             reason = self.stats.no_text or "the items have no text"
-            raise DataError(f"{reason}; the model needs item text: set text_columns or give embeddings.")
+            advice = "give items (data.items)" if reason == NO_ITEMS else "set text_columns"
+            raise DataError(f"{reason}; the model needs item text: {advice} or give embeddings.")
 
     def user_index(self, ids: Sequence[object]) -> npt.NDArray[np.int64]:
         """Return the rows of user ids; raise :class:`UnknownIdError` naming the first unknown ones."""
-        return _lookup(self._user_lookup, ids, "user", self.n_users)
+        return _lookup(self._user_lookup, ids, "user")
 
     def find_items(self, ids: Sequence[object]) -> npt.NDArray[np.int64]:
         """Return the rows of item ids, -1 where an id is not in the catalog."""
-        return find_ids(self._item_lookup, ids)
+        return find_ids(self.item_lookup, ids)
 
     @cached_property
-    def _item_lookup(self) -> "pd.Index":
+    def item_lookup(self) -> "pd.Index":
+        """Pandas index of the item ids."""
         import pandas as pd
 
         ids = self.item_ids()
@@ -126,6 +146,18 @@ class Dataset:
         name: layout.Split = "input" if self.stats.foldin else "train"
         indptr = Vector(self.workspace, self.paths.by_user(name).indptr)
         return np.diff(indptr[:]).astype(np.int64)
+
+    @property
+    def n_core(self) -> int:
+        """Number of the items that are solved exactly, which come first; all where there is no core."""
+        return self.stats.n_items if self.stats.core is None else self.stats.core.items
+
+    @cached_property
+    def order(self) -> npt.NDArray[np.int64]:
+        """Catalog row of each stored item, (n_items,)."""
+        if self.stats.core is None:
+            return np.arange(self.stats.n_items)
+        return Vector(self.workspace, self.paths.order)[:]
 
     def max_count(self) -> int:
         """Return the largest popularity."""
@@ -151,10 +183,12 @@ class Dataset:
         start, stop
             Range of user rows.
         """
-        if split == "input" and not self.stats.foldin:
-            split = "train"
-        stored = self._compressed(self.paths.by_user(split), start, stop)
+        stored = self._compressed(self._paths_by_user(split), start, stop)
         return sparse.csr_matrix(stored, shape=(stop - start, self.n_items))
+
+    def _paths_by_user(self, split: layout.Split) -> layout.SparseRowPaths:
+        """Return where the rows of a split are; what is known of users is the training split mostly."""
+        return self.paths.by_user("train" if split == "input" and not self.stats.foldin else split)
 
     def rows_of(self, split: layout.Split, users: Array) -> sparse.csr_matrix:
         """Return the rows of a split for ascending user indices, (len(users), n_items), read in ranges."""
@@ -179,21 +213,61 @@ class Dataset:
         return data, indices, indptr - first
 
 
-def find_ids(index: "pd.Index", ids: Sequence[object]) -> npt.NDArray[np.int64]:
-    """Return positions of ids in an index, -1 where unknown; digits are read as the index's kind of id."""
-    wanted = np.asarray(ids)
-    if not wanted.size:
+def find_ids(index: "pd.Index", ids: Sequence[object] | Array) -> npt.NDArray[np.int64]:
+    """Return positions of ids in an index, -1 where unknown.
+
+    Integers are read as text where the index holds text. Text is read as an integer where the index holds
+    those and it is written as one: ``7``, and not ``007``.
+    """
+    if not len(ids):
         return np.empty(0, np.int64)
-    if wanted.dtype.kind in "US":
-        wanted = wanted.astype(object)
-    if index.dtype == object and wanted.dtype.kind in "iu":
-        wanted = wanted.astype(str).astype(object)
-    elif index.dtype != object and wanted.dtype == object:
-        wanted = np.array([int(v) if str(v).lstrip("-").isdecimal() else -(2**62) for v in wanted], np.int64)
-    return np.asarray(index.get_indexer(wanted), np.int64)
+    wanted, known = _like(ids, text=index.dtype == object)
+    return np.where(known, index.get_indexer(wanted), -1).astype(np.int64)
 
 
-def unknown_ids(ids: Sequence[object], positions: Array, kind: str, count: int) -> UnknownIdError:
+def _like(ids: Sequence[object] | Array, *, text: bool) -> tuple[Array, Array]:
+    """Return ids as text or int64, and where they can be either at all."""
+    everywhere = np.ones(1, bool)
+    if isinstance(ids, np.ndarray) and ids.dtype.kind in "iu" and not text:
+        return ids.astype(np.int64), ids <= _LARGEST
+    values = ids.tolist() if isinstance(ids, np.ndarray) else ids
+    if all(type(one) is (str if text else int) for one in values):
+        wanted = np.array(values, object)
+        return (wanted, everywhere) if text else _within(wanted)
+    read = [_as_text(one) if text else _as_integer(one) for one in values]
+    known = np.array([one is not None for one in read])
+    if text:
+        return np.array([one or "" for one in read], object), known
+    wanted, within = _within(np.array([one or 0 for one in read], object))
+    return wanted, known & within
+
+
+def _within(integers: Array) -> tuple[Array, Array]:
+    """Return Python's integers as int64, and where they fit."""
+    fits = (integers >= -_LARGEST - 1) & (integers <= _LARGEST)
+    return np.where(fits, integers, 0).astype(np.int64), fits.astype(bool)
+
+
+def _as_text(value: object) -> str | None:
+    if isinstance(value, str):
+        return value
+    integer = _as_integer(value)
+    return None if integer is None else str(integer)
+
+
+def _as_integer(value: object) -> int | None:
+    if isinstance(value, bool | np.bool_):
+        return None
+    if isinstance(value, int | np.integer):
+        return int(value)
+    if isinstance(value, float | np.floating) and float(value).is_integer():
+        return int(value)
+    return int(value) if isinstance(value, str) and _INTEGER.fullmatch(value) else None
+
+
+def unknown_ids(
+    ids: Sequence[object] | Array, positions: Array, kind: str, index: "pd.Index", more: int = 0
+) -> UnknownIdError:
     """Make the error for ids whose position is negative; it names the first of them.
 
     Parameters
@@ -204,18 +278,29 @@ def unknown_ids(ids: Sequence[object], positions: Array, kind: str, count: int) 
         Of each; negative for an unknown one.
     kind
         What they are of: ``"user"`` or ``"item"``.
-    count
-        How many are known.
+    index
+        The known ids.
+    more
+        How many are known beside these.
     """
-    unknown = np.flatnonzero(positions < 0)
-    shown = ", ".join(repr(value) for value in np.asarray(ids)[unknown[:5]].tolist())
+    unknown = [ids[int(position)] for position in np.flatnonzero(positions < 0)[:5]]
     return UnknownIdError(
-        f"{len(unknown)} {kind} id(s) are not among the {count} known {kind}s: {shown}; check the ids."
+        f"{int((positions < 0).sum())} {kind} id(s) are not among the {len(index) + more} known {kind}s: "
+        f"{listed(unknown)}; {_other_kind(unknown[0], kind, index)}check the ids."
     )
 
 
-def _lookup(index: "pd.Index", ids: Sequence[object], kind: str, count: int) -> npt.NDArray[np.int64]:
+def _other_kind(unknown: object, kind: str, index: "pd.Index") -> str:
+    """Say that an id is text and the known ones integers, or the other way round."""
+    text = index.dtype == object
+    if not len(index) or isinstance(unknown, str) == text or (not text and _as_integer(unknown) is not None):
+        return ""
+    given, known = ("text", "integers") if isinstance(unknown, str) else ("no text", "text")
+    return f"{shown(unknown, 40)} is {given} and {kind} ids are {known} here, such as {shown(index[0], 40)}; "
+
+
+def _lookup(index: "pd.Index", ids: Sequence[object], kind: str) -> npt.NDArray[np.int64]:
     found = find_ids(index, ids)
     if (found < 0).any():
-        raise unknown_ids(ids, found, kind, count)
+        raise unknown_ids(ids, found, kind, index)
     return found

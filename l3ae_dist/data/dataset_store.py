@@ -1,174 +1,216 @@
-"""Merged records by user block become the stored dataset: ids, rows of every split, training columns."""
+"""Rows of all blocks of users become the stored dataset: ids, rows of every split, training columns."""
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from l3ae_dist.data import splits
-from l3ae_dist.data.buckets import Buckets
 from l3ae_dist.data.catalog import Catalog
 from l3ae_dist.data.columns import write_column
 from l3ae_dist.data.dataset_stats import DatasetStats
-from l3ae_dist.data.row_writer import RowWriter
+from l3ae_dist.data.shuffle.each import beside
+from l3ae_dist.data.shuffle.item_blocks import ColumnsTask, write_columns
+from l3ae_dist.data.shuffle.passes import Passes
+from l3ae_dist.data.shuffle.records import Slice
+from l3ae_dist.data.shuffle.spills import Spills
+from l3ae_dist.data.shuffle.stored_vectors import VectorWriter
+from l3ae_dist.data.shuffle.user_blocks import BlockRows
 from l3ae_dist.errors import DataError
-from l3ae_dist.linalg.arrays import Array, Integers
+from l3ae_dist.linalg.arrays import Integers
 from l3ae_dist.storage import layout
+from l3ae_dist.storage.vectors import write_vector
 from l3ae_dist.storage.workspace import Workspace
 
-USERS_PER_BLOCK = 1 << 16
-RECORDS_PER_BLOCK = 1 << 23
-_CODES: dict[layout.Split, int] = {"train": splits.TRAIN, "valid": splits.VALID, "test": splits.TEST}
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+USERS_PER_BLOCK = 1 << 20
+RECORDS_PER_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class SplitRecords:
-    """Merged records by user block, and how they are split.
+class DatasetRows:
+    """Rows of the matrices of a dataset, spilled by block of users.
 
     Parameters
     ----------
-    buckets
-        Records by user block, one for each (user, item).
+    blocks
+        What was written for each block.
     users
-        Sorted ids of the records' users; those without a record are left out.
-    assign
-        Gives the split codes of one block of records.
+        Sorted ids of all users of the blocks; those without a record are left out.
+    item_starts
+        (item blocks + 1,) the first item of each block of columns.
     weighted
-        Whether the records' weights count.
+        Whether interactions have weights.
     foldin
-        Whether users may be held out whole, with fold-in rows.
-    users_per_block
-        Users in one bucket.
+        Whether users are held out whole, with fold-in rows.
     """
 
-    buckets: Buckets
-    users: Array
-    assign: Callable[[Array], Array]
+    blocks: tuple[BlockRows, ...]
+    users: "pa.Array"
+    item_starts: Integers
     weighted: bool
     foldin: bool
-    users_per_block: int
 
     @property
-    def blocks(self) -> int:
-        """Number of user blocks."""
-        return -(-len(self.users) // self.users_per_block)
+    def n_users(self) -> int:
+        """Number of users that have a record."""
+        return sum(block.users for block in self.blocks)
 
     @property
-    def splits(self) -> dict[layout.Split, tuple[int, ...]]:
-        """Split codes that the rows of each split have."""
-        chosen: dict[layout.Split, tuple[int, ...]] = {name: (code,) for name, code in _CODES.items()}
-        return chosen | {"input": (splits.TRAIN, splits.FOLDIN)} if self.foldin else chosen
+    def duplicates(self) -> int:
+        """Number of records that were merged into another."""
+        return sum(block.duplicates for block in self.blocks)
 
-    def kept_users(self) -> Array:
-        """Return which users have a record, (users,) bool; raise :class:`DataError` when none has."""
-        kept = np.zeros(len(self.users), bool)
-        for records in self.buckets.iterate(self.blocks):
-            kept[records["user"]] = True
-        if not kept.any():
-            raise DataError("no interaction is left after the k-core filter; lower the minimum counts.")
-        return kept
+    @property
+    def split_conflicts(self) -> int:
+        """Number of records that were left out, since their user and item stand in an earlier split."""
+        return sum(block.split_conflicts for block in self.blocks)
+
+    @property
+    def nnz(self) -> dict[layout.Split, int]:
+        """Interactions of each split."""
+        names = self.blocks[0].nnz
+        return {name: sum(block.nnz[name] for block in self.blocks) for name in names}
+
+
+def collect_rows(
+    blocks: Iterable[BlockRows],
+    users: "pa.Array",
+    item_starts: Integers,
+    *,
+    weighted: bool,
+    foldin: bool,
+) -> DatasetRows:
+    """Wait for the rows of all blocks.
+
+    Parameters
+    ----------
+    blocks
+        Results of the tasks, in the order of the blocks.
+    users, item_starts, weighted, foldin
+        As :class:`DatasetRows` has them.
+
+    Raises
+    ------
+    DataError
+        When no interaction is left, or none to train on.
+    """
+    rows = DatasetRows(tuple(blocks), users, item_starts, weighted, foldin)
+    if not rows.n_users:
+        raise DataError("no interaction is left after the k-core filter; lower the minimum counts.")
+    if not rows.nnz["train"]:
+        raise DataError("the training split is empty; check the split column or the ratios.")
+    return rows
 
 
 def store_dataset(
-    workspace: Workspace,
-    identifier: str,
-    records: SplitRecords,
-    catalog: Catalog,
-    records_per_block: int = RECORDS_PER_BLOCK,
+    workspace: Workspace, identifier: str, rows: DatasetRows, catalog: Catalog, run: Passes
 ) -> DatasetStats:
-    """Write users, items and interactions from merged records, which are used up.
+    """Write users, items and interactions.
 
     Parameters
     ----------
     workspace, identifier
         Where to, and under which id.
-    records
-        The interactions by user block.
+    rows
+        The interactions.
     catalog
         The items.
-    records_per_block
-        Size of the blocks of columns that are sorted in memory.
+    run
+        Runs the tasks, and has the spills.
 
     Returns
     -------
     The statistics of the completion record.
     """
-    kept, paths = records.kept_users(), layout.DatasetPaths(identifier)
-    nnz, popularity = _write_rows(workspace, paths, records, np.cumsum(kept) - 1, len(catalog))
-    _write_columns(workspace, paths, records, popularity, records_per_block)
-    write_column(workspace, paths.user_ids, records.users[kept])
-    write_column(workspace, paths.item_ids, catalog.ids)
-    write_column(workspace, paths.titles, catalog.titles)
-    write_column(workspace, paths.texts, catalog.texts)
+    run.spills.blobs.delete_prefix("log")  # the rows are all that is needed from here on
+    paths = layout.DatasetPaths(identifier)
+    writer = VectorWriter(workspace, run.spills, run.each)
+    with beside(run.threads) as do:
+        do(partial(_store_ids, workspace, paths, rows, catalog, run))
+        for name in rows.nnz:
+            do(partial(_store_row_bounds, workspace, run.spills, rows, name, paths.by_user(name)))
+            pieces = [(f"{block.key}/{name}", block.nnz[name]) for block in rows.blocks]
+            _store_entries(writer, pieces, paths.by_user(name), rows.weighted)
+        popularity = _store_columns(workspace, writer, rows, paths.train_by_item)
     return DatasetStats(
-        nnz=nnz,
-        foldin=records.foldin,
-        n_users=int(kept.sum()),
+        nnz={str(name): count for name, count in rows.nnz.items()},
+        foldin=rows.foldin,
+        n_users=rows.n_users,
         n_items=len(catalog),
-        weighted=records.weighted,
+        weighted=rows.weighted,
         has_text=catalog.has_text,
         no_text=catalog.no_text,
         max_popularity=int(popularity.max(initial=0)),
         items_without_interactions=int((popularity == 0).sum()),
-        dropped={"users": int((~kept).sum())},
+        dropped={"users": len(rows.users) - rows.n_users},
     )
 
 
-def _write_rows(
-    workspace: Workspace, paths: layout.DatasetPaths, records: SplitRecords, rows: Integers, n_items: int
-) -> tuple[dict[str, int], Integers]:
-    """Store the CSR of each split, and leave the training records, by row, in the buckets.
-
-    ``rows`` are the rows of all users. Returns the interactions of each split and the items' popularity.
-    """
-    popularity = np.zeros(n_items, np.int64)
-    with workspace.scratch_dir() as scratch:
-        writers = {name: RowWriter(scratch, name, records.weighted) for name in records.splits}
-        first = 0
-        for block in range(records.blocks):
-            part = records.buckets.read(block)
-            codes = records.assign(part)
-            last_user = min((block + 1) * records.users_per_block, len(rows)) - 1
-            stop = int(rows[last_user]) + 1
-            part["user"] = rows[part["user"]]
-            for name, wanted in records.splits.items():
-                _append_rows(writers[name], part[np.isin(codes, wanted)], first, stop)
-            training = part[codes == splits.TRAIN]
-            popularity += np.bincount(training["item"], minlength=n_items)
-            records.buckets.replace(block, training)
-            first = stop
-        for name, writer in writers.items():
-            writer.store(workspace, paths.by_user(name))
-        if not popularity.sum():
-            raise DataError("the training split is empty; check the split column or the ratios.")
-        return {name: writer.nnz for name, writer in writers.items()}, popularity
-
-
-def _append_rows(writer: RowWriter, records: Array, first: int, stop: int) -> None:
-    """Append the rows ``first`` to ``stop`` of a split."""
-    local = records["user"] - first
-    order = np.lexsort((records["item"], local))
-    counts = np.bincount(local, minlength=stop - first)
-    writer.append(counts, records["item"][order], records["weight"][order])
-
-
-def _write_columns(
-    workspace: Workspace,
-    paths: layout.DatasetPaths,
-    records: SplitRecords,
-    popularity: Integers,
-    records_per_block: int,
+def _store_ids(
+    workspace: Workspace, paths: layout.DatasetPaths, rows: DatasetRows, catalog: Catalog, run: Passes
 ) -> None:
-    """Regroup the training records by item block and store the CSC."""
-    block_of = (np.cumsum(popularity) - 1).clip(0) // records_per_block
-    with workspace.scratch_dir() as scratch:
-        by_item = Buckets(scratch, "items")
-        for part in records.buckets.iterate(records.blocks):
-            by_item.append(block_of[part["item"]], part)
-        writer = RowWriter(scratch, "train_csc", records.weighted)
-        for block in range(int(block_of.max(initial=0)) + 1):
-            part = by_item.read(block)
-            order = np.lexsort((part["user"], part["item"]))
-            writer.append(np.empty(0, np.int64), part["user"][order], part["weight"][order])
-        writer.counts = [popularity]
-        writer.store(workspace, paths.train_by_item)
+    """Store the ids of users and items, and the texts of items."""
+    write_column(workspace, paths.user_ids, _kept_users(rows, run))
+    write_column(workspace, paths.item_ids, catalog.ids)
+    write_column(workspace, paths.titles, catalog.titles)
+    write_column(workspace, paths.texts, catalog.texts)
+
+
+def _store_row_bounds(
+    workspace: Workspace, spills: Spills, rows: DatasetRows, name: layout.Split, paths: layout.SparseRowPaths
+) -> None:
+    """Store where each row of the CSR of a split begins."""
+    counts = [spills.get(f"{block.key}/{name}/counts", np.int64) for block in rows.blocks]
+    write_vector(workspace, paths.indptr, np.cumsum(np.concatenate([[0], *counts]), dtype=np.int64))
+
+
+def _store_columns(
+    workspace: Workspace, writer: VectorWriter, rows: DatasetRows, paths: layout.SparseRowPaths
+) -> Integers:
+    """Sort the training records by block of items, store the CSC, and return the entries of each column."""
+    first_rows = np.cumsum([0, *(block.users for block in rows.blocks)])[:-1].tolist()
+    tasks = []
+    for number, (first, last) in enumerate(zip(rows.item_starts[:-1], rows.item_starts[1:], strict=True)):
+        slices = tuple(
+            Slice(f"{block.key}/columns", *block.item_bounds[number : number + 2].tolist())
+            for block in rows.blocks
+        )
+        tasks.append(
+            ColumnsTask(
+                f"columns/{number}",
+                slices,
+                tuple(first_rows),
+                int(first),
+                int(last),
+                rows.weighted,
+                writer.spills,
+            )
+        )
+    counts = list(writer.each(write_columns, tasks))
+    popularity = np.concatenate(counts)
+    write_vector(workspace, paths.indptr, np.concatenate([[0], np.cumsum(popularity, dtype=np.int64)]))
+    pieces = [(task.key, int(one.sum())) for task, one in zip(tasks, counts, strict=True)]
+    _store_entries(writer, pieces, paths, rows.weighted)
+    return popularity
+
+
+def _store_entries(
+    writer: VectorWriter, pieces: list[tuple[str, int]], paths: layout.SparseRowPaths, weighted: bool
+) -> None:
+    writer.write(paths.indices, "int32", [(f"{key}/entries", length) for key, length in pieces])
+    if weighted:
+        writer.write(paths.data, "float32", [(f"{key}/entry_weights", length) for key, length in pieces])
+
+
+def _kept_users(rows: DatasetRows, run: Passes) -> "pa.Array":
+    """Return the ids of the users that have a record."""
+    import pyarrow as pa
+
+    if rows.n_users == len(rows.users):
+        return rows.users
+    kept = [run.spills.get(f"{block.key}/kept", np.int64) for block in rows.blocks]
+    return rows.users.take(pa.array(np.concatenate(kept)))

@@ -8,10 +8,9 @@ from scipy import sparse
 
 from l3ae_dist.linalg.arrays import Array, Matrix
 from l3ae_dist.storage import layout
-from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.rows import read_rows
 from l3ae_dist.storage.stages import Stage
-from l3ae_dist.storage.vectors import Vector
+from l3ae_dist.storage.vectors import Vector, open_finished
 from l3ae_dist.storage.workspace import Workspace
 
 _STEP = 4096
@@ -41,7 +40,7 @@ class DenseRows:
     """An n x d array in row chunks."""
 
     def __init__(self, workspace: Workspace, path: str) -> None:
-        self._array = ChunkArray.open(workspace, path)
+        self._array = open_finished(workspace, path)
         self.path = path
         self.shape = self._array.shape
         self.nnz = self.shape[0] * self.shape[1]
@@ -67,7 +66,24 @@ class HeldRows:
         return self.values[start:stop]
 
 
+class FirstRows:
+    """The first rows of an n x d array."""
+
+    def __init__(self, rows: SparseRows | DenseRows, n: int) -> None:
+        self._rows = rows
+        self.shape = (n, rows.shape[1])
+
+    def item_rows(self, start: int, stop: int) -> Matrix:
+        """Read the rows ``start`` to ``stop``."""
+        return self._rows.item_rows(start, stop)
+
+
 Rows = SparseRows | DenseRows
+
+
+def first_rows(rows: Rows, n: int) -> "Rows | FirstRows":
+    """Return the first ``n`` rows of an array; the array itself where it has no more."""
+    return rows if rows.shape[0] == n else FirstRows(rows, n)
 
 
 class RowCache:
@@ -115,7 +131,7 @@ def dense(rows: Matrix, dtype: npt.DTypeLike = np.float64) -> Array:
     return np.ascontiguousarray(found, dtype=dtype)
 
 
-def features_times(features: Rows, vectors: Array, *, middle: Array | None = None) -> Array:
+def features_times(features: Rows | FirstRows, vectors: Array, *, middle: Array | None = None) -> Array:
     """Return ``F' (F v)``, or ``F' (M (F v))``, with the rows of F streamed.
 
     Parameters
@@ -144,7 +160,7 @@ def features_times(features: Rows, vectors: Array, *, middle: Array | None = Non
     return out
 
 
-def squared_norms(features: Rows) -> Array:
+def squared_norms(features: Rows | FirstRows) -> Array:
     """Return ``|f_j|^2`` of every item, (n,) float64."""
     n = features.shape[0]
     out: Array = np.empty(n)

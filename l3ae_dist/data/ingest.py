@@ -1,29 +1,50 @@
-"""From a log of any size to the stored training matrix: three passes over blocks on local disk.
+"""From a log of any size to the stored training matrix, in four passes over bounded pieces.
 
-1. read partitions, map ids to rows, spill by user block;
-2. per user block: merge duplicates, filter (k-core), split, append the CSR rows;
-3. per item block: sort the training records by item and append the CSC columns.
+1. the parts are read once, their rows filtered and their ids encoded;
+2. the users and items of all parts get rows, and the records are ordered by block of users;
+3. per block of users: merge duplicates, filter (k-core), split, write the CSR rows;
+4. per block of items: sort the training records by item and write the CSC columns.
 
-Memory: the id maps, one partition, and one block.
+Memory: the ids, one group of rows, and one block.
 """
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
-
-import numpy as np
 
 from l3ae_dist.config.data import IngestConfig
-from l3ae_dist.data import splits
-from l3ae_dist.data.buckets import RECORD, Buckets, merge_duplicates
-from l3ae_dist.data.catalog import concatenate_ids, ids_of, read_catalog, same_kind
-from l3ae_dist.data.dataset_store import RECORDS_PER_BLOCK, USERS_PER_BLOCK, SplitRecords, store_dataset
+from l3ae_dist.data.catalog import Catalog, catalog_of_ids, content_id, read_catalog
+from l3ae_dist.data.dataset_store import (
+    RECORDS_PER_BLOCK,
+    USERS_PER_BLOCK,
+    DatasetRows,
+    collect_rows,
+    store_dataset,
+)
+from l3ae_dist.data.intake.identity import authors_identity, identity
+from l3ae_dist.data.intake.ids import IdKind
+from l3ae_dist.data.intake.objects import kept, with_item_ids
+from l3ae_dist.data.intake.odd_ids import odd_ids
+from l3ae_dist.data.intake.open_table import open_table, require_columns
+from l3ae_dist.data.intake.parts import Table as Parts
+from l3ae_dist.data.items_table import items_table
 from l3ae_dist.data.published_dataset import is_authors_layout, read_authors
-from l3ae_dist.data.readers import describe, partitions
-from l3ae_dist.data.tables import Frame, Table
-from l3ae_dist.errors import ConfigError, DataError
-from l3ae_dist.linalg.arrays import Array
+from l3ae_dist.data.shuffle.each import IN_THIS_THREAD, Execution
+from l3ae_dist.data.shuffle.global_ids import Items, Users, form_of_ids, merged_ids, place_items, place_users
+from l3ae_dist.data.shuffle.k_core import Core, k_core
+from l3ae_dist.data.shuffle.passes import (
+    BlockSizes,
+    Passes,
+    ScannedLog,
+    item_blocks,
+    passes,
+    place_log,
+    scan_log,
+    user_ids,
+)
+from l3ae_dist.data.shuffle.scan import LogColumns
+from l3ae_dist.data.shuffle.user_blocks import RowsTask, Splitting, write_rows
+from l3ae_dist.data.tables import Table
+from l3ae_dist.errors import DataError
+from l3ae_dist.messages import listed, shown
 from l3ae_dist.storage import layout
 from l3ae_dist.storage.fingerprint import fingerprint
 from l3ae_dist.storage.stages import Stage
@@ -41,44 +62,12 @@ def dataset_id(interactions: Table, items: "Table | None", options: IngestConfig
         As :func:`ingest` takes them.
     options
         Column names, filters and split.
-
-    Raises
-    ------
-    ConfigError
-        Without items.
     """
+    items = items_table(items, options)
     if is_authors_layout(interactions, items):
-        return fingerprint(["authors", describe_authors(interactions), options.model_dump()])
-    log = describe(interactions)
-    if items is None:
-        raise ConfigError(
-            "no items are given; set data.items to a table with a row for each item (only the published "
-            "code's folder of pickles has its own)."
-        )
-    return fingerprint([log, describe(items), options.model_dump()])
-
-
-def catalog_id(interactions: Table, items: "Table | None", options: IngestConfig) -> str:
-    """Name the items and texts that these sources give, so that embeddings outlive another log or split.
-
-    Parameters
-    ----------
-    interactions, items
-        As :func:`ingest` takes them.
-    options
-        Which columns are ids, titles and texts.
-    """
-    if is_authors_layout(interactions, items):
-        return dataset_id(interactions, items, options)
-    columns = (options.catalog_id_column, options.title_column, options.text_columns, options.text_separator)
-    return fingerprint(["catalog", describe(items), columns])
-
-
-def describe_authors(folder: str | Path) -> list[list[str | int | float]]:
-    """Return names, sizes and times of the files of the authors' layout."""
-    return [
-        [path.name, path.stat().st_size, path.stat().st_mtime] for path in sorted(Path(folder).glob("*.pkl"))
-    ]
+        return fingerprint(["authors", authors_identity(interactions), options.model_dump()])
+    log = identity(interactions, "interactions", options.names())
+    return fingerprint([log, identity(items, "items", options.catalog_names()), options.model_dump()])
 
 
 def ingest(
@@ -89,243 +78,198 @@ def ingest(
     *,
     users_per_block: int = USERS_PER_BLOCK,
     records_per_block: int = RECORDS_PER_BLOCK,
+    execution: Execution = IN_THIS_THREAD,
 ) -> str:
     """Read, check, split and store a dataset, and return its id; at once when it is already there.
 
     Parameters
     ----------
     interactions, items
-        DataFrame (pandas or Dask), path, glob, directory or fsspec URL of Parquet, CSV or JSON Lines;
-        or the published code's folder of pickles as ``interactions`` with ``items=None``.
+        Tables, as :func:`l3ae_dist.data.intake.open_table.open_table` takes them; without items the log
+        names them, and the published code's folder of pickles has its own.
     options
         Column names, filters and split.
     workspace
         Receives ``items/``, ``users/`` and ``interactions/`` under the dataset's id.
     users_per_block, records_per_block
         Size of the blocks that are sorted in memory.
+    execution
+        Where the passes run and what they may hold.
 
     Raises
     ------
     DataError
         For missing columns, empty tables, null or duplicate ids, unknown items, bad weights.
     """
-    identifier, catalog_name = (
-        dataset_id(interactions, items, options),
-        catalog_id(interactions, items, options),
-    )
+    interactions, items = kept(interactions), kept(items_table(items, options))
+    identifier, given = dataset_id(interactions, items, options), items is not None
     if workspace.stage_done(Stage.INGEST, identifier) is not None:
         return identifier
     no_text = None
     if is_authors_layout(interactions, items):
         interactions, items, changes, no_text = read_authors(interactions)
         options = options.model_copy(update=changes)
-    catalog = read_catalog(items, options)
-    catalog = replace(catalog, no_text=no_text or catalog.no_text)
-    for path in layout.DatasetPaths(identifier).folders:
-        workspace.delete(path)
-    with workspace.scratch_dir() as scratch:
-        buckets = Buckets(scratch, "users")
-        users, dropped = spill_log(interactions, catalog.ids, options, buckets, users_per_block)
-        blocks = -(-len(users) // users_per_block)
-        weighted = options.weight_column is not None
-        for block in range(blocks):
-            buckets.replace(block, merge_duplicates(buckets.read(block), weighted))
-        _k_core(buckets, blocks, len(catalog), options)
-        records = SplitRecords(
-            buckets,
-            users,
-            assign=lambda records: _assign(records, options),
-            weighted=weighted,
-            foldin=options.split == "strong" and options.split_column is None,
-            users_per_block=users_per_block,
-        )
-        stats = store_dataset(workspace, identifier, records, catalog, records_per_block)
-    stats = replace(stats, dropped={**dropped, **stats.dropped}, catalog=catalog_name)
+    check_options(options)
+    catalog = None if items is None else read_catalog(items, options)
+    if catalog is not None:
+        interactions = with_item_ids(interactions, catalog.ids)
+    table = open_log(interactions, options)
+    sizes = BlockSizes(users_per_block, records_per_block, execution.records_per_block)
+    with passes(workspace, execution, sizes) as run:
+        log = scan_log(table, options, run)
+        if catalog is None:
+            catalog = catalog_of_log(log, options, run)
+        catalog = replace(catalog, no_text=no_text or catalog.no_text)
+        users = place_users(log.segments, run.spills, user_ids(log, options.id_type), run.threads)
+        items_of_log = place_items(log.segments, run.spills, catalog.ids)
+        refuse_unknown(items_of_log, log, catalog, options)
+        rows, dropped = _rows(log, users, items_of_log, options, run)
+        for path in layout.DatasetPaths(identifier).folders:
+            workspace.delete(path)
+        stats = store_dataset(workspace, identifier, rows, catalog, run)
+    stats = replace(
+        stats,
+        dropped={**dropped, **stats.dropped},
+        read=rows_read(table, log, catalog),
+        notes=(*table.notes, *catalog.notes, *_odd_ids(users, catalog, options)),
+        # items that the log or the published code's folder names are the dataset's own
+        catalog=content_id(catalog) if given else None,
+    )
     workspace.mark_stage(Stage.INGEST, identifier, options.model_dump(), stats.record())
     return identifier
 
 
-def _wanted_columns(options: IngestConfig) -> list[str]:
-    extra = (options.weight_column, options.timestamp_column, options.split_column, options.rating_column)
+def check_options(options: IngestConfig) -> None:
+    """Raise :class:`DataError` for options of the log that contradict each other."""
     if options.rating_threshold is not None and options.rating_column is None:
         raise DataError("rating_threshold is set without rating_column; name the rating column.")
+    if options.rating_column is not None and options.rating_threshold is None:
+        raise DataError(
+            f"rating_column is {options.rating_column!r} and rating_threshold is not set, so every rating "
+            "would count as a like; set rating_threshold to the smallest rating that does, or name the "
+            "column as weight_column instead, or leave it out."
+        )
     if options.split == "leave_last_out" and not (options.timestamp_column or options.split_column):
         raise DataError("the leave_last_out split needs timestamp_column; name the column with the time.")
-    return [options.user_column, options.item_column, *(name for name in extra if name)]
 
 
-def _filtered(source: Table, options: IngestConfig) -> Iterator[Frame]:
-    text = options.text_ids(options.user_column, options.item_column)
-    for part in partitions(source, _wanted_columns(options), "interactions", text):
-        if options.rating_threshold is not None and options.rating_column is not None:
-            yield part[_numbers(part, options.rating_column, "rating") >= options.rating_threshold]
-        else:
-            yield part
+def open_log(interactions: object, options: IngestConfig) -> Parts:
+    """Open a log and check that it has the columns that are read.
+
+    Raises
+    ------
+    DataError
+        For a log that cannot be read, or lacks a column.
+    """
+    table = open_table(interactions, "interactions", options.text_options(), options.names())
+    require_columns(table, LogColumns(options).names, "name the column in the data options")
+    return table
 
 
-def spill_log(
-    source: Table,
-    item_ids: Array,
-    options: IngestConfig,
-    buckets: Buckets,
-    users_per_block: int,
-    known: Array | None = None,
-) -> tuple[Array, dict[str, int]]:
-    """Read a log twice: user ids, then encoded records, which go into blocks of users.
+def catalog_of_log(log: ScannedLog, options: IngestConfig, run: Passes) -> Catalog:
+    """Return the items that a log names as a catalog without texts, in the order of their ids.
 
     Parameters
     ----------
-    source
+    log
         The log.
-    item_ids
-        (n_items,) ids of the catalog.
     options
-        Column names and filters.
-    buckets
-        Receives the records.
-    users_per_block
-        Users in one bucket.
-    known
-        Sorted ids of users whose rows are kept beside those of the log; None for none.
+        Kind of ids.
+    run
+        The passes.
+    """
+    return catalog_of_ids(merged_ids(log.segments, run.spills, "item", options.id_type))
+
+
+def refuse_unknown(items: Items, log: ScannedLog, catalog: Catalog, options: IngestConfig) -> None:
+    """Raise :class:`DataError` for items that are not in the catalog, unless some of them are to be dropped.
+
+    Parameters
+    ----------
+    items
+        Which of the log's items are in the catalog.
+    log, catalog
+        The interactions and the items, for their kinds of ids.
+    options
+        What is done with unknown items.
+    """
+    known = int(items.counts.sum())
+    if not items.unknown_rows or (known and options.unknown_items == "drop"):
+        return
+    unknown = (
+        f"{items.unknown_rows} interaction(s) name {len(items.unknown)} item(s) that are not in the catalog: "
+        f"{listed(items.unknown[:5].to_pylist(), 5)}{_other_kind(log, catalog)}"
+    )
+    if known:
+        raise DataError(f"{unknown}; add them to the items or set unknown_items: drop.")
+    raise DataError(f"no interaction is left: {unknown}; check the item ids, or add them to the items.")
+
+
+def _other_kind(log: ScannedLog, catalog: Catalog) -> str:
+    """Say so where the ids of the log are integers and those of the catalog text."""
+    kinds = {segment.items.kind for segment in log.segments}
+    if form_of_ids(catalog.ids) == "integer" or not kinds <= {IdKind.INTEGER, IdKind.DIGITS}:
+        return ""
+    return (
+        f" (the item ids of the log are integers, such as {log.segments[0].items.example}, and those of the "
+        f"catalog are text, such as {shown(catalog.ids[0].as_py())}: write both alike, or "
+        "read text files as they are written with data.options.id_type: string)"
+    )
+
+
+def _odd_ids(users: Users, catalog: Catalog, options: IngestConfig) -> tuple[str, ...]:
+    """Say so where a few words, such as a row of totals, make text of ids that are integers else."""
+    if options.id_type == "string":
+        return ()
+    return (*odd_ids(users.ids, "user id"), *odd_ids(catalog.ids, "item id"))
+
+
+def unknown_counts(items: Items) -> dict[str, int]:
+    """Count what was dropped because the catalog lacks it."""
+    return {"unknown_item_interactions": items.unknown_rows, "unknown_items": len(items.unknown)}
+
+
+def rows_read(table: Parts, log: ScannedLog, catalog: Catalog) -> dict[str, dict[str, int]]:
+    """Count the files and rows that were read.
+
+    Parameters
+    ----------
+    table, log
+        The interactions.
+    catalog
+        The items.
+    """
+    found = {"interactions": {"files": table.files, "rows": log.rows}}
+    return found | ({"items": {"files": catalog.files, "rows": catalog.rows}} if catalog.rows else {})
+
+
+def _rows(
+    log: ScannedLog, users: Users, items: Items, options: IngestConfig, run: Passes
+) -> tuple[DatasetRows, dict[str, int]]:
+    """Place, merge, filter and split the records of a log.
 
     Returns
     -------
-    The sorted users of the log together with those ``known`` before, and what was dropped.
+    The rows, and what was dropped.
     """
-    import pandas as pd
-
-    seen: list[Array] = [] if known is None else [known]
-    for part in _filtered(source, options):
-        seen = [_unique_ids([*seen, ids_of(part[options.user_column], "user id", options.id_type)])]
-    users = seen[0] if seen else np.empty(0, np.int64)
-    if not len(users):
-        raise DataError("no interaction is left after filtering; lower rating_threshold or check the file.")
-    user_lookup, item_lookup = pd.Index(users), pd.Index(item_ids)
-    unknown: dict[object, int] = {}
-    for part in _filtered(source, options):
-        items = same_kind(ids_of(part[options.item_column], "item id", options.id_type), item_ids)
-        item = item_lookup.get_indexer(items)
-        for value, count in zip(*np.unique(items[item < 0], return_counts=True), strict=True):
-            unknown[value] = unknown.get(value, 0) + int(count)
-        records = np.empty(len(part), RECORD)
-        records["user"] = user_lookup.get_indexer(
-            same_kind(ids_of(part[options.user_column], "user id", options.id_type), users)
-        )
-        records["item"] = item
-        records["weight"] = _weights(part, options)
-        records["time"] = _times(part, options)
-        records["split"] = _split_codes(part, options)
-        records = records[item >= 0]
-        buckets.append(records["user"] // users_per_block, records)
-    if unknown and options.unknown_items == "error":
-        shown = ", ".join(repr(getattr(value, "item", lambda v=value: v)()) for value in list(unknown)[:5])
-        raise DataError(
-            f"{sum(unknown.values())} interaction(s) name {len(unknown)} item(s) that are not in the "
-            f"catalog: {shown}; add them to the items or set unknown_items: drop."
-        )
-    return users, {"unknown_item_interactions": sum(unknown.values()), "unknown_items": len(unknown)}
-
-
-def _unique_ids(parts: list[Array]) -> Array:
-    return np.unique(concatenate_ids(parts))
-
-
-def _numbers(part: Frame, name: str, what: str) -> Array:
-    """A column as float64, NaN where it is empty; :class:`DataError` for text that is no number."""
-    import pandas as pd
-
-    column = part[name]
-    if column.dtype.kind == "M":
-        raise DataError(f"the {what} column {name!r} holds dates and not numbers; name another column.")
-    if not pd.api.types.is_numeric_dtype(column.dtype):
-        column = pd.to_numeric(column.astype(object), errors="coerce")
-    values: Array = column.to_numpy(np.float64, na_value=np.nan)
-    bad = np.isnan(values) & part[name].notna().to_numpy(bool)
-    if bad.any():
-        raise DataError(
-            f"the {what} column {name!r} holds {part[name][bad].iloc[0]!r} ({int(bad.sum())} row(s) are not "
-            "numbers); mend the rows or name another column."
-        )
-    return values
-
-
-def _weights(part: Frame, options: IngestConfig) -> Array | float:
-    if options.weight_column is None:
-        return 1.0
-    values = _numbers(part, options.weight_column, "weight")
-    bad = ~(np.isfinite(values) & (values >= 0))
-    if bad.any():
-        raise DataError(
-            f"{int(bad.sum())} interaction(s) have a weight that is negative, NaN or infinite "
-            f"(first: {values[bad][0]}); weights must be finite and not negative."
-        )
-    return values
-
-
-def _times(part: Frame, options: IngestConfig) -> Array | float:
-    import pandas as pd
-
-    if options.timestamp_column is None:
-        return 0.0
-    column = part[options.timestamp_column]
-    missing = int(column.isna().sum())
-    if missing:
-        raise DataError(f"{missing} interaction(s) have no {options.timestamp_column}; fill or remove them.")
-    with contextlib.suppress(DataError):
-        return _numbers(part, options.timestamp_column, "time")
-    times = pd.to_datetime(column, format="ISO8601", utc=True, errors="coerce")
-    if times.isna().any():
-        first = column[times.isna()].iloc[0]
-        raise DataError(
-            f"the column {options.timestamp_column!r} holds {first!r}, which is neither a number nor an ISO "
-            "8601 date; convert the column."
-        )
-    found: Array = (
-        times.dt.tz_localize(None).to_numpy().astype("datetime64[ns]").astype(np.int64).astype(np.float64)
+    sources, _ = place_log(log, users, items, run)
+    fewest = options.min_user_interactions, options.min_item_interactions
+    filtered, core = max(fewest) > 1, Core(sources, 0, 0, 0)
+    if filtered:
+        core = k_core(sources, *fewest, run.each)
+    foldin = options.split == "strong" and options.split_column is None
+    splitting, starts = Splitting(options, foldin), item_blocks(items.counts, run.sizes)
+    tasks = [RowsTask(source, not filtered, splitting, starts) for source in core.blocks]
+    rows = collect_rows(
+        run.each(write_rows, tasks),
+        users.ids,
+        starts,
+        weighted=log.columns.weighted,
+        foldin=foldin,
     )
-    return found
-
-
-def _split_codes(part: Frame, options: IngestConfig) -> Array | int:
-    if options.split_column is None:
-        return 0
-    names = part[options.split_column].astype(str).str.lower()
-    codes = names.map(splits.NAMES)
-    if codes.isna().any():
-        bad = sorted(set(names[codes.isna()]))[:5]
-        raise DataError(f"the split column holds {', '.join(map(repr, bad))}; use train, val and test.")
-    found: Array = codes.to_numpy(dtype=np.int8)
-    return found
-
-
-def _k_core(buckets: Buckets, blocks: int, n_items: int, options: IngestConfig) -> None:
-    """Remove rare users and rare items until none is left (Seidman 1983)."""
-    fewest_user, fewest_item = options.min_user_interactions, options.min_item_interactions
-    while fewest_user > 1 or fewest_item > 1:
-        degree = np.zeros(n_items, np.int64)
-        for records in buckets.iterate(blocks):
-            degree += np.bincount(records["item"], minlength=n_items)
-        removed = 0
-        for block, records in enumerate(buckets.iterate(blocks)):
-            keep = degree[records["item"]] >= fewest_item
-            _, inverse, counts = np.unique(records["user"][keep], return_inverse=True, return_counts=True)
-            kept = records[keep][counts[inverse] >= fewest_user] if keep.any() else records[:0]
-            removed += len(records) - len(kept)
-            buckets.replace(block, kept)
-        if not removed:
-            return
-
-
-def _assign(records: Array, options: IngestConfig) -> Array:
-    if options.split_column is not None or options.split == "none":
-        return records["split"]
-    users, items = records["user"], records["item"]
-    if options.split == "random":
-        return splits.random_split(
-            users, items, valid=options.valid_ratio, test=options.test_ratio, seed=options.seed
-        )
-    if options.split == "leave_last_out":
-        return splits.leave_last_out(users, items, records["time"])
-    return splits.strong_split(
-        users, items, heldout=options.heldout_users, foldin=options.foldin_ratio, seed=options.seed
-    )
+    counts = {
+        "duplicates": core.duplicates + rows.duplicates,
+        "split_conflicts": core.split_conflicts + rows.split_conflicts,
+        "k_core": core.removed,
+    }
+    return rows, log.dropped | unknown_counts(items) | counts

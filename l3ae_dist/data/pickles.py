@@ -4,23 +4,32 @@ A pickle is a program. This one may name a fixed list of (module, name) pairs, e
 arrays and SciPy sparse matrices need, and each name stands for a small class below that records what it
 is given. Arrays and matrices are then built from those records by public constructors that check every
 length and index, because the real ``__setstate__`` methods trust theirs with memory.
+
+The opcodes are interpreted by the unpickler that is written in Python: that in C reserves what a file
+promises, and hashes whatever it names as a key, for as long as that takes.
 """
 
+import functools
 import io
 import math
 import pickle
 import re
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import IO, Any, ClassVar
 
 import numpy as np
 from scipy import sparse
 
 from l3ae_dist.errors import DataError
+from l3ae_dist.messages import shown
 
 MAX_BYTES = 4 * 2**30
 # Rows and columns are stored as int32.
 _MOST = 2**31 - 1
+# Each takes about a microsecond and, at most, a hundred bytes: texts of some six million items.
+MAX_OPCODES = 20_000_000
+# Rows and columns that a matrix may have whatever its size, and for each byte of its file.
+_MOST_EMPTY, _PER_BYTE = 2**24, 64
 _DTYPE = re.compile(r"[<>|=]?([biufSU])[0-9]+")
 
 
@@ -29,7 +38,9 @@ class _Dtype:
 
     def __init__(self, code: Any = None, *_: Any) -> None:
         if not isinstance(code, str) or not _DTYPE.fullmatch(code):
-            raise DataError(f"the pickle holds an array of dtype {code!r}, which is refused; store numbers.")
+            raise DataError(
+                f"the pickle holds an array of dtype {shown(code)}, which is refused; store numbers."
+            )
         self.dtype = np.dtype(code)
 
     def __setstate__(self, state: Any) -> None:
@@ -54,7 +65,11 @@ class _Array:
         _, shape, dtype, fortran, raw = state
         if not isinstance(dtype, _Dtype) or not isinstance(raw, bytes):
             raise DataError("the pickle holds an array of Python objects, which is refused; store numbers.")
-        if math.prod(shape) * dtype.dtype.itemsize != len(raw) or min(shape, default=0) < 0:
+        if not isinstance(shape, tuple) or not all(
+            type(size) is int and 0 <= size <= _MOST for size in shape
+        ):
+            raise DataError(f"the pickle holds an array of shape {shown(shape)}; it is refused.")
+        if math.prod(shape) * dtype.dtype.itemsize != len(raw):
             raise DataError("the pickle holds an array whose shape and bytes differ; it is refused.")
         flat = np.frombuffer(raw, dtype.dtype) if raw else np.empty(0, dtype.dtype)
         self.value = flat.reshape(shape, order="F" if fortran else "C")
@@ -66,7 +81,9 @@ def _scalar(dtype: Any, raw: Any) -> Any:
 
 def _encode(text: Any, _: Any) -> bytes:
     """Encode a text as protocols 0 to 2 write bytes."""
-    return str(text).encode("latin1")
+    if not isinstance(text, str):
+        raise DataError("the pickle encodes something that is no text; it is refused.")
+    return text.encode("latin1")
 
 
 class _Sparse:
@@ -80,9 +97,13 @@ class _Sparse:
     def matrix(self) -> Any:
         """The matrix, all indices checked; raises what its constructor raises, or :class:`DataError`."""
         state = self.state
-        shape = tuple(int(size) for size in state["_shape"])
-        if len(shape) != 2 or not all(0 <= size <= _MOST for size in shape):
-            raise DataError(f"the pickle holds a sparse matrix of shape {shape}, which is refused.")
+        shape = tuple(state["_shape"])
+        sizes = [_resolved(size) for size in shape]
+        if len(sizes) != 2 or not all(
+            isinstance(size, int | np.integer) and 0 <= size <= _MOST for size in sizes
+        ):
+            raise DataError(f"the pickle holds a sparse matrix of shape {shown(shape)}, which is refused.")
+        shape = tuple(map(int, sizes))
         if self.form == "coo":
             row, column = map(
                 _resolved, state["coords"] if "coords" in state else (state["row"], state["col"])
@@ -107,6 +128,10 @@ class _Csc(_Sparse):
 
 class _Coo(_Sparse):
     form = "coo"
+
+
+def _is_size(size: object) -> bool:
+    return isinstance(size, int | np.integer) and bool(0 <= size <= _MOST)
 
 
 def _numbers(data: Any, *indices: Any) -> None:
@@ -140,8 +165,61 @@ _NAMES: dict[tuple[str, str], Any] = {
 }
 
 
-class RestrictedUnpickler(pickle.Unpickler):
+def _refuse(what: str, _: object) -> None:
+    raise DataError(f"the pickle holds {what}, which is refused; store arrays, sparse matrices or texts.")
+
+
+class _Opcodes(dict[int, Any]):
+    """Handlers of the opcodes; counts how many were looked up."""
+
+    seen = 0
+
+    def __getitem__(self, code: int) -> Any:
+        self.seen += 1
+        if self.seen > MAX_OPCODES:
+            raise DataError(f"the pickle has over {MAX_OPCODES:,} operations; convert it to Parquet.")
+        return super().__getitem__(code)
+
+
+# Keys other than names are hashed, and tuples within tuples take as long as they like; numbers of more than
+# eight bytes collide at will; a bytearray is reserved before it is read.
+_REFUSED = {
+    "a set": (pickle.EMPTY_SET, pickle.FROZENSET, pickle.ADDITEMS),
+    "a huge number": (pickle.LONG4,),
+    "a bytearray": (pickle.BYTEARRAY8,),
+    "a dictionary of an old protocol": (pickle.DICT,),
+    "an extension": (pickle.EXT1, pickle.EXT2, pickle.EXT4),
+}
+
+
+class RestrictedUnpickler(pickle._Unpickler):
     """Records arrays, sparse matrices and plain containers; refuses everything else."""
+
+    stack: list[Any]
+    dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)
+
+    def __init__(self, file: IO[bytes]) -> None:
+        super().__init__(file)
+        self.dispatch = _Opcodes(type(self).dispatch)  # type: ignore[misc]  # one count for each file
+
+    def _name_keys(self, items: list[Any]) -> None:
+        if not all(type(key) is str for key in items[::2]):
+            raise DataError("the pickle holds a dictionary whose keys are no names; it is refused.")
+
+    def load_setitem(self) -> None:
+        """Take one item of a dictionary."""
+        self._name_keys(self.stack[-2:])
+        super().load_setitem()  # type: ignore[misc]  # the stubs name no opcodes
+
+    def load_setitems(self) -> None:
+        """Take the items of a dictionary."""
+        self._name_keys(self.stack)
+        super().load_setitems()  # type: ignore[misc]  # as above
+
+    dispatch[pickle.SETITEM[0]] = load_setitem
+    dispatch[pickle.SETITEMS[0]] = load_setitems
+    for _what, _codes in _REFUSED.items():
+        dispatch |= dict.fromkeys((code[0] for code in _codes), functools.partial(_refuse, _what))
 
     def find_class(self, module: str, name: str) -> Any:
         """Resolve an allowed pair; :class:`DataError` for any other."""
@@ -170,7 +248,10 @@ def load_restricted(path: Path, limit: int = MAX_BYTES) -> Any:
     if size > limit:
         raise DataError(f"{path} has {size} bytes, over the limit of {limit}; convert it to Parquet.")
     try:
-        return _resolved(RestrictedUnpickler(io.BytesIO(path.read_bytes())).load())
+        found = _resolved(RestrictedUnpickler(io.BytesIO(path.read_bytes())).load())
+        if sparse.issparse(found) and max(found.shape) > _MOST_EMPTY + _PER_BYTE * size:
+            raise DataError(f"its {size:,} bytes promise a matrix of shape {found.shape}; it is refused.")
+        return found
     except DataError as error:
         raise DataError(f"{path} cannot be used: {error}") from error
     except Exception as error:

@@ -17,7 +17,10 @@ def is_authors_layout(interactions: Table, items: "Table | None") -> "TypeGuard[
     """Tell whether ``interactions`` is a folder with the published code's training pickle."""
     if items is not None or not isinstance(interactions, (str, Path)):
         return False
-    return (Path(interactions) / _FILES["train"]).exists()
+    try:
+        return (Path(interactions) / _FILES["train"]).exists()
+    except (OSError, ValueError):  # no path at all, which is told where it is opened
+        return False
 
 
 def read_authors(folder: str | Path) -> tuple[Frame, Frame, dict[str, str], str | None]:
