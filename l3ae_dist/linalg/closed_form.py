@@ -201,19 +201,6 @@ def column_scale(p_diagonal: Array, pc: Array, a: Array, reg_e: float) -> Array:
     return np.asarray(reg_e * a - (1 + reg_e * pc) / p_diagonal)
 
 
-def column_slope(p_diagonal: Array, pc: Array, a: Array | float) -> Array:
-    """Compute ``a - pc / diag(P)``, (n,): what c gains per unit of reg_e, so that a sweep only rescales.
-
-    Parameters
-    ----------
-    p_diagonal, pc
-        (n,) diagonals of P and of P C.
-    a
-        (n,) of :class:`SemanticFactor`; 0 on the direct route.
-    """
-    return np.asarray(a - pc / p_diagonal)
-
-
 def weights(p: Array, q: Array, v: Array, c: Array, reg_e: float) -> Array:
     """Compute ``B = P diag(c) + reg_e Q V + I``, n x n; its diagonal is zero to rounding.
 

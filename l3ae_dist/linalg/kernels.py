@@ -3,6 +3,9 @@
 A kernel works in place on its first argument, a handle made by ``load`` from a row-major tile, and
 returns nothing; ``store`` brings the result back. On the CPU the handle is the tile itself, on a GPU a
 copy that stays there from kernel to kernel. Tile tasks name kernels by :class:`Kernel`.
+
+A back end may compute more precisely than tiles are stored: handles and operands are then widened when they
+are loaded, and the result is rounded once, when it is stored.
 """
 
 from enum import StrEnum
@@ -13,6 +16,14 @@ import numpy as np
 from l3ae_dist.errors import ConfigError, NotPositiveDefiniteError
 from l3ae_dist.linalg import blas
 from l3ae_dist.linalg.arrays import Array
+from l3ae_dist.linalg.triangles import (
+    mirror_lower,
+    recursive_lauum,
+    recursive_potrf,
+    recursive_trtri,
+    zero_upper,
+)
+from l3ae_dist.messages import shown
 
 # What a back end computes with: a NumPy array on the CPU, a tensor elsewhere.
 Handle = Any
@@ -40,18 +51,21 @@ class Kernel(StrEnum):
     SYMMETRIZE = "symmetrize"
 
 
-# Below this order LAPACK's own blocking is as good as ours.
-_LEAF = 512
-
-
 class Kernels(Protocol):
-    """The kernels of a back end; handles are modified in place, operands are row-major tiles only read."""
+    """The kernels of a back end.
+
+    Handles are modified in place. Operands are only read: row-major tiles, what :meth:`operand` made of
+    them, or handles.
+    """
 
     def load(self, acc: Array) -> Handle:
         """Return the handle of a tile that the caller owns; it is the back end's until :meth:`store`."""
 
-    def store(self, handle: Handle, acc: Array) -> None:
-        """Make ``acc``, the tile that was loaded, hold the values of ``handle``."""
+    def store(self, handle: Handle, acc: Array) -> Handle:
+        """Make ``acc``, the tile that was loaded, hold the values of ``handle``; return it as an operand."""
+
+    def operand(self, tile: Array) -> Handle:
+        """Return what several kernels may take for a tile that they read, while ``tile`` does not change."""
 
     def add_ridge(self, acc: Handle, ridge: float) -> None:
         """Add the ridge to the diagonal: ``acc += ridge I``."""
@@ -127,14 +141,35 @@ class Kernels(Protocol):
 
 
 class CpuKernels:
-    """SciPy's BLAS and LAPACK, called in place with the interpreter lock released; handles are the tiles."""
+    """SciPy's BLAS and LAPACK, called in place with the interpreter lock released.
+
+    Parameters
+    ----------
+    arithmetic
+        Least precise dtype that is computed in. Handles are the tiles, or copies of less precise ones; so are
+        the operands of one kernel at a time.
+    """
+
+    def __init__(self, arithmetic: str = "float32") -> None:
+        self._least = np.dtype(arithmetic)
 
     def load(self, acc: Array) -> Array:
-        """Return ``acc`` itself."""
+        """Return ``acc`` itself, or a copy in the dtype of the arithmetic."""
+        return self._wide(acc)
+
+    def store(self, handle: Array, acc: Array) -> Array:
+        """Round ``handle`` into ``acc``, unless it is ``acc``; return ``acc``."""
+        if handle is not acc:
+            acc[...] = handle
         return acc
 
-    def store(self, handle: Array, acc: Array) -> None:
-        """Do nothing: ``handle`` is ``acc``."""
+    def _wide(self, tile: Array) -> Array:
+        dtype = np.promote_types(tile.dtype, self._least)
+        return tile if tile.dtype == dtype else tile.astype(dtype, order="C")
+
+    def operand(self, tile: Array) -> Array:
+        """Return ``tile`` itself."""
+        return tile
 
     def add_ridge(self, acc: Array, ridge: float) -> None:
         """See :meth:`Kernels.add_ridge`."""
@@ -153,7 +188,7 @@ class CpuKernels:
         b
             (n, k) tile.
         """
-        blas.gemm(acc, a, b, -1.0, False, True)
+        blas.gemm(acc, self._wide(a), self._wide(b), -1.0, False, True)
 
     def gemm_nn(self, acc: Array, a: Array, b: Array) -> None:
         """Add a product: ``acc += a b``; 2 m n k flops (?gemm).
@@ -167,7 +202,7 @@ class CpuKernels:
         b
             (k, n) tile.
         """
-        blas.gemm(acc, a, b, 1.0, False, False)
+        blas.gemm(acc, self._wide(a), self._wide(b), 1.0, False, False)
 
     def gemm_tn(self, acc: Array, a: Array, b: Array) -> None:
         """Add a product: ``acc += a' b``; 2 m n k flops (?gemm).
@@ -181,15 +216,15 @@ class CpuKernels:
         b
             (k, n) tile.
         """
-        blas.gemm(acc, a, b, 1.0, True, False)
+        blas.gemm(acc, self._wide(a), self._wide(b), 1.0, True, False)
 
     def syrk_n(self, acc: Array, a: Array) -> None:
         """See :meth:`Kernels.syrk_n`; n^2 k flops."""
-        blas.syrk(acc, a, -1.0, False)
+        blas.syrk(acc, self._wide(a), -1.0, False)
 
     def syrk_t(self, acc: Array, a: Array) -> None:
         """See :meth:`Kernels.syrk_t`; n^2 k flops."""
-        blas.syrk(acc, a, 1.0, True)
+        blas.syrk(acc, self._wide(a), 1.0, True)
 
     def potrf(self, acc: Array) -> None:
         """Factor recursively (Cholesky); n^3 / 3 flops, nearly all of them in ``trsm`` and ``syrk``.
@@ -199,106 +234,43 @@ class CpuKernels:
         NotPositiveDefiniteError
             With ``item`` set to the row of ``acc`` whose pivot is not positive.
         """
-        bad = _recursive_potrf(acc)
+        bad = recursive_potrf(acc)
         finite = np.isfinite(np.diagonal(acc))
         if not bad and not finite.all():  # OpenBLAS takes a pivot that is not a number for a good one
             bad = int(finite.argmin()) + 1
         if bad:
             raise NotPositiveDefiniteError("a pivot is not positive", item=bad - 1)
-        _zero_upper(acc)
+        zero_upper(acc)
 
     def trsm_rt(self, acc: Array, lower: Array) -> None:
         """See :meth:`Kernels.trsm_rt`; m n^2 flops."""
-        blas.trsm(acc, lower, side="right", trans=True)
+        blas.trsm(acc, self._wide(lower), side="right", trans=True)
 
     def trsm_ll(self, acc: Array, lower: Array) -> None:
         """See :meth:`Kernels.trsm_ll`; m^2 n flops."""
-        blas.trsm(acc, lower, side="left", trans=False)
+        blas.trsm(acc, self._wide(lower), side="left", trans=False)
         np.negative(acc, out=acc)
 
     def trtri(self, acc: Array) -> None:
         """See :meth:`Kernels.trtri`; n^3 / 3 flops."""
-        _recursive_trtri(acc)
-        _zero_upper(acc)
+        recursive_trtri(acc)
+        zero_upper(acc)
 
     def lauum(self, acc: Array) -> None:
         """See :meth:`Kernels.lauum`; n^3 / 3 flops."""
-        _recursive_lauum(acc)
+        recursive_lauum(acc)
 
     def trmm_rn(self, acc: Array, lower: Array) -> None:
         """See :meth:`Kernels.trmm_rn`; m n^2 flops."""
-        blas.trmm(acc, lower, side="right", trans=False)
+        blas.trmm(acc, self._wide(lower), side="right", trans=False)
 
     def trmm_lt(self, acc: Array, lower: Array) -> None:
         """See :meth:`Kernels.trmm_lt`; m^2 n flops."""
-        blas.trmm(acc, lower, side="left", trans=True)
+        blas.trmm(acc, self._wide(lower), side="left", trans=True)
 
     def symmetrize(self, acc: Array) -> None:
         """See :meth:`Kernels.symmetrize`."""
-        _mirror_lower(acc)
-
-
-def _half(n: int) -> int:
-    return (n // 2 + 127) // 128 * 128
-
-
-def _recursive_potrf(a: Array) -> int:
-    """Factor by halves (Cholesky): factor A11, solve A21, update A22, factor A22; returns LAPACK's info."""
-    n = a.shape[0]
-    if n <= _LEAF:
-        return blas.potrf(a)
-    h = _half(n)
-    info = _recursive_potrf(a[:h, :h])
-    if info:
-        return info
-    blas.trsm(a[h:, :h], a[:h, :h], side="right", trans=True)
-    blas.syrk(a[h:, h:], a[h:, :h], -1.0, False)
-    info = _recursive_potrf(a[h:, h:])
-    return info + h if info else 0
-
-
-def _recursive_trtri(a: Array) -> None:
-    """Invert by halves: W21 = -A22^-1 A21 A11^-1."""
-    n = a.shape[0]
-    if n <= _LEAF:
-        blas.trtri(a)
-        return
-    h = _half(n)
-    blas.trsm(a[h:, :h], a[h:, h:], side="left", trans=False)
-    np.negative(a[h:, :h], out=a[h:, :h])
-    blas.trsm(a[h:, :h], a[:h, :h], side="right", trans=False)
-    _recursive_trtri(a[:h, :h])
-    _recursive_trtri(a[h:, h:])
-
-
-def _recursive_lauum(a: Array) -> None:
-    """Compute ``A' A`` by halves: P11 = A11'A11 + A21'A21, P21 = A22'A21, P22 = A22'A22."""
-    n = a.shape[0]
-    if n <= _LEAF:
-        blas.lauum(a)
-        return
-    h = _half(n)
-    _recursive_lauum(a[:h, :h])
-    blas.syrk(a[:h, :h], a[h:, :h], 1.0, True)
-    blas.trmm(a[h:, :h], a[h:, h:], side="left", trans=True)
-    _recursive_lauum(a[h:, h:])
-
-
-def _zero_upper(a: Array) -> None:
-    step = 256
-    for start in range(0, a.shape[0], step):
-        stop = min(start + step, a.shape[0])
-        a[start:stop, stop:] = 0
-        a[start:stop, start:stop] = np.tril(a[start:stop, start:stop])
-
-
-def _mirror_lower(a: Array) -> None:
-    step = 256
-    for start in range(0, a.shape[0], step):
-        stop = min(start + step, a.shape[0])
-        block = np.tril(a[start:stop, start:stop])
-        a[start:stop, start:stop] = block + np.tril(block, -1).T
-        a[start:stop, stop:] = a[stop:, start:stop].T
+        mirror_lower(acc)
 
 
 def apply_kernel(kernels: Kernels, kernel: Kernel, acc: Handle, *operands: Array, ridge: float = 0.0) -> None:
@@ -350,7 +322,7 @@ def apply_kernel(kernels: Kernels, kernel: Kernel, acc: Handle, *operands: Array
             assert_never(kernel)
 
 
-def get_kernels(device: str = "cpu") -> Kernels:
+def get_kernels(device: str = "cpu", arithmetic: str = "float32") -> Kernels:
     """Return the back end for a device, in the process that computes.
 
     Parameters
@@ -358,6 +330,8 @@ def get_kernels(device: str = "cpu") -> Kernels:
     device
         ``"cpu"`` (SciPy), ``"cuda"`` or ``"cuda:N"`` (torch on a GPU), ``"auto"`` (a GPU where this process
         sees one, else SciPy), ``"torch"`` or ``"torch:cpu"`` (torch on the CPU, for tests).
+    arithmetic
+        Least precise dtype that is computed in; tiles of a more precise one are computed in theirs.
 
     Raises
     ------
@@ -369,9 +343,9 @@ def get_kernels(device: str = "cpu") -> Kernels:
 
         device = resolve_device(device)
     if device == "cpu":
-        return CpuKernels()
+        return CpuKernels(arithmetic)
     if device in ("torch", "torch:cpu", "cuda") or device.startswith("cuda:"):
         from l3ae_dist.linalg.torch_kernels import TorchKernels
 
-        return TorchKernels("cpu" if device.startswith("torch") else device)
-    raise ConfigError(f"unknown kernel device {device!r}; use auto, cpu, cuda or cuda:N.")
+        return TorchKernels("cpu" if device.startswith("torch") else device, arithmetic)
+    raise ConfigError(f"unknown kernel device {shown(device)}; use auto, cpu, cuda or cuda:N.")

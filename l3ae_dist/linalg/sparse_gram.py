@@ -19,7 +19,13 @@ def exact_dtype(max_count: int, weighted: bool) -> str:
     return "float64" if weighted or max_count >= 2**24 else "float32"
 
 
-def gram_block(left: sparse.csc_matrix, right: sparse.csr_matrix, dtype: npt.DTypeLike) -> Array:
+def gram_block(
+    left: sparse.csc_matrix,
+    right: sparse.csr_matrix,
+    dtype: npt.DTypeLike,
+    *,
+    sums: npt.DTypeLike | None = None,
+) -> Array:
     """Multiply two sparse blocks to a dense tile: ``left' right``.
 
     Parameters
@@ -29,16 +35,22 @@ def gram_block(left: sparse.csc_matrix, right: sparse.csr_matrix, dtype: npt.DTy
     right
         users x n, by rows.
     dtype
-        Of the result and of the accumulation.
+        Of the result.
+    sums
+        Of the accumulation; that of the result when None.
 
     Returns
     -------
     m x n dense array. Cost: sum over users of the products of their two degrees.
     """
-    m = left.shape[1]
+    m, sums = left.shape[1], dtype if sums is None else sums
     out: Array = np.empty((m, right.shape[1]), dtype)
-    right = right.astype(dtype, copy=False)
+    right = right.astype(sums, copy=False)
     for start in range(0, m, _SLAB):
-        slab = left[:, start : start + _SLAB].T.tocsr().astype(dtype, copy=False)
-        (slab @ right).toarray(out=out[start : start + slab.shape[0]])
+        slab = left[:, start : start + _SLAB].T.tocsr().astype(sums, copy=False)
+        rows = out[start : start + slab.shape[0]]
+        if sums == dtype:
+            (slab @ right).toarray(out=rows)
+        else:
+            rows[...] = (slab @ right).toarray()
     return out

@@ -9,7 +9,14 @@ from l3ae_dist.errors import NumericalError
 from l3ae_dist.linalg.arrays import Array
 
 _EPS = {"float32": 1e-7, "float64": 1e-16}
+# By so much larger condition numbers are served by float32 tiles that are computed in float64 (measured:
+# docs/decisions, "Arithmetic apart from storage").
+_WIDER = 10.0
 _LIMIT = 1e-3
+# Condition numbers up to which float32 tiles serve: its eps times this is the limit of the residual.
+_FLOAT32_LIMIT = 1e4
+# Errors of the semantic model that are accepted, relative to its largest entry; float32 is chosen at a tenth.
+_SEMANTIC_LIMIT = {"float32": 1e-3, "float64": 1e-6}
 # Orders up to which every column of the operator is made.
 _DENSE = 20
 # Restarts of ARPACK, each of about as many products, before less accuracy is asked for.
@@ -61,30 +68,93 @@ def condition_number(lambda_max: float, ridge: float) -> float:
     return (lambda_max + ridge) / ridge
 
 
-def choose_dtype(kappa: float, requested: str = "auto") -> str:
-    """Choose ``float32`` only where ``1e-7 kappa <= 1e-3``, else ``float64``.
+def semantic_tolerance(dtype: str) -> float:
+    """Return how far off the semantic model may be, relative to its largest entry."""
+    return _SEMANTIC_LIMIT[dtype]
+
+
+def choose_dtype(
+    kappa: float, requested: str = "auto", cancellation: float = 1.0, arithmetic: str = "auto"
+) -> str:
+    """Choose the dtype of tiles: ``float32`` where the system and the sums over the text allow it.
+
+    That is where ``1e-7 kappa <= 1e-3`` (1e-2 when tiles are computed in float64) and sums cancel by 1e3 at
+    most; ``float64`` elsewhere.
+
+    Parameters
+    ----------
+    kappa
+        Condition estimate of the systems.
+    requested
+        ``auto``, ``float32`` or ``float64``.
+    cancellation
+        Factor by which the sums of the woodbury route cancel; 1 without it.
+    arithmetic
+        What tiles are computed in: ``auto``, ``float32`` or ``float64``. ``auto`` counts as float32, since
+        the devices are not known yet.
 
     Raises
     ------
     NumericalError
         When float32 was demanded and is unsafe, or when float64 is not enough either.
     """
+    if not _EPS["float64"] * cancellation <= _SEMANTIC_LIMIT["float64"]:
+        raise NumericalError(
+            f"by woodbury the sums of the semantic model cancel by a factor of {cancellation:.1e}, beyond "
+            "float64 (limit 1e10); use compute.semantic_route direct, or a larger reg_f."
+        )
     if _EPS["float64"] * kappa > _LIMIT:
         raise NumericalError(
             f"the condition estimate {kappa:.1e} is beyond float64 (limit 1e13); use a larger ridge."
         )
     if requested == "float64":
         return "float64"
-    safe = _EPS["float32"] * kappa <= _LIMIT
-    if requested == "float32" and not safe:
+    limit = _FLOAT32_LIMIT * (_WIDER if arithmetic == "float64" else 1.0)
+    kept = _EPS["float32"] * cancellation <= 0.1 * _SEMANTIC_LIMIT["float32"]
+    if kappa <= limit and kept:
+        return "float32"
+    if "float32" in (requested, arithmetic):
+        what, advice = _demanded(requested, arithmetic)
+        if kappa <= limit:
+            raise NumericalError(
+                f"{what}, but by woodbury the sums of the semantic model cancel by a factor of "
+                f"{cancellation:.1e}, over its limit 1e3; {advice}, compute.semantic_route direct, or a "
+                "larger reg_f."
+            )
         raise NumericalError(
-            f"float32 was demanded, but the condition estimate {kappa:.1e} is over its limit 1e4; "
-            "use dtype auto or float64, or a larger ridge."
+            f"{what}, but the condition estimate {kappa:.1e} is over its limit {_power(limit)}; {advice}, or "
+            "a larger ridge."
         )
-    return "float32" if safe else "float64"
+    return "float64"
 
 
-def certificate_tolerance(dtype: str, kappa: float) -> float:
-    """Return ``min(1e-3, 10 eps kappa)``, the bound on the relative residual."""
-    eps = float(np.finfo(dtype).eps)
-    return min(1e-3, 10 * eps * kappa)
+def _power(limit: float) -> str:
+    """Write a power of ten as ``1e4``."""
+    return f"{limit:.0e}".replace("+0", "")
+
+
+def _demanded(requested: str, arithmetic: str) -> tuple[str, str]:
+    """Say which setting demands float32, and what to set instead."""
+    if arithmetic != "float32":
+        return "float32 was demanded", "use dtype auto or float64"
+    instead = "compute.arithmetic auto" + (" and compute.dtype auto" if requested == "float32" else "")
+    return "float32 was demanded for the arithmetic", f"use {instead}"
+
+
+def certificate_tolerance(dtype: str, kappa: float, arithmetic: str | None = None) -> float:
+    """Return the bound on the relative residual, ``(4 eps_tiles + 6 eps_arithmetic) kappa``, at most 1e-3.
+
+    The three stages round each tile once when it is stored, and every sum in the arithmetic; it is
+    ``10 eps kappa`` where the two are one.
+
+    Parameters
+    ----------
+    dtype
+        Of the tiles.
+    kappa
+        Condition number of the system.
+    arithmetic
+        What tiles are computed in; their own dtype when None.
+    """
+    stored, computed = float(np.finfo(dtype).eps), float(np.finfo(arithmetic or dtype).eps)
+    return min(1e-3, (4 * stored + 6 * computed) * kappa)

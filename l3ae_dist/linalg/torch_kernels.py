@@ -3,7 +3,10 @@
 A task's accumulator is loaded onto the device once, every kernel works on it there, and it is stored
 once. Operands travel through :class:`Staging` on a stream of their own, so that the operands of the next
 update are copied while the present one computes; the host runs at most two kernels ahead. A device
-holds one accumulator, the operands of two kernels and up to three temporaries: about eight tiles.
+holds the accumulators of one block, the operands of a row and a column of it and up to three temporaries:
+about 76 tiles where a block has 8 x 8, and eight where it has one. Where the arithmetic is more precise than
+the tiles, they travel as they are stored and are widened on the device, which then holds so many of the wider
+dtype.
 
 Torch is imported inside the functions, so that importing this module costs nothing.
 """
@@ -18,10 +21,17 @@ from collections.abc import Callable, Iterator
 
 from l3ae_dist.errors import BudgetError, ConfigError, NotPositiveDefiniteError
 from l3ae_dist.linalg.arrays import Array
-from l3ae_dist.linalg.staging import Device, Event, Staging, Tensor, tensor_view
+from l3ae_dist.linalg.staging import Device, Dtype, Event, Staging, Tensor, tensor_view
+from l3ae_dist.linalg.triangle_tensors import (
+    invert_lower,
+    multiply_left_transposed,
+    multiply_right,
+    solve_left_negated,
+    solve_right,
+    symmetric_update,
+)
+from l3ae_dist.messages import shown
 
-# Symmetric updates go by block columns so wide, which costs n^2 (k + block) flops instead of 2 n^2 k.
-_BLOCK = 1024
 # Kernels whose operands may be on the device at the same time.
 _AHEAD = 2
 # How allocators other than torch's own say that there is no memory left.
@@ -53,9 +63,9 @@ def resolve_device(device: str) -> str:
 class TorchKernels:
     """The kernels of :class:`l3ae_dist.linalg.kernels.Kernels` on tensors of one torch device.
 
-    Handles are two-dimensional tensors. On ``"cpu"`` they share the memory of the NumPy tile; on a GPU
-    they are copies. Operands are NumPy tiles, also read-only or with padded rows, of the accumulator's
-    dtype. One object may be used from several threads: a lock covers staging and launching.
+    Handles are two-dimensional tensors. On ``"cpu"`` they share the memory of the NumPy tile, unless it is
+    widened; on a GPU they are copies. Operands are NumPy tiles, also read-only or with padded rows, of the
+    accumulator's dtype. One object may be used from several threads: a lock covers the launching of kernels.
 
     For a GPU, TF32 is turned off in the whole process (see :func:`require_exact_float32`), the one global
     setting that is changed.
@@ -64,6 +74,8 @@ class TorchKernels:
     ----------
     device
         ``"cpu"``, ``"cuda"`` (the process's first visible GPU) or ``"cuda:N"``.
+    arithmetic
+        Least precise dtype that is computed in.
 
     Raises
     ------
@@ -71,10 +83,11 @@ class TorchKernels:
         When torch does not know the device, or sees no such GPU.
     """
 
-    def __init__(self, device: str) -> None:
+    def __init__(self, device: str, arithmetic: str = "float32") -> None:
         import torch
 
         self.device = _checked_device(device)
+        self._least = getattr(torch, arithmetic)
         self._no_memory: tuple[type[BaseException], ...] = (torch.OutOfMemoryError, MemoryError)
         self._lock = threading.RLock()
         self._issued: deque[Event] = deque()
@@ -84,8 +97,8 @@ class TorchKernels:
             with self._guard(0):
                 self._staging = Staging(self.device)
 
-    def load(self, acc: Array) -> Tensor:
-        """Return a tensor with the values of ``acc``: a view of it on the CPU, one copy to a GPU.
+    def load(self, acc: "Array | Tensor") -> Tensor:
+        """Return a tensor with the values of ``acc``: a copy on a GPU or when widened, else a view of it.
 
         Raises
         ------
@@ -93,16 +106,97 @@ class TorchKernels:
             As every method here, when the device has no room left.
         """
         with self._guard(acc.nbytes):
-            return tensor_view(acc) if self._staging is None else self._staging.upload(acc)
+            return self._on_device(acc)
 
-    def store(self, handle: Tensor, acc: Array) -> None:
-        """Write ``handle`` into ``acc`` and wait until it is there; nothing to do on the CPU."""
+    def store(self, handle: Tensor, acc: Array) -> Tensor:
+        """Write ``handle`` into ``acc``, rounded to its dtype, and wait until it is there.
+
+        Returns
+        -------
+        The stored values on the device, in the dtype of the arithmetic.
+        """
         with self._guard(acc.nbytes):
+            rounded = handle.to(tensor_view(acc).dtype)
+            self.download(rounded, acc, self.mark())
+            return rounded.to(handle.dtype)
+
+    def operand(self, tile: "Array | Tensor") -> Tensor:
+        """Return a tensor with the values of ``tile``: a copy on a GPU or when widened, else a view of it."""
+        with self._guard(tile.nbytes):
+            return self._on_device(tile)
+
+    def upload(self, tile: Array, dtype: str) -> Tensor:
+        """Return a copy of a tile on the device, for as long as it is referred to.
+
+        Parameters
+        ----------
+        tile
+            May be overwritten as soon as this returns.
+        dtype
+            Of the copy.
+        """
+        with self._guard(tile.nbytes):
+            copied = tensor_view(tile).clone() if self._staging is None else self._staging.upload(tile)
+            return copied.to(self._dtype(dtype))
+
+    def copied(self, tensor: Tensor) -> Tensor:
+        """Return a copy of a tensor of the device."""
+        with self._guard(tensor.nbytes):
+            return tensor.clone()
+
+    def rounded(self, handle: Tensor, dtype: str) -> Tensor:
+        """Return the values of a handle as they are stored; the handle itself when it has their dtype."""
+        with self._guard(handle.nbytes):
+            return handle.to(self._dtype(dtype))
+
+    def mark(self) -> Event:
+        """Return what :meth:`download` waits for: everything that has been launched; None on a CPU."""
+        return None if self._staging is None else self._staging.mark()
+
+    def wait(self, after: Event) -> None:
+        """Wait until what a :meth:`mark` follows is done."""
+        if after is not None:
+            after.synchronize()
+
+    def download(self, tensor: Tensor, tile: Array, after: Event) -> None:
+        """Copy a tensor of the device into a tile of its dtype, and wait until it is there.
+
+        Parameters
+        ----------
+        tensor
+            On the device.
+        tile
+            Overwritten.
+        after
+            The :meth:`mark` after the kernel that made the tensor.
+        """
+        with self._guard(tile.nbytes):
             if self._staging is not None:
-                self._staging.download(handle, acc)
-                self._issued.clear()
-            elif handle.data_ptr() != acc.ctypes.data:
-                tensor_view(acc).copy_(handle)
+                self._staging.download(tensor, tile, after)
+            elif tensor.data_ptr() != tile.ctypes.data:
+                tensor_view(tile).copy_(tensor)
+
+    def itemsize(self, dtype: str) -> int:
+        """Return the bytes of an entry of a handle of tiles of a dtype."""
+        import torch
+
+        return int(torch.promote_types(self._dtype(dtype), self._least).itemsize)
+
+    def give_back(self) -> None:
+        """Give memory that no tensor lies in back to the device, for other processes."""
+        if self._staging is not None:
+            import torch
+
+            torch.cuda.empty_cache()
+
+    def memory_bytes(self) -> tuple[int, int]:
+        """Return the bytes of the device that this process has or that are free, and all that it has."""
+        if self._staging is None:
+            return 0, 0
+        import torch
+
+        free, total = torch.cuda.mem_get_info(self.device)
+        return int(free + torch.cuda.memory_reserved(self.device)), int(total)
 
     def add_ridge(self, acc: Tensor, ridge: float) -> None:
         """Add ``ridge`` to the diagonal."""
@@ -152,11 +246,11 @@ class TorchKernels:
 
     def syrk_n(self, acc: Tensor, a: Array) -> None:
         """Subtract a symmetric product: ``acc -= a a'``, lower triangle; n^2 (k + 1024) flops."""
-        self._run(lambda c, x: _symmetric_update(c, x, -1), acc, a)
+        self._run(lambda c, x: symmetric_update(c, x, -1), acc, a)
 
     def syrk_t(self, acc: Tensor, a: Array) -> None:
         """Add a symmetric product: ``acc += a' a``, lower triangle; n^2 (k + 1024) flops."""
-        self._run(lambda c, x: _symmetric_update(c, x.mT, 1), acc, a)
+        self._run(lambda c, x: symmetric_update(c, x.mT, 1), acc, a)
 
     def potrf(self, acc: Tensor) -> None:
         """Replace ``acc`` by its Cholesky factor, upper triangle zero; n^3 / 3 flops, waits for the result.
@@ -170,15 +264,15 @@ class TorchKernels:
 
     def trsm_rt(self, acc: Tensor, lower: Array) -> None:
         """Solve from the right with a transposed triangle: ``acc := acc lower^-T``; m n^2 flops."""
-        self._run(lambda c, low: c.copy_(_solve(low.mT, c, upper=True, left=False)), acc, lower)
+        self._run(solve_right, acc, lower)
 
     def trsm_ll(self, acc: Tensor, lower: Array) -> None:
         """Solve from the left with a triangle, negated: ``acc := -lower^-1 acc``; m^2 n flops."""
-        self._run(lambda c, low: c.copy_(_solve(low, c, upper=False, left=True).neg_()), acc, lower)
+        self._run(solve_left_negated, acc, lower)
 
     def trtri(self, acc: Tensor) -> None:
         """Invert the lower triangle, strict upper triangle zero; n^3 flops."""
-        self._run(_invert_lower, acc)
+        self._run(invert_lower, acc)
 
     def lauum(self, acc: Tensor) -> None:
         """Multiply the lower triangle by itself: ``acc := acc' acc``, result lower; n^2 (n + 1024) flops."""
@@ -186,42 +280,53 @@ class TorchKernels:
 
     def trmm_rn(self, acc: Tensor, lower: Array) -> None:
         """Multiply from the right with a triangle: ``acc := acc lower``; 2 m n^2 flops."""
-        self._run(lambda c, low: c.copy_(c @ low.tril()), acc, lower)
+        self._run(multiply_right, acc, lower)
 
     def trmm_lt(self, acc: Tensor, lower: Array) -> None:
         """Multiply from the left with a transposed triangle: ``acc := lower' acc``; 2 m^2 n flops."""
-        self._run(lambda c, low: c.copy_(low.tril().mT @ c), acc, lower)
+        self._run(multiply_left_transposed, acc, lower)
 
     def symmetrize(self, acc: Tensor) -> None:
         """Copy the lower triangle onto the upper."""
         self._run(lambda c: c.copy_(c.tril() + c.tril(-1).mT), acc)
 
-    def _run(self, kernel: Callable[..., object], acc: Tensor, *operands: Array) -> None:
-        with self._guard(acc.numel() * acc.element_size()):
-            if self._staging is None:
-                kernel(acc, *map(tensor_view, operands))
-                return
-            if operands:
+    def _run(self, kernel: Callable[..., object], acc: Tensor, *operands: "Array | Tensor") -> None:
+        with self._guard(acc.numel() * acc.element_size()), self._lock:
+            if self._staging is not None and operands:
                 while len(self._issued) >= _AHEAD:
                     self._issued.popleft().synchronize()
-            kernel(acc, *map(self._staging.upload, operands))
-            if operands:
+            kernel(acc, *map(self._on_device, operands))
+            if self._staging is not None and operands:
                 self._issued.append(self._staging.mark())
+
+    def _on_device(self, operand: "Array | Tensor") -> Tensor:
+        """Return an operand on the device and in the dtype of the arithmetic, as it is when it is there."""
+        import torch
+
+        if isinstance(operand, torch.Tensor):
+            tensor = operand
+        else:
+            tensor = tensor_view(operand) if self._staging is None else self._staging.upload(operand)
+        return tensor.to(torch.promote_types(tensor.dtype, self._least))
+
+    def _dtype(self, name: str) -> Dtype:
+        import torch
+
+        return getattr(torch, name)
 
     @contextlib.contextmanager
     def _guard(self, tile_bytes: int) -> Iterator[None]:
-        """Hold the lock, and turn every way of running out of memory into one error."""
-        with self._lock:
-            try:
-                yield
-            except (RuntimeError, MemoryError) as error:
-                if not isinstance(error, self._no_memory) and not any(s in str(error) for s in _NO_MEMORY):
-                    raise
-                self._issued.clear()
-                raise BudgetError(
-                    f"the device {self.device} has no room for a tile of {tile_bytes:,} bytes beside those "
-                    f"in use{self._free_text()}; choose a smaller compute.tile_size or compute.device=cpu."
-                ) from error
+        """Turn every way of running out of memory into one error."""
+        try:
+            yield
+        except (RuntimeError, MemoryError) as error:
+            if not isinstance(error, self._no_memory) and not any(s in str(error) for s in _NO_MEMORY):
+                raise
+            raise BudgetError(
+                f"the device {self.device} has no room for a tile of {tile_bytes:,} bytes beside those "
+                f"in use{self._free_text()}; lower compute.block or compute.tile_size, or set "
+                "compute.device_memory where several processes share it, or compute.device=cpu."
+            ) from error
 
     def _free_text(self) -> str:
         if self.device.type != "cuda":
@@ -258,9 +363,11 @@ def _checked_device(device: str) -> Device:
     try:
         made = torch.device(device)
     except RuntimeError as error:
-        raise ConfigError(f"{device!r} is no device that torch knows; use cpu, cuda or cuda:N.") from error
+        raise ConfigError(
+            f"{shown(device)} is no device that torch knows; use cpu, cuda or cuda:N."
+        ) from error
     if made.type not in ("cpu", "cuda"):
-        raise ConfigError(f"the kernels do not run on {device!r}; use cpu, cuda or cuda:N.")
+        raise ConfigError(f"the kernels do not run on {shown(device)}; use cpu, cuda or cuda:N.")
     if made.type == "cpu":
         return made
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -271,17 +378,6 @@ def _checked_device(device: str) -> Device:
             f"{os.getpid()}; install a CUDA build of torch where the workers run or set compute.device=cpu."
         )
     return torch.device("cuda", index)
-
-
-def _symmetric_update(c: Tensor, x: Tensor, alpha: int) -> None:
-    """Add ``alpha x x'`` to c, lower triangle only, by block columns."""
-    n = c.shape[0]
-    for start in range(0, n, _BLOCK):
-        stop = min(start + _BLOCK, n)
-        rows = x[start:stop]
-        c[start:stop, start:stop].add_((rows @ rows.mT).tril_(), alpha=alpha)
-        if stop < n:
-            c[stop:, start:stop].addmm_(x[stop:], rows.mT, alpha=alpha)
 
 
 def _cholesky(c: Tensor) -> None:
@@ -297,20 +393,7 @@ def _cholesky(c: Tensor) -> None:
     c.copy_(factor)
 
 
-def _solve(triangle: Tensor, c: Tensor, *, upper: bool, left: bool) -> Tensor:
-    import torch
-
-    return torch.linalg.solve_triangular(triangle, c, upper=upper, left=left)
-
-
-def _invert_lower(c: Tensor) -> None:
-    import torch
-
-    identity = torch.eye(c.shape[0], dtype=c.dtype, device=c.device)
-    c.copy_(_solve(c, identity, upper=False, left=True).tril_())
-
-
 def _lower_product(c: Tensor) -> None:
     lower = c.tril()
     c.triu_(1)
-    _symmetric_update(c, lower.mT, 1)
+    symmetric_update(c, lower.mT, 1)

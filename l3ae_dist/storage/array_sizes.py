@@ -4,7 +4,8 @@ import shutil
 from dataclasses import dataclass
 
 from l3ae_dist.errors import StageMissingError
-from l3ae_dist.storage.chunks import TRAILER, ChunkArray, done_counts
+from l3ae_dist.storage.chunks import TRAILER, ChunkArray
+from l3ae_dist.storage.done_marks import done_counts
 from l3ae_dist.storage.local_blobs import LocalBlobs
 from l3ae_dist.storage.workspace import Workspace
 
@@ -27,7 +28,7 @@ def free_bytes(workspace: Workspace) -> int | None:
 def array_sizes(workspace: Workspace) -> dict[str, ArraySize]:
     """Count the finished chunks of every array that has done-marks, by path."""
     sizes = {}
-    for path, chunks in done_counts(workspace).items():
+    for path, chunks in done_counts(workspace.blobs).items():
         try:
             chunk_bytes = ChunkArray.open(workspace, path).chunk_nbytes + TRAILER
         except StageMissingError:  # a run that goes on has just deleted it

@@ -2,28 +2,31 @@
 
 A chunk on disk is exactly what Zarr's ``bytes`` + ``crc32c`` codecs write: little-endian rows of the
 full chunk shape (zero beyond the array's edge) followed by a four-byte CRC32C. Every Zarr reader opens
-the array. The done-mark of chunk (i, j) is an object whose *name* holds the checksum, so one listing
-gives all of them, and a chunk's trailing four bytes lead to its mark without any listing.
+the array. A chunk is what its done-mark names (:mod:`l3ae_dist.storage.done_marks`), or it is damaged: a
+sound chunk in another's place is none.
 """
 
-import contextlib
-import json
 import struct
 import time
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 import google_crc32c
 import numpy as np
 import numpy.typing as npt
 
-from l3ae_dist.errors import DamagedTileError, StageMissingError, WorkspaceError
+from l3ae_dist.errors import DamagedDocumentError, DamagedTileError, WorkspaceError
 from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.storage import layout
+from l3ae_dist.storage.damage_notes import note_damage
 from l3ae_dist.storage.direct_io import aligned_buffer
+from l3ae_dist.storage.documents import parsed, sealed_header
+from l3ae_dist.storage.done_marks import ChunkMark, DoneMarks
 from l3ae_dist.storage.fingerprint import fingerprint
+from l3ae_dist.storage.headers import HEADER_IN_MARK, array_header
+from l3ae_dist.storage.lazy_arrays import lazy_array, upper_half
+from l3ae_dist.storage.payload import checksum, padded
 from l3ae_dist.storage.records import JsonObject
 from l3ae_dist.storage.root import WorkspaceRoot
 
@@ -32,25 +35,6 @@ if TYPE_CHECKING:
 
 # Bytes of the CRC32C after a chunk's rows.
 TRAILER = 4
-
-
-@dataclass(frozen=True)
-class ChunkMark:
-    """A done-mark: which chunk and the CRC32C of its bytes."""
-
-    i: int
-    j: int
-    crc: int
-
-
-@dataclass(frozen=True, slots=True)
-class DamagedChunk:
-    """Chunk (i, j) of an array, and in a sentence what is wrong with it; -1, -1 is the whole array."""
-
-    array: str
-    i: int
-    j: int
-    problem: str
 
 
 class ChunkArray:
@@ -108,27 +92,32 @@ class ChunkArray:
         """
         wanted = cls(workspace, path, shape, chunks, dtype)
         if workspace.has(path):
-            existing = cls.open(workspace, path)
+            try:
+                existing = cls.open(workspace, path)
+            except DamagedDocumentError:
+                # chunks of other sizes than these do not agree with any done-mark
+                workspace.write_header(path, wanted.header, replace=True)
+                return wanted
             if (existing.shape, existing.chunks, existing.dtype) == (shape, chunks, wanted.dtype):
                 return existing
-        workspace.delete(path)
+            workspace.delete(path)
         workspace.create_array(path, shape=shape, chunks=chunks, dtype=dtype)
         return wanted
 
     @classmethod
     def open(cls, workspace: WorkspaceRoot, path: str) -> "ChunkArray":
-        """Open an existing array; raises :class:`StageMissingError` when there is none."""
-        data = workspace.blobs.get(layout.header(path))
-        meta = json.loads(data) if data is not None else {}
-        if meta.get("node_type") != "array":
-            raise StageMissingError(f"{workspace.url} holds no array {path!r}; run the stage that makes it.")
-        shape, chunks = meta["shape"], meta["chunk_grid"]["configuration"]["chunk_shape"]
+        """Open an existing array; raises what :meth:`WorkspaceRoot.array_sizes` does."""
+        shape, chunks, dtype = workspace.array_sizes(path)
         flat = len(shape) == 1
         if flat:
             shape, chunks = [*shape, 1], [*chunks, 1]
-        (rows, columns), (chunk_rows, chunk_columns) = shape, chunks
-        sizes = (rows, columns), (chunk_rows, chunk_columns)
-        return cls(workspace, path, *sizes, meta["data_type"], flat=flat)
+        return cls(workspace, path, (shape[0], shape[1]), (chunks[0], chunks[1]), dtype, flat=flat)
+
+    @cached_property
+    def header(self) -> JsonObject:
+        """Zarr's description of the array."""
+        dimensions = 1 if self.flat else 2
+        return array_header(self.shape[:dimensions], self.chunks[:dimensions], self.dtype)
 
     def valid_shape(self, i: int, j: int) -> tuple[int, int]:
         """Return the rows and columns of chunk (i, j) that lie inside the array."""
@@ -136,17 +125,28 @@ class ChunkArray:
         columns = min(self.chunks[1], self.shape[1] - j * self.chunks[1])
         return rows, columns
 
+    def cells(self) -> list[tuple[int, int]]:
+        """Return every chunk that the array has when it is finished."""
+        lower = layout.is_lower(self.path, self.grid)
+        rows, columns = self.grid
+        return [(i, j) for i in range(rows) for j in range(i + 1 if lower else columns)]
+
     def row_range(self, i: int) -> slice:
         """Return the rows that chunk row ``i`` covers."""
         start = i * self.chunks[0]
         return slice(start, start + self.valid_shape(i, 0)[0])
+
+    @property
+    def _marks(self) -> DoneMarks:
+        """The array's done-marks, which all readers of one workspace share."""
+        return self.workspace.done_marks(self.path, self.grid)
 
     def buffer(self) -> npt.NDArray[np.uint8]:
         """Return memory that :meth:`read` can use again and again; it may be longer than the chunk."""
         return aligned_buffer(self.chunk_nbytes + TRAILER)
 
     def read(self, i: int, j: int, buffer: npt.NDArray[np.uint8] | None = None) -> Array:
-        """Read chunk (i, j) and verify its checksum.
+        """Read chunk (i, j) and verify its checksum, which must be that of its done-mark.
 
         Parameters
         ----------
@@ -162,26 +162,47 @@ class ChunkArray:
         Raises
         ------
         DamagedTileError
-            When the chunk is missing, has another length, or fails its CRC32C.
+            When it is missing, has another length, fails its CRC32C, or is not what its done-mark names.
         """
         raw = self.buffer() if buffer is None else buffer
+        problem = self._fetch(i, j, raw)
+        if problem is not None and self.workspace.blobs.remote:  # what came over a network: once more
+            problem = self._fetch(i, j, raw)
+        if problem is not None:
+            raise self._damaged(i, j, problem)
+        rows, columns = self.valid_shape(i, j)
+        tile: Array = raw[: self.chunk_nbytes].view(self.dtype).reshape(self.chunks)
+        return tile[:rows, :columns]
+
+    def _fetch(self, i: int, j: int, raw: npt.NDArray[np.uint8]) -> str | None:
+        """Read chunk (i, j) into a buffer; returns what is wrong with it, as the end of a sentence."""
         length = self.workspace.blobs.get_into(self._key(i, j), raw.data)
         expected = self.chunk_nbytes + TRAILER
         if length != expected:
-            what = "is missing" if length < 0 else f"has {length} bytes instead of {expected}"
-            raise self._damaged(i, j, what)
-        payload = raw[: self.chunk_nbytes]
+            return "is missing" if length < 0 else f"has {length} bytes instead of {expected}"
         stored = struct.unpack("<I", raw[self.chunk_nbytes : expected].tobytes())[0]
-        if google_crc32c.value(payload) != stored:
-            raise self._damaged(i, j, "fails its CRC32C checksum")
-        rows, columns = self.valid_shape(i, j)
-        tile: Array = payload.view(self.dtype).reshape(self.chunks)
-        return tile[:rows, :columns]
+        if google_crc32c.value(raw[: self.chunk_nbytes]) != stored:
+            return "fails its CRC32C checksum"
+        return None if self._marks.agrees(ChunkMark(i, j, stored)) else self._misplaced(i, j, stored)
+
+    def _misplaced(self, i: int, j: int, stored: int) -> str:
+        mark = self._marks.of_chunk(i, j)
+        if mark is None:
+            return "has no done-mark of its own"
+        wrong = f"has the CRC32C {stored:08x} where its done-mark says {mark.crc:08x}"
+        return f"{wrong}: it was swapped, copied or restored from elsewhere"
 
     def write(
-        self, i: int, j: int, block: Array, *, epoch: int = 0, extra: JsonObject | None = None
+        self,
+        i: int,
+        j: int,
+        block: Array,
+        *,
+        epoch: int = 0,
+        extra: JsonObject | None = None,
+        anew: bool = False,
     ) -> ChunkMark:
-        """Write chunk (i, j) atomically, then its done-mark.
+        """Write chunk (i, j) atomically, then its done-mark; a finished chunk never gets other bytes.
 
         Parameters
         ----------
@@ -191,11 +212,45 @@ class ChunkArray:
             The lock's epoch, kept in the done-mark.
         extra
             Recorded inside the done-mark.
+        anew
+            Whether the chunk is made anew: a finished one with other bytes is then taken out first.
+
+        Raises
+        ------
+        WorkspaceError
+            When the chunk is finished with other bytes, and not made anew.
         """
-        payload = self._full_chunk(i, j, block)
-        crc = int(google_crc32c.value(payload))
-        self.workspace.blobs.put(self._key(i, j), [payload.data, struct.pack("<I", crc)])
+        parts = self._parts(i, j, block)
+        crc = checksum(parts)
+        self._make_way(ChunkMark(i, j, crc), anew=anew)
+        self.workspace.blobs.put(self._key(i, j), [*(part.data for part in parts), struct.pack("<I", crc)])
         return self._mark(ChunkMark(i, j, crc), epoch, extra or {})
+
+    def holds(self, i: int, j: int, block: Array) -> bool:
+        """Tell whether the chunk is finished with the bytes of ``block`` (a small read).
+
+        Parameters
+        ----------
+        i, j
+            Chunk coordinates.
+        block
+            Array of the chunk's valid shape.
+        """
+        known = self._finished(i, j)
+        return known is not None and known.crc == checksum(self._parts(i, j, block))
+
+    def _make_way(self, mark: ChunkMark, *, anew: bool) -> None:
+        """Take out what is in the place of a chunk that is to be written, unless it is finished."""
+        known = self._marks.of_chunk(mark.i, mark.j)
+        if known is None or known == mark:
+            return
+        if not anew and self._stored_crc(mark.i, mark.j) == known.crc:
+            raise WorkspaceError(
+                f"chunk ({mark.i}, {mark.j}) of {self.path} in {self.workspace.url} is finished, and a "
+                "finished chunk is never overwritten with other bytes; run the same command again, with the "
+                "tile size, precision and threads that wrote it."
+            )
+        self.discard(mark.i, mark.j)
 
     def adopt(
         self, source: "ChunkArray", i: int, j: int, buffer: npt.NDArray[np.uint8], *, epoch: int = 0
@@ -231,44 +286,36 @@ class ChunkArray:
 
     def _mark(self, mark: ChunkMark, epoch: int, extra: JsonObject) -> ChunkMark:
         record = {"bytes": self.chunk_nbytes + TRAILER, "written": time.time(), "epoch": epoch, **extra}
-        self.workspace.blobs.put(self._mark_key(mark), [json.dumps(record).encode()])
+        record[HEADER_IN_MARK] = parsed(sealed_header(self.path, self.header))
+        self._marks.put(mark, record)
         return mark
 
-    def marks(self) -> dict[tuple[int, int], list[ChunkMark]]:
-        """List every done-mark by chunk, from one listing of the store."""
-        found: dict[tuple[int, int], list[ChunkMark]] = {}
-        for key in self.workspace.blobs.list(layout.done_marks(self.path)):
-            i, j, crc = key.rsplit("/", 1)[1].split(".")
-            mark = ChunkMark(int(i), int(j), int(crc, 16))
-            found.setdefault((mark.i, mark.j), []).append(mark)
-        return found
+    def stored(self) -> set[tuple[int, int]]:
+        """Return the chunks that are in the store, whatever they hold, from one listing."""
+        keys = self.workspace.blobs.list(layout.chunks(self.path))
+        return {chunk for key in keys if (chunk := layout.chunk_of(self.path, key)) is not None}
+
+    def marked(self) -> set[tuple[int, int]]:
+        """Return the chunks that have a done-mark, from one listing of the store."""
+        return self._marks.chunks()
 
     def find_mark(self, i: int, j: int) -> ChunkMark | None:
-        """Return the done-mark that agrees with the chunk in the store (two small reads), or None."""
+        """Return the done-mark that agrees with the chunk in the store (a small read), or None."""
+        return self._finished(i, j)
+
+    def _finished(self, i: int, j: int) -> ChunkMark | None:
         crc = self._stored_crc(i, j)
         if crc is None:
             return None
         mark = ChunkMark(i, j, crc)
-        return mark if self.workspace.blobs.size(self._mark_key(mark)) is not None else None
-
-    def is_done(self, i: int, j: int, marks: list[ChunkMark]) -> bool:
-        """Tell whether the chunk's size and trailing CRC32C agree with one of its done-marks (a small read).
-
-        Parameters
-        ----------
-        i, j
-            Chunk coordinates.
-        marks
-            The chunk's own, of :meth:`marks`.
-        """
-        return bool(marks) and self._stored_crc(i, j) in {mark.crc for mark in marks}
+        return mark if self._marks.agrees(mark) else None
 
     def done(self) -> set[tuple[int, int]]:
         """Return the chunks that are done: a mark exists and agrees with the size and trailing checksum."""
-        marks = self.marks()
+        marked = self.marked()
         with ThreadPoolExecutor(self.workspace.blobs.concurrency) as pool:
-            sound = pool.map(lambda chunk: self.is_done(chunk[0], chunk[1], marks[chunk]), marks)
-            return {chunk for chunk, is_sound in zip(marks, sound, strict=True) if is_sound}
+            marks = pool.map(lambda chunk: self._finished(*chunk), marked)
+            return {chunk for chunk, mark in zip(marked, marks, strict=True) if mark is not None}
 
     def _stored_crc(self, i: int, j: int) -> int | None:
         """The trailing CRC32C of a chunk of the right size, else None."""
@@ -279,8 +326,7 @@ class ChunkArray:
 
     def discard(self, i: int, j: int) -> None:
         """Remove the done-marks of a damaged chunk, then the chunk, so that it is made again."""
-        for mark in self.marks().get((i, j), []):
-            self.workspace.blobs.delete(self._mark_key(mark))
+        self._marks.remove(i, j)
         self.workspace.blobs.delete(self._key(i, j))
         self.workspace.blobs.delete(layout.damage_note(self.path, i, j))
 
@@ -288,23 +334,11 @@ class ChunkArray:
         """Remove a finished chunk that is no longer needed: its done-mark, then the chunk (no listing)."""
         mark = self.find_mark(i, j)
         if mark is not None:
-            self.workspace.blobs.delete(self._mark_key(mark))
+            self._marks.remove_known(mark)
         self.workspace.blobs.delete(self._key(i, j))
 
-    def damage(self) -> list[DamagedChunk]:
-        """Read every marked chunk in full and return those that are damaged."""
-        checked = ((i, j, self._damage(i, j, marks)) for (i, j), marks in sorted(self.marks().items()))
-        return [DamagedChunk(self.path, i, j, str(error)) for i, j, error in checked if error is not None]
-
-    def _damage(self, i: int, j: int, marks: list[ChunkMark]) -> DamagedTileError | None:
-        try:
-            self.read(i, j)
-        except DamagedTileError as error:
-            return error
-        return None if self.is_done(i, j, marks) else self._damaged(i, j, "differs from its done-mark")
-
     def as_dask(self, *, symmetric: bool | None = None) -> "da.Array":
-        """Return the array as a lazy Dask array with the same chunks.
+        """Return the array as a lazy Dask array with the same chunks; lists its done-marks.
 
         Parameters
         ----------
@@ -312,72 +346,44 @@ class ChunkArray:
             Whether only the lower triangle is stored and the upper is its mirror; a Gram matrix and an
             inverse are, and that is the default for them. Above a triangular factor there are zeros.
         """
-        import dask.array as da
-
-        upper = _upper(self.path, symmetric)
-        rows, columns = (
-            tuple(min(size, total - start) for start in range(0, total, size))
-            for size, total in zip(self.chunks, self.shape, strict=True)
+        upper = upper_half(self.path, symmetric)
+        version = self._marks.version()  # workers keep what they opened as long as it is this
+        name = f"chunks-{fingerprint([self.workspace.url, self.path, upper, version])}"
+        return lazy_array(
+            name,
+            self.shape,
+            self.chunks,
+            self.dtype,
+            lambda i, j: (_read_chunk, self.workspace.url, self.path, version, i, j, upper),
         )
-        name = f"chunks-{fingerprint([self.workspace.url, self.path, upper])}"
-        graph = {
-            (name, i, j): (_read_chunk, self.workspace.url, self.path, i, j, upper)
-            for i in range(self.grid[0])
-            for j in range(self.grid[1])
-        }
-        return da.Array(graph, name, (rows, columns), dtype=self.dtype)
 
-    def _full_chunk(self, i: int, j: int, block: Array) -> Array:
+    def _parts(self, i: int, j: int, block: Array) -> list[Array]:
         if block.shape != self.valid_shape(i, j):
             raise ValueError(f"chunk ({i}, {j}) has shape {self.valid_shape(i, j)}, not {block.shape}")
-        if block.shape == self.chunks:
-            return np.ascontiguousarray(block, dtype=self.dtype)
-        full: Array = np.zeros(self.chunks, self.dtype)
-        full[: block.shape[0], : block.shape[1]] = block
-        return full
-
-    def _mark_key(self, mark: ChunkMark) -> str:
-        return layout.done_mark(self.path, mark.i, mark.j, mark.crc)
+        return padded(block, self.chunks, self.dtype)
 
     def _key(self, i: int, j: int) -> str:
         return layout.chunk(self.path, i, j, flat=self.flat)
 
     def _damaged(self, i: int, j: int, what: str) -> DamagedTileError:
         note_damage(self.workspace, self.path, i, j, what)
-        return DamagedTileError(
-            f"chunk ({i}, {j}) of {self.path} in {self.workspace.url} {what}; {layout.remedy(self.path)}.",
-            path=self.path,
-            i=i,
-            j=j,
-        )
+        return DamagedTileError(self.sentence(i, j, what), path=self.path, i=i, j=j)
+
+    def sentence(self, i: int, j: int, what: str) -> str:
+        """Say what is wrong with a chunk, and how it is mended.
+
+        Parameters
+        ----------
+        i, j
+            Chunk coordinates.
+        what
+            The damage, as the middle of a sentence.
+        """
+        return f"chunk ({i}, {j}) of {self.path} in {self.workspace.url} {what}; {layout.remedy(self.path)}."
 
 
-def note_damage(workspace: WorkspaceRoot, path: str, i: int, j: int, what: str) -> None:
-    """Note for the next run that a chunk is damaged.
-
-    Parameters
-    ----------
-    workspace, path
-        Where the array is.
-    i, j
-        Chunk coordinates; -1, -1 for the whole array.
-    what
-        What is wrong with it, as the end of a sentence.
-    """
-    with contextlib.suppress(WorkspaceError):  # a reader may have no right to write
-        workspace.blobs.put(layout.damage_note(path, i, j), [what.encode()])
-
-
-def _upper(path: str, symmetric: bool | None) -> str:
-    """Decide what stands above the diagonal; ``symmetric`` overrides what the path says."""
-    known = layout.above_diagonal(path)
-    if symmetric is None or symmetric == (known == "mirror"):
-        return known
-    return "mirror" if symmetric else "stored"
-
-
-def _read_chunk(url: str, path: str, i: int, j: int, upper: str) -> Array:
-    array = ChunkArray.open(WorkspaceRoot.open(url), path)
+def _read_chunk(url: str, path: str, version: int, i: int, j: int, upper: str) -> Array:
+    array = _open_once(url, path, version)
     if j > i and upper == "mirror":
         return array.read(j, i).T
     if j > i and upper == "zero":
@@ -385,7 +391,7 @@ def _read_chunk(url: str, path: str, i: int, j: int, upper: str) -> Array:
     return array.read(i, j)
 
 
-def done_counts(workspace: WorkspaceRoot) -> dict[str, int]:
-    """Count the finished chunks of every array, by path in order; from one listing of the done-marks."""
-    marks = workspace.blobs.list(layout.DONE_MARKS)
-    return dict(sorted(Counter(map(layout.array_of_mark, marks)).items()))
+@lru_cache(maxsize=64)
+def _open_once(url: str, path: str, version: int) -> ChunkArray:
+    """Open an array once per process for the tasks of a Dask array, as long as its marks are the same."""
+    return ChunkArray.open(WorkspaceRoot.open(url), path)

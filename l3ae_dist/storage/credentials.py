@@ -2,30 +2,31 @@
 
 import re
 from typing import Any, TypeAlias
-from urllib.parse import urlsplit
 
 from l3ae_dist.errors import ConfigError
+from l3ae_dist.messages import redacted
 
 Json: TypeAlias = Any
 """JSON-like values, nested to any depth."""
 # Query parameters of pre-signed URLs and access tokens.
-_SECRET_QUERY = re.compile(r"(^|&)[^=&]*(sig|signature|token|credential|key|keyid|secret|password)=", re.I)
+_SECRET_QUERY = re.compile(
+    r"[?&#;][^=&]*(sig|signature|token|credential|key|keyid|secret|password|passwd|pwd|sas|auth)=", re.I
+)
 
 
 def refuse_secrets(url: str, what: str) -> None:
     """Raise :class:`ConfigError`, without repeating them, when a URL carries credentials or a signature."""
     if "://" not in url:
         return
-    parts = urlsplit(url)
-    if parts.username or parts.password or _SECRET_QUERY.search(parts.query):
+    if redacted(url) != url or _SECRET_QUERY.search(url):
         raise ConfigError(
-            f"the {what} URL {parts.scheme}://{parts.hostname}{parts.path} carries credentials or a "
-            "signature; give credentials through the environment or the instance role."
+            f"the {what} URL {without_secrets(url)} carries credentials or a signature; give credentials "
+            "through the environment or the instance role."
         )
 
 
 def without_secrets(value: Json) -> Json:
-    """Copy a JSON-like value without the user, password and query of every URL in it.
+    """Copy a JSON-like value without the user, password and query of every URL in it, and without keys.
 
     >>> without_secrets({"data": ["s3://me:secret@host/log?sig=1", "log.csv"]})
     {'data': ['s3://...@host/log?...', 'log.csv']}
@@ -34,6 +35,8 @@ def without_secrets(value: Json) -> Json:
         return {key: without_secrets(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [without_secrets(item) for item in value]
-    if not isinstance(value, str) or "://" not in value:
+    if not isinstance(value, str):
         return value
-    return re.sub(r"\?[^#\s]*", "?...", re.sub(r"://[^/?#\s]*@", "://...@", value))
+    if "://" not in value:
+        return redacted(value)
+    return re.sub(r"[?#][^\s]*", "?...", redacted(value))

@@ -33,7 +33,7 @@ def aligned_buffer(nbytes: int) -> npt.NDArray[np.uint8]:
     return raw[start : start + size]
 
 
-def open_direct(path: Path, flags: int, view: memoryview) -> int | None:
+def open_direct(path: Path, flags: int, view: memoryview, mode: int = 0o666) -> int | None:
     """Open a file past the page cache.
 
     Parameters
@@ -42,6 +42,8 @@ def open_direct(path: Path, flags: int, view: memoryview) -> int | None:
         As for ``os.open``.
     view
         The memory that will be read into or written from.
+    mode
+        Permissions of a new file.
 
     Returns
     -------
@@ -51,7 +53,7 @@ def open_direct(path: Path, flags: int, view: memoryview) -> int | None:
     if not wanted or view.nbytes < _SMALLEST or _address(view) % ALIGNMENT:
         return None
     try:
-        return os.open(path, flags | os.O_DIRECT, 0o666)
+        return os.open(path, flags | os.O_DIRECT, mode)
     except OSError as error:
         if error.errno in _REFUSALS:
             return None
@@ -77,14 +79,25 @@ def read_direct(path: Path, view: memoryview) -> int | None:
         os.close(descriptor)
 
 
-def write_new(path: Path, parts: Sequence[memoryview]) -> int:
-    """Write the parts (of bytes) as a new file, the aligned beginning past the page cache where possible.
+def write_new(path: Path, parts: Sequence[memoryview], mode: int = 0o666) -> int:
+    """Write the parts as a new file, the aligned beginning past the page cache where possible.
 
-    Returns the open descriptor.
+    Parameters
+    ----------
+    path
+        Of the file.
+    parts
+        Its bytes.
+    mode
+        Its permissions, before the user's mask.
+
+    Returns
+    -------
+    The open descriptor.
     """
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-    direct = open_direct(path, flags, parts[0])
-    descriptor = os.open(path, flags, 0o666) if direct is None else direct
+    direct = open_direct(path, flags, parts[0], mode)
+    descriptor = os.open(path, flags, mode) if direct is None else direct
     head = 0 if direct is None else parts[0].nbytes // ALIGNMENT * ALIGNMENT
     try:
         _write_all(descriptor, parts[0][:head])

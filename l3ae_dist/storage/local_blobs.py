@@ -3,19 +3,30 @@
 import contextlib
 import errno
 import fcntl
+import itertools
 import os
 import shutil
-import uuid
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from l3ae_dist.errors import L3AEError, WorkspaceError
-from l3ae_dist.storage.blobs import Buffer
+from l3ae_dist.messages import shown
+from l3ae_dist.storage.blobs import Buffer, inside
 from l3ae_dist.storage.direct_io import read_direct, write_new
+from l3ae_dist.storage.partial_files import PARTIAL, abandoned_files, partial_name
+from l3ae_dist.storage.permissions import file_mode, make_folders
 
 if TYPE_CHECKING:
     from zarr.abc.store import Store
+
+# Limits of the process or the machine, which no other path would change.
+_LIMITS = {
+    errno.EMFILE: "raise the limit of open files (ulimit -n), 1024 is enough",
+    errno.ENFILE: "end other programs, or raise fs.file-max",
+    errno.EFBIG: "raise the limit of the size of files (ulimit -f), or use another place",
+}
 
 
 class LocalBlobs:
@@ -30,14 +41,38 @@ class LocalBlobs:
     """
 
     concurrency = 1
+    remote = False
 
     def __init__(self, root: str | Path, *, durable: bool = False) -> None:
         self.root = Path(root).expanduser().absolute()
         self.url = str(self.root)
         self.durable = durable
+        # folders whose entries are known to be on the disk
+        self._flushed: set[Path] = set()
+        self._real_folders: set[str] = set()
 
     def _path(self, key: str) -> Path:
-        return self.root / key
+        """Return the file of a key, and refuse one that a symbolic link takes out of the root."""
+        path = self.root / inside(key, self.url)
+        folder = str(path.parent)
+        try:
+            linked = path.is_symlink()
+        except OSError as error:  # a name that is too long
+            raise _os_error(error, path, "use") from error
+        if folder not in self._real_folders or linked:
+            if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(self.root)):
+                raise WorkspaceError(
+                    f"{shown(path)} is a link that leads out of the workspace {shown(self.url)}; put what it "
+                    "leads to in its place, or use the workspace no further if it came from somebody else."
+                )
+            self._real_folders.add(folder)
+        return path
+
+    def _open_new(self, path: str, flags: int) -> int:
+        return os.open(path, flags, file_mode(self.root))
+
+    def _folder(self, prefix: str) -> Path:
+        return self._path(prefix.rstrip("/")) if prefix else self.root
 
     def get(self, key: str) -> bytes | None:
         """See :meth:`Blobs.get`."""
@@ -67,6 +102,29 @@ class LocalBlobs:
         except OSError as error:
             raise _os_error(error, self._path(key), "read") from error
 
+    def range_into(self, key: str, start: int, buffer: memoryview) -> int:
+        """See :meth:`Blobs.range_into`.
+
+        Parameters
+        ----------
+        key, start, buffer
+            As there.
+        """
+        try:
+            with self._path(key).open("rb", buffering=0) as file:
+                file.seek(start)
+                filled = 0
+                while filled < len(buffer):
+                    count = file.readinto(buffer[filled:])
+                    if not count:
+                        break
+                    filled += count
+                return filled
+        except (FileNotFoundError, NotADirectoryError):
+            return -1
+        except OSError as error:
+            raise _os_error(error, self._path(key), "read") from error
+
     def tail(self, key: str, length: int) -> tuple[int, bytes] | None:
         """See :meth:`Blobs.tail`."""
         try:
@@ -83,6 +141,8 @@ class LocalBlobs:
             return self._path(key).stat().st_size
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError as error:
+            raise _os_error(error, self._path(key), "read") from error
 
     def modified(self, key: str) -> float | None:
         """See :meth:`Blobs.modified`."""
@@ -100,15 +160,17 @@ class LocalBlobs:
     def copy(self, source: str, target: str) -> None:
         """See :meth:`Blobs.copy`: a hard link, or a copy on file systems that have none."""
         path = self._path(target)
-        temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
+        temporary = path.with_name(partial_name(path.name))
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            self._make_folder(path.parent)
             try:
                 os.link(self._path(source), temporary)
             except OSError as error:
                 if error.errno not in _NO_LINKS:
                     raise
                 shutil.copyfile(self._path(source), temporary)
+            if self.durable:  # who wrote the source may not have flushed it
+                _flush(temporary)
             os.replace(temporary, path)
         except OSError as error:
             raise _os_error(error, path, "write") from error
@@ -135,8 +197,12 @@ class LocalBlobs:
         key, old, new
             As there.
         """
-        with (self.root / f"{key}.swap").open("ab") as guard:
-            fcntl.flock(guard, fcntl.LOCK_EX)
+        path = self._path(f"{key}.swap")
+        unflushed = self.durable and not path.exists()
+        with open(path, "ab", opener=self._open_new) as guard:
+            if unflushed:
+                os.fsync(guard.fileno())
+            _lock_file(guard, self._path(key))
             if self.get(key) != old:
                 return False
             self.put(key, [new])
@@ -154,17 +220,25 @@ class LocalBlobs:
     def delete_prefix(self, prefix: str) -> None:
         """See :meth:`Blobs.delete_prefix`."""
         try:
-            shutil.rmtree(self._path(prefix))
+            shutil.rmtree(self._path(prefix.rstrip("/")))
         except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:
-            raise _os_error(error, self._path(prefix), "delete") from error
+            raise _os_error(error, self._path(prefix.rstrip("/")), "delete") from error
 
     def list(self, prefix: str) -> Iterator[str]:
         """See :meth:`Blobs.list`."""
-        for directory, _, names in os.walk(self._path(prefix)):
-            relative = Path(directory).relative_to(self.root).as_posix()
-            yield from (f"{relative}/{name}" for name in names if not name.endswith(".partial"))
+        for directory, _, names in os.walk(self._folder(prefix)):
+            below = Path(directory).relative_to(self.root)
+            yield from ((below / name).as_posix() for name in names if not name.endswith(PARTIAL))
+
+    def abandoned(self) -> dict[str, int]:
+        """See :meth:`Blobs.abandoned`."""
+        found = {}
+        for path in abandoned_files(self.root):
+            with contextlib.suppress(FileNotFoundError):
+                found[path.relative_to(self.root).as_posix()] = path.stat().st_size
+        return found
 
     def zarr_store(self, *, read_only: bool = False) -> "Store":
         """See :meth:`Blobs.zarr_store`."""
@@ -175,11 +249,11 @@ class LocalBlobs:
     @contextlib.contextmanager
     def _temporary(self, key: str, parts: Sequence[Buffer]) -> Iterator[Path]:
         path = self._path(key)
-        temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
+        temporary = path.with_name(partial_name(path.name))
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            self._make_folder(path.parent)
             views = [memoryview(part).cast("B") for part in parts]
-            descriptor = write_new(temporary, views)
+            descriptor = write_new(temporary, views, file_mode(self.root))
             try:
                 if self.durable:
                     os.fsync(descriptor)
@@ -197,13 +271,51 @@ class LocalBlobs:
     def _sync_directory(self, key: str) -> None:
         if not self.durable:
             return
-        descriptor = os.open(self._path(key).parent, os.O_RDONLY)
+        _flush(self._path(key).parent)
+
+    def _make_folder(self, folder: Path) -> None:
+        """Make a folder; where writes are durable, flush its entry and those of the folders above it.
+
+        Each process does so once for each folder, since it cannot know what another one has flushed.
+        """
+        if not self.durable:
+            make_folders(folder, self.root)
+            return
+        new = list(itertools.takewhile(lambda one: not one.exists(), (folder, *folder.parents)))
+        make_folders(folder, self.root)
+        inside = [one for one in (folder, *folder.parents) if one.is_relative_to(self.root)]
+        for one in dict.fromkeys((*new, *inside)):
+            if one in new or one not in self._flushed:
+                _flush(one.parent)
+                self._flushed.add(one)
+
+
+def _flush(path: Path) -> None:
+    """Flush a file, or the entries of a folder, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _lock_file(guard: IO[bytes], path: Path) -> None:
+    """Lock a file against other processes; one that is stopped within its swap must not stop this one."""
+    deadline = time.monotonic() + _SWAP_SECONDS
+    while True:
         try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+            return fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise WorkspaceError(
+                    f"another process has been replacing {path} for {_SWAP_SECONDS:.0f} s (is it stopped?); "
+                    "end it or let it go on, then run the same command again."
+                ) from None
+        time.sleep(0.002)
 
 
+# A swap takes milliseconds.
+_SWAP_SECONDS = 30.0
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 _NO_LINKS = (errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EXDEV, errno.ENOSYS)
@@ -232,5 +344,6 @@ def _os_error(error: OSError, path: Path, verb: str) -> WorkspaceError:
     elif error.errno in _FORBIDDEN:
         fix = "permission denied: choose a path that this user can write, or mend its permissions"
     else:
-        fix = f"{error.strerror or error}: check the path, then run the same command again"
-    return WorkspaceError(f"cannot {verb} {path}: {fix}.")
+        step = _LIMITS.get(error.errno or 0, "check the path")
+        fix = f"{error.strerror or error}: {step}, then run the same command again"
+    return WorkspaceError(f"cannot {verb} {shown(str(path), 200)[1:-1]}: {fix}.")

@@ -1,9 +1,10 @@
 """From a path or URL to the store behind it."""
 
 import re
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from l3ae_dist.errors import ConfigError
+from l3ae_dist.messages import shown
 from l3ae_dist.storage.blobs import Blobs
 from l3ae_dist.storage.credentials import refuse_secrets
 from l3ae_dist.storage.local_blobs import LocalBlobs
@@ -28,7 +29,11 @@ def open_blobs(url: str | Path, *, durable: bool = False, patience: float | None
     ConfigError
         For an unknown scheme, or a URL that carries credentials.
     """
+    if not isinstance(url, (str, PurePath)):
+        raise ConfigError(f"the workspace is {shown(url)}; give a path or URL.")
     text = str(url)
+    if "\0" in text:
+        raise ConfigError(f"the workspace is {shown(text)}, which no path can be; give a path or URL.")
     match = re.match(r"^([a-zA-Z][a-zA-Z0-9+.-]+)://", text)
     if match is None:
         return LocalBlobs(text, durable=durable)
@@ -37,7 +42,9 @@ def open_blobs(url: str | Path, *, durable: bool = False, patience: float | None
         return LocalBlobs(text[len("file://") :], durable=durable)
     if scheme not in _SCHEMES:
         known = ", ".join(["file", *sorted(_SCHEMES)])
-        raise ConfigError(f"workspace scheme {scheme!r} is not supported; use a path or one of: {known}.")
+        raise ConfigError(
+            f"workspace scheme {shown(scheme)} is not supported; use a path or one of: {known}."
+        )
     refuse_secrets(text, "workspace")
     from l3ae_dist.storage.object_blobs import ObjectBlobs
 

@@ -24,6 +24,10 @@ class StageRecord:
         Figures of the stage: sizes, times, or a certificate.
     finished
         When, as ISO 8601 in UTC.
+    epoch
+        Epoch of the lock under which it was written; 0 where none was held.
+    arrays
+        Paths of the arrays that are complete by it; None in records of older versions.
     """
 
     stage: Stage
@@ -31,6 +35,8 @@ class StageRecord:
     params: JsonObject
     stats: JsonObject
     finished: str
+    epoch: int = 0
+    arrays: list[str] | None = None
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> Self:

@@ -12,6 +12,8 @@ class Stage(StrEnum):
     """Multi-hot features are made from the words of the items' texts."""
     EMBED = "embed"
     """Texts are embedded, or embeddings imported, transformed or extended."""
+    TRANSFORM = "transform"
+    """Embeddings are transformed; the completion record is one of :attr:`EMBED`."""
     ROOTS = "roots"
     """Scales of users and items for the normalised interactions of GFCF."""
     GRAM = "gram"

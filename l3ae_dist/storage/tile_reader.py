@@ -11,14 +11,18 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from l3ae_dist.errors import LostTileError
 from l3ae_dist.linalg.arrays import Array
+from l3ae_dist.storage import layout
 from l3ae_dist.storage.chunks import TRAILER, ChunkArray
 from l3ae_dist.storage.direct_io import aligned_buffer, aligned_size
+from l3ae_dist.storage.forked import in_children
+from l3ae_dist.storage.tier_pace import TierPace
 from l3ae_dist.storage.tile_cache import TileCache
 
 Key = tuple[str, str, int, int]
@@ -43,7 +47,9 @@ class TileRequest:
     """One tile to read.
 
     ``stage`` names the tasks that may read it again, None to read it once; ``panel`` the group of
-    neighbouring tasks that all read it, None when they do not.
+    neighbouring tasks that all read it, None when they do not; ``holders`` are addresses of workers that
+    probably hold it in memory, ``crc`` is the CRC32C that its done-mark names, where that is known;
+    ``unwritten`` tells that it may be in memory alone.
     """
 
     array: ChunkArray
@@ -51,6 +57,9 @@ class TileRequest:
     j: int
     stage: str | None = None
     panel: object = None
+    holders: tuple[str, ...] = ()
+    crc: int | None = None
+    unwritten: bool = False
 
     @property
     def key(self) -> Key:
@@ -60,28 +69,90 @@ class TileRequest:
 
 @dataclass
 class ReadCount:
-    """Bytes that one task really read, and the seconds its arithmetic waited for tiles."""
+    """Bytes that one task really read from the workspace and from other workers, and the seconds that its
+    arithmetic waited for tiles."""
 
     bytes: int = 0
     waited: float = 0.0
+    bytes_from_peers: int = 0
+
+
+class TilePeers(Protocol):
+    """Other workers, which hold tiles in their memory."""
+
+    def read(self, request: TileRequest, buffer: npt.NDArray[np.uint8]) -> tuple[Array, float] | None:
+        """Read a tile from one of its holders into a buffer, verified as if it were read from the workspace.
+
+        Returns
+        -------
+        The tile and the seconds that it took; None when no holder has it, answers in time, or answers with
+        the right tile.
+        """
 
 
 class TileReader:
     """Prefetching reader with a cache of at most ``cache_bytes``; safe for several tasks at once."""
 
     def __init__(self, cache_bytes: int = 0) -> None:
+        self.peers: TilePeers | None = None
+        """Other workers to read from, where there are any."""
+        self._pace = TierPace()
+        self._pins: tuple[str, frozenset[str]] = ("", frozenset())
         self._cache: TileCache[HeldTile] = TileCache(cache_bytes)
         self._free: dict[int, list[npt.NDArray[np.uint8]]] = {}
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(READ_THREADS, thread_name_prefix="tile-read")
+        in_children(self._renew)
+
+    def _renew(self) -> None:
+        """Start again in a child of a fork, with the tiles in the cache, which both processes share."""
+        self._pool = ThreadPoolExecutor(READ_THREADS, thread_name_prefix="tile-read")
+        if self._lock.locked():  # a thread that the child does not have was changing the cache
+            self._lock, self._cache, self._free = threading.Lock(), TileCache(self._cache.limit), {}
 
     def resize(self, cache_bytes: int) -> None:
         """Set the cache's limit; what is over it is forgotten."""
         with self._lock:
-            gone = self._cache.resize(cache_bytes)
-            self._give_up(gone)
-            if gone:
-                self._free.clear()
+            self._give_back(self._cache.resize(cache_bytes))
+
+    def hold_only(self, solve: str, paths: frozenset[str]) -> None:
+        """Give up the pinned tiles of other solves than this, and of other arrays of it.
+
+        Parameters
+        ----------
+        solve
+            Identifies what the tiles are pinned for from now on.
+        paths
+            Of the arrays whose tiles stay.
+        """
+        with self._lock:
+            if (solve, paths) != self._pins:
+                same, self._pins = solve == self._pins[0], (solve, paths)
+                self._give_back(self._cache.unpin(lambda key: same and path_of(key) in paths))
+
+    def has_room(self, request: TileRequest) -> bool:
+        """Tell whether a tile can be pinned now."""
+        with self._lock:
+            return (
+                self._cache.pinned + aligned_size(request.array.chunk_nbytes + TRAILER) <= self._cache.limit
+            )
+
+    def pin(self, request: TileRequest, held: HeldTile) -> bool:
+        """Hold a finished tile that is not written, if there is room; the caller must not change it again.
+
+        Parameters
+        ----------
+        request
+            What it is read as.
+        held
+            The tile, which the caller still has to release.
+        """
+        with self._lock:
+            kept, gone = self._cache.pin(request.key, held, held.buffer.nbytes)
+            if kept:
+                held.tile.flags.writeable, held.cached = False, True
+            self._give_up([one for one in gone if one is not held])
+        return kept
 
     def stream(self, requests: Sequence[tuple[TileRequest, ...]], count: ReadCount) -> "TileStream":
         """Return an iterator over the tiles of each entry; reading starts now and stays one entry ahead."""
@@ -106,9 +177,7 @@ class TileReader:
         nbytes = request.array.chunk_nbytes // request.array.dtype.itemsize * dtype.itemsize
         if dtype == request.array.dtype and request.key not in self._cache:
             buffer = self._buffer(nbytes)
-            tile = request.array.read(request.i, request.j, buffer)
-            self._count(request, count)
-            return HeldTile(tile, buffer)
+            return HeldTile(self._read(request, buffer, count), buffer)
         source = self.load(replace(request, stage=None, panel=None), count)
         buffer = self._buffer(nbytes)
         tile = buffer[:nbytes].view(dtype).reshape(request.array.chunks)
@@ -118,23 +187,48 @@ class TileReader:
         self.release(source)
         return HeldTile(tile, buffer)
 
+    def blank(self, request: TileRequest) -> HeldTile:
+        """Return memory for a tile, for :meth:`keep` or :meth:`release`; it holds anything."""
+        array = request.array
+        buffer = self._buffer(array.chunk_nbytes)
+        rows, columns = array.valid_shape(request.i, request.j)
+        tile = buffer[: array.chunk_nbytes].view(array.dtype).reshape(array.chunks)
+        return HeldTile(tile[:rows, :columns], buffer)
+
     def keep(self, request: TileRequest, held: HeldTile) -> None:
         """Cache a tile that was just written, if there is room; the caller must not change it again."""
         held.tile.flags.writeable = False
         self._remember(request, held)
         self.release(held)
 
-    def load(self, request: TileRequest, count: ReadCount) -> HeldTile:
-        """Return the tile from the cache, or read it from the store; see :meth:`stream`."""
+    def cached(self, request: TileRequest) -> HeldTile | None:
+        """Return the tile when it is in the cache, to be given back by :meth:`release`."""
         with self._lock:
             cached = self._cache.get(request.key, request.stage, request.panel)
             if cached is not None:
                 cached.users += 1
-                return cached
+            return cached
+
+    def pinned(self, key: Key) -> HeldTile | None:
+        """Return the tile when it is in the cache, for another process; :meth:`release` gives it back."""
+        with self._lock:
+            held = self._cache.get(key, None, None)
+            if held is not None:
+                held.users += 1
+            return held
+
+    def holds(self, key: Key) -> bool:
+        """Tell whether a tile is in the cache now."""
+        return key in self._cache
+
+    def load(self, request: TileRequest, count: ReadCount) -> HeldTile:
+        """Return the tile from the cache, or read it from a peer or the workspace; see :meth:`stream`."""
+        cached = self.cached(request)
+        if cached is not None:
+            return cached
         buffer = self._buffer(request.array.chunk_nbytes)
-        tile = request.array.read(request.i, request.j, buffer)
+        tile = self._read(request, buffer, count)
         tile.flags.writeable = False
-        self._count(request, count)
         held = HeldTile(tile, buffer)
         if request.stage is not None:
             self._remember(request, held)
@@ -171,14 +265,57 @@ class TileReader:
             held.cached = kept
             self._give_up(gone)
 
+    def _give_back(self, gone: list[HeldTile]) -> None:
+        """Give up many tiles, and their memory: it may be needed in another size."""
+        self._give_up(gone)
+        if gone:
+            self._free.clear()
+
     def _give_up(self, gone: list[HeldTile]) -> None:
         for item in gone:
             item.cached = False
             self._recycle(item)
 
-    def _count(self, request: TileRequest, count: ReadCount) -> None:
+    def _read(self, request: TileRequest, buffer: npt.NDArray[np.uint8], count: ReadCount) -> Array:
+        """Read a tile from a worker that holds it or from the workspace, whichever was quicker of late."""
+        nbytes = request.array.chunk_nbytes
+        if request.holders and self.peers is not None and self._pace.prefers_peers():
+            found = self.peers.read(request, buffer)
+            if found is not None:
+                tile, seconds = found
+                self._pace.peers_took(seconds, nbytes)
+                with self._lock:
+                    count.bytes_from_peers += nbytes
+                return tile
+        if request.unwritten and is_lost(request):
+            raise lost(request)
+        started = time.perf_counter()
+        tile = request.array.read(request.i, request.j, buffer)
+        self._pace.workspace_took(time.perf_counter() - started, nbytes)
         with self._lock:
-            count.bytes += request.array.chunk_nbytes + 4
+            count.bytes += nbytes + TRAILER
+        return tile
+
+
+def path_of(key: object) -> str:
+    """Return the path of the array of a tile, from the key of its request."""
+    assert isinstance(key, tuple)
+    return str(key[1])
+
+
+def is_lost(request: TileRequest) -> bool:
+    """Tell whether a tile that may be in memory alone was never written; one that was may be damaged."""
+    array, place = request.array, (request.i, request.j)
+    return array.find_mark(*place) is None and place not in array.marked() | array.stored()
+
+
+def lost(request: TileRequest) -> LostTileError:
+    """Return the error that says that a tile is neither in memory nor in the workspace."""
+    name = layout.name_of(request.array.path)
+    return LostTileError(
+        f"tile ({request.i}, {request.j}) of {name} was kept in memory alone, and the worker that held it "
+        "has it no more"
+    )
 
 
 class TileStream:

@@ -36,6 +36,7 @@ class Kind(StrEnum):
     INTERACTIONS = "interactions", 2, Stage.INGEST, False
     WORDS = "words", 2, Stage.WORDS, False
     EMBEDDINGS = "embeddings", 2, Stage.EMBED, False
+    DIGESTS = "digests", 2, Stage.EMBED, False
     TRANSFORMS = "transforms", 2, Stage.EMBED, True
     ADDED = "added", 2, None, False
     ROOTS = "roots", 2, Stage.ROOTS, True

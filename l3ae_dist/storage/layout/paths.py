@@ -18,6 +18,16 @@ def embeddings(identifier: str) -> str:
     return Kind.EMBEDDINGS.path(identifier)
 
 
+def digests(identifier: str) -> str:
+    """Return the path of the digests of the texts of embeddings, n x 16 bytes."""
+    return Kind.DIGESTS.path(identifier)
+
+
+def apart(embeddings: str, digest: str = "") -> str:
+    """Return the id of rows that are embedded apart, for some embeddings; that of all of them begins so."""
+    return f"{embeddings}-{digest}"
+
+
 def transform(identifier: str) -> str:
     """Return the path of shift and matrix with which the embeddings ``identifier`` were transformed."""
     return Kind.TRANSFORMS.path(identifier)
@@ -41,6 +51,11 @@ def features_stage(features: str) -> Stage:
 def features(identifier: str) -> str:
     """Return the path of item features, n x d: an array, or the folder of sparse words."""
     return (Kind.WORDS if are_words(identifier) else Kind.EMBEDDINGS).path(identifier)
+
+
+def semantic_folder(features: str) -> str:
+    """Return the folder of the semantic phases of features, whatever tile size and ridge."""
+    return f"{Kind.SEMANTIC}/{features}"
 
 
 def cross(factor: str, features: str) -> str:
@@ -109,10 +124,10 @@ class Folder:
 
 @dataclass(frozen=True)
 class FactorPaths(Folder):
-    """The paths of one Gram matrix, ridge and dtype: ``G + ridge I = L L'``, ``P = L^-T L^-1``."""
+    """The paths of one Gram matrix, ridge and precision: ``G + ridge I = L L'``, ``P = L^-T L^-1``."""
 
     @classmethod
-    def of(cls, gram: str, ridge: float, dtype: str) -> Self:
+    def of(cls, gram: str, ridge: float, dtype: str, arithmetic: str | None = None) -> Self:
         """Return the paths for the Gram matrix with the id ``gram``.
 
         Parameters
@@ -122,9 +137,12 @@ class FactorPaths(Folder):
         ridge
             Added to its diagonal.
         dtype
-            Of the arithmetic: ``"float32"`` or ``"float64"``.
+            Of the tiles: ``"float32"`` or ``"float64"``.
+        arithmetic
+            What they are computed in; their own dtype when None.
         """
-        return cls(f"{Kind.FACTORS}/{gram}/{ridge!r}/{dtype}")
+        precision = dtype if arithmetic in (None, dtype) else f"{dtype}-by-{arithmetic}"
+        return cls(f"{Kind.FACTORS}/{gram}/{ridge!r}/{precision}")
 
     @property
     def id(self) -> str:
@@ -144,9 +162,24 @@ class FactorPaths(Folder):
     image = Name("image")
     """``P`` times the probe."""
 
-    def partial(self, name: str) -> str:
-        """Return the path of partial sums of the factorisation, which are deleted after it."""
-        return self.array(f"partials/{name}")
+    partials = Name("partials")
+    """Partial sums of the factorisation, which are deleted after it."""
+
+    def sums(self, sums: object) -> str:
+        """Return the folder of partial sums with some cuts: with others a tile holds something else."""
+        return f"{self.partials}/{fingerprint(sums)}"
+
+    def partial(self, sums: object, name: str) -> str:
+        """Return the path of an array of partial sums.
+
+        Parameters
+        ----------
+        sums
+            All panels at which sums are cut.
+        name
+            Of the array in the graph.
+        """
+        return f"{self.sums(sums)}/{name}"
 
 
 @dataclass(frozen=True)
@@ -277,6 +310,15 @@ class StringColumnPaths(Folder):
     """UTF-8 text of all strings."""
 
 
+def stored_with(path: str) -> str | None:
+    """Return the other vector of a column of strings or of sparse rows, be it without chunks; else None."""
+    folder, _, name = path.rpartition("/")
+    other = _PARTNERS.get(name)
+    return None if other is None else f"{folder}/{other}"
+
+
+_PARTNERS = {"offsets": "bytes", "bytes": "offsets", "indptr": "indices", "indices": "indptr"}
+
 Split: TypeAlias = Literal["train", "valid", "test", "input"]
 """Part of the interactions; ``input`` is what is known of a user at prediction time."""
 
@@ -306,6 +348,11 @@ class DatasetPaths:
     def texts(self) -> str:
         """Texts that are embedded."""
         return self.item_column("text")
+
+    @property
+    def order(self) -> str:
+        """Catalog row of each item, where the core comes first."""
+        return self.item_column("order")
 
     def item_column(self, name: str) -> str:
         """Return the path of the column ``name`` of the catalog."""
