@@ -15,8 +15,8 @@ from l3ae_dist.data.features import Rows, dense
 from l3ae_dist.errors import NumericalError
 from l3ae_dist.graphs.chunk_tasks import Blocks, ChunkGraph, Compute
 from l3ae_dist.graphs.context import StageContext, StageParams
-from l3ae_dist.graphs.execute import process_kernels, process_reader
 from l3ae_dist.graphs.tasks import TileRef
+from l3ae_dist.graphs.tile_memory import process_kernels, process_reader
 from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.linalg.kernels import CpuKernels
 from l3ae_dist.linalg.tiles import TileGrid
@@ -28,9 +28,34 @@ _ROWS = 1024
 
 @dataclass(frozen=True)
 class SemanticParams(StageParams):
-    """Parameters of the semantic system: its ridge ``reg_f``."""
+    """Parameters of the semantic system.
+
+    Parameters
+    ----------
+    reg_f
+        Its ridge.
+    core
+        Items that it is made of, the first ones; the others get the columns of items that come after it.
+    """
 
     reg_f: float
+    core: int
+
+
+@dataclass(frozen=True)
+class CoreParams(StageParams):
+    """The inverse of the system of a core, which the other items are not in.
+
+    Parameters
+    ----------
+    core
+        Items of the core, the first ones.
+    ridge
+        On the diagonal, which is all that the other items have.
+    """
+
+    core: int
+    ridge: float
 
 
 def row_graph(grid: TileGrid, array: str, compute: Compute, *, stage: Stage = Stage.ASSEMBLE) -> ChunkGraph:
@@ -69,14 +94,14 @@ def semantic_inverse(ref: TileRef, context: StageContext, count: ReadCount) -> B
     count
         Left alone: no tiles are read.
     """
-    f = context.item_rows("embeddings")
-    n, d = f.shape
+    params, f = context.params_as(SemanticParams), context.item_rows("embeddings")
+    n, d = params.core, f.shape[1]
     system = np.zeros((d, d))
     for start in range(0, n, _ROWS):
         rows: Any = f.item_rows(start, min(start + _ROWS, n)).astype(np.float64)
         product = rows.T @ rows
         system += product.toarray() if sparse.issparse(product) else product
-    system[np.diag_indices(d)] += context.params_as(SemanticParams).reg_f
+    system[np.diag_indices(d)] += params.reg_f
     kernels = CpuKernels()
     kernels.potrf(system)
     kernels.trtri(system)
@@ -88,7 +113,8 @@ def semantic_inverse(ref: TileRef, context: StageContext, count: ReadCount) -> B
 def semantic_rows(ref: TileRef, context: StageContext, count: ReadCount) -> Blocks:
     """Compute the rows of ``V'`` and ``a`` of an item tile, (tile, d) and (tile, 1).
 
-    Float64 throughout, because the diagonal of P1 cancels. 2 d^2 flops an item.
+    Float64 throughout, because the diagonal of P1 cancels. 2 d^2 flops an item. An item that the system is
+    not made of gets the column of one that comes after it, ``C = F' M f``: V is ``M f`` and a is 0.
 
     Parameters
     ----------
@@ -99,12 +125,14 @@ def semantic_rows(ref: TileRef, context: StageContext, count: ReadCount) -> Bloc
     count
         Left alone: no tiles are read.
     """
-    reg_f = context.params_as(SemanticParams).reg_f
+    params = context.params_as(SemanticParams)
     m = context.array("M").read(0, 0)
     f = _item_rows(context.item_rows("embeddings"), context, ref.i, np.float64)
     w = f @ m
-    scale = 1.0 / (1.0 - np.einsum("ij,ij->i", f, w))  # 1 / (reg_f p1)
-    _check_cancellation(scale, context, ref.i, reg_f)
+    scale = np.ones(len(f))
+    inside = slice(0, max(0, params.core - context.grid.rows(ref.i).start))
+    scale[inside] /= 1.0 - np.einsum("ij,ij->i", f[inside], w[inside])  # 1 / (reg_f p1)
+    _check_cancellation(scale, context, ref.i, params.reg_f)
     return [(TileRef("a", ref.i, 0), (1.0 - scale)[:, None]), (ref, w * scale[:, None])]
 
 
@@ -113,7 +141,8 @@ def _check_cancellation(scale: Array, context: StageContext, i: int, reg_f: floa
     if len(bad):
         item = context.grid.rows(i).start + int(bad[0])
         raise NumericalError(
-            f"the semantic system loses all digits at item {item} with reg_f = {reg_f:g}; use a larger reg_f."
+            f"by woodbury the semantic system loses all digits at item {item} with reg_f = {reg_f:g}; use "
+            "compute.semantic_route direct, or a larger reg_f."
         )
 
 
@@ -131,24 +160,50 @@ def product_rows(ref: TileRef, context: StageContext, count: ReadCount) -> Block
     count
         Counts the bytes of tiles read.
     """
-    i, dtype = ref.i, np.dtype(context.dtype)
-    operand = context.item_rows("operand")
-    acc = np.zeros((context.grid.size(i), operand.shape[1]), dtype)
-    kernels = process_kernels(context.device)
+    return [(ref, _product(ref.i, context.grid, context, count))]
+
+
+def core_product_rows(ref: TileRef, context: StageContext, count: ReadCount) -> Blocks:
+    """Compute ``P_i: operand`` where P is the inverse of a core, and ``I / ridge`` for the other items.
+
+    Parameters
+    ----------
+    ref
+        The chunk of the product, (tile, columns).
+    context
+        With :class:`CoreParams` and the arrays ``P`` of the core and ``operand`` of all items.
+    count
+        Counts the bytes of tiles read.
+    """
+    params, tile, dtype = context.params_as(CoreParams), context.grid.rows(ref.i), np.dtype(context.dtype)
+    grid, operand = TileGrid(params.core, context.grid.tile), context.item_rows("operand")
+    parts = [] if ref.i >= grid.count else [_product(ref.i, grid, context, count)]
+    first = max(tile.start, params.core)
+    if first < tile.stop:
+        parts.append((dense(operand.item_rows(first, tile.stop)) / params.ridge).astype(dtype))
+    return [(ref, np.concatenate(parts))]
+
+
+def _product(i: int, grid: TileGrid, context: StageContext, count: ReadCount) -> Array:
+    """Multiply row i of the lower tiles of P, on their grid, with the operand; (tile, columns)."""
+    dtype, operand = np.dtype(context.dtype), context.item_rows("operand")
+    acc = np.zeros((grid.size(i), operand.shape[1]), dtype)
+    kernels = process_kernels(context.device, context.arithmetic)
     handle = kernels.load(acc)
     p = context.array("P")
-    pairs = [(i, j) for j in range(i + 1)] + [(j, i) for j in range(i + 1, context.grid.count)]
+    pairs = [(i, j) for j in range(i + 1)] + [(j, i) for j in range(i + 1, grid.count)]
     tiles = process_reader().stream([(TileRequest(p, *pair),) for pair in pairs], count)
     for (row, column), (tile,) in zip(pairs, tiles, strict=True):
         other = column if row == i else row
-        block = _item_rows(operand, context, other, dtype)
+        rows = grid.rows(other)
+        block = dense(operand.item_rows(rows.start, rows.stop), dtype)
         factor = tile.astype(dtype, copy=False)
         if row == i:
             kernels.gemm_nn(handle, factor, block)
         else:
             kernels.gemm_tn(handle, factor, block)
     kernels.store(handle, acc)
-    return [(ref, acc)]
+    return acc
 
 
 def diagonal_rows(ref: TileRef, context: StageContext, count: ReadCount) -> Blocks:
@@ -180,7 +235,8 @@ def product_diagonal_rows(ref: TileRef, context: StageContext, count: ReadCount)
         Left alone: no tiles are read.
     """
     diagonal, a, q, v = (
-        np.asarray(context.array(name).read(ref.i, 0), np.float64) for name in ("diagonal", "a", "Q", "V")
+        np.asarray(context.array(name).read(ref.i, 0), np.float64)[: context.grid.size(ref.i)]
+        for name in ("diagonal", "a", "Q", "V")
     )
     return [(ref, diagonal * a + np.einsum("ij,ij->i", q, v)[:, None])]
 

@@ -23,6 +23,7 @@ from l3ae_dist.graphs.weight_blocks import AddedTerm, Columns, ColumnTerm, Weigh
 from l3ae_dist.linalg.arrays import Array, Matrix
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.linalg.top_k import RunningTop
+from l3ae_dist.storage.forked import in_children
 from l3ae_dist.storage.tile_reader import TileReader
 
 # Scores of one group of users on one tile: what fits a core's cache beside the rows it reads.
@@ -82,10 +83,11 @@ class BatchScorer:
         self.reader = TileReader(int(array_budget * CACHE_SHARE))
         self._rows = RowCache(int(array_budget * ROWS_SHARE))
         self._threads = threads or os.cpu_count() or 1
+        self._start()
+        in_children(self._start)
 
-    @cached_property
-    def _pool(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(self._threads, thread_name_prefix="serve")
+    def _start(self) -> None:
+        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="serve")
 
     @cached_property
     def _blas(self) -> Any:

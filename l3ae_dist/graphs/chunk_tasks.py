@@ -44,8 +44,14 @@ class ChunkTask:
     alone: bool = True
 
     @property
-    def feeds(self) -> None:
-        """None: no other chunk makes this one superfluous."""
+    def targets(self) -> tuple[TileRef, ...]:
+        """The chunk that is written last."""
+        return (self.target,)
+
+    @property
+    def feeds(self) -> tuple[TileRef, ...]:
+        """Nothing: no other chunk makes this one superfluous."""
+        return ()
 
     def flops(self, grid: TileGrid) -> float:
         """Count the flops of a matrix product, ``2 m n inner``; 0 where they depend on the data."""

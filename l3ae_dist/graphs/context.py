@@ -5,6 +5,7 @@ from functools import lru_cache
 from typing import TypeVar
 
 from l3ae_dist.data.features import Rows, open_rows
+from l3ae_dist.graphs.holders import NOBODY, Holders
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.workspace import Workspace
@@ -16,6 +17,25 @@ class StageParams:
 
 
 P = TypeVar("P", bound=StageParams)
+
+
+@dataclass(frozen=True, slots=True)
+class Unwritten:
+    """Arrays whose tiles stay in memory and are written only where that has no room for them.
+
+    Parameters
+    ----------
+    solve
+        Tells one try of a factorisation from all others, whose tiles a worker then gives up.
+    names
+        Names of the arrays.
+    """
+
+    solve: str = ""
+    names: frozenset[str] = frozenset()
+
+
+NOTHING_UNWRITTEN = Unwritten()
 
 
 @dataclass(frozen=True)
@@ -31,9 +51,17 @@ class StageContext:
     grid
         The tile grid.
     dtype
-        Dtype of the arithmetic.
+        Dtype of the tiles at work.
     cache_bytes
         How many bytes of tiles a worker may keep between tasks.
+    accumulators
+        How many tiles a worker may hold that are computed, or on their way to and from the store.
+    tiles_held
+        How many tiles a worker holds at most while a task of the stage computes, operands included.
+    device_memory
+        Bytes that may be used of the memory of a device; 0 for a share of it, or most of what is free.
+    device_sharers
+        Workers on one device at most, among whom its memory is divided.
     epoch
         The lock's epoch, recorded in done-marks.
     device
@@ -43,6 +71,12 @@ class StageContext:
         Whether writes are flushed to the disk before they count.
     params
         Further values of the stage; None where it needs none.
+    arithmetic
+        Least precise dtype that kernels compute in; tiles of a more precise one are computed in theirs.
+    holders
+        Workers that hold tiles which the task reads; nobody where workers do not read from each other.
+    unwritten
+        Arrays whose tiles stay in memory.
     """
 
     url: str
@@ -50,10 +84,17 @@ class StageContext:
     grid: TileGrid
     dtype: str
     cache_bytes: int = 0
+    accumulators: int = 2
+    tiles_held: int = 8
+    device_memory: int = 0
+    device_sharers: int = 1
     epoch: int = 0
     device: str = "cpu"
     durable: bool = False
     params: StageParams | None = None
+    arithmetic: str = "float32"
+    holders: Holders = NOBODY
+    unwritten: Unwritten = NOTHING_UNWRITTEN
 
     def workspace(self) -> Workspace:
         """Return the workspace, opened once per process."""
@@ -62,6 +103,11 @@ class StageContext:
     def array(self, name: str) -> ChunkArray:
         """Return the stage's array ``name``, opened once per process."""
         return open_chunks(self.url, self.paths[name], self.durable)
+
+    @property
+    def unwritten_paths(self) -> frozenset[str]:
+        """Paths of the arrays whose tiles stay in memory."""
+        return frozenset(self.paths[name] for name in self.unwritten.names)
 
     def item_rows(self, name: str) -> Rows:
         """Return the stage's features or n x d array ``name`` by item rows, opened once per process."""

@@ -5,43 +5,31 @@ of which one computes with all BLAS threads while the other reads its first tile
 """
 
 import os
-import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from socket import gethostname
 
-import numpy as np
-
-from l3ae_dist.errors import NotPositiveDefiniteError
+from l3ae_dist.graphs.blocks import AnyTask, tiles_of
 from l3ae_dist.graphs.chunk_tasks import Blocks, ChunkTask
 from l3ae_dist.graphs.context import StageContext
-from l3ae_dist.graphs.tasks import Step, TileRef, TileTask
-from l3ae_dist.linalg.arrays import Array
-from l3ae_dist.linalg.kernels import Handle, Kernels, apply_kernel, get_kernels
-from l3ae_dist.storage.chunks import TRAILER, ChunkMark
-from l3ae_dist.storage.tile_reader import ReadCount, TileReader, TileRequest
+from l3ae_dist.graphs.make_tiles import (
+    ARITHMETIC,
+    UNMEASURED,
+    MadeTiles,
+    Timing,
+    make_tiles,
+)
+from l3ae_dist.graphs.tasks import TileRef, TileTask
+from l3ae_dist.graphs.tile_memory import give_up_tiles
+from l3ae_dist.storage.chunks import TRAILER
+from l3ae_dist.storage.done_marks import ChunkMark
+from l3ae_dist.storage.forked import ProcessLock
+from l3ae_dist.storage.tile_reader import ReadCount
 
 # Tasks of a worker process that hold tiles at the same time: one computes, one reads or writes.
 STAGED = 2
-STAGING = threading.BoundedSemaphore(STAGED)
-# Whoever holds it has the BLAS threads to itself.
-ARITHMETIC = threading.Lock()
-
-
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """The times at which the parts of a task ran; zeros where its arithmetic is not measured.
-
-    It read its first tile from ``staged`` (Unix time) for ``loaded`` seconds, and computed from ``began``
-    (Unix time) for ``computed`` seconds, of which the arithmetic waited ``stalled`` for further tiles.
-    """
-
-    began: float = 0.0
-    computed: float = 0.0
-    staged: float = 0.0
-    loaded: float = 0.0
-    stalled: float = 0.0
+STAGING = ProcessLock(STAGED)
 
 
 @dataclass(frozen=True)
@@ -58,33 +46,35 @@ class TaskRecord:
     seconds: float
     pid: int
     host: str
-    timing: Timing = Timing()
+    timing: Timing = UNMEASURED
+    bytes_from_peers: int = 0
+    worker: str = ""
+    """Address of the worker, where workers read tiles from each other."""
+    kept: int = 0
+    """With the first record of a task: which of the tiles that it made and read its worker holds now, as bits
+    in the order of :func:`~l3ae_dist.graphs.holders.tiles_known`."""
+    unwritten: bool = False
+    """True of a tile that stays in memory and has no done-mark."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Written:
-    """The done-mark of a task's target, and what it took."""
+    """The done-mark of a task's target, None when it stays in memory, and what it took."""
 
-    mark: ChunkMark
+    mark: ChunkMark | None
     bytes_read: int
     bytes_written: int
     timing: Timing
+    bytes_from_peers: int = 0
 
 
-@lru_cache(maxsize=1)
-def process_reader() -> TileReader:
-    """Return the one :class:`TileReader` of this process."""
-    return TileReader()
+def run_task(task: AnyTask | ChunkTask, context: StageContext) -> list[TaskRecord]:
+    """Compute and write the chunks of a task inside a worker, but those whose done-marks say they are there.
 
-
-@lru_cache(maxsize=4)
-def process_kernels(device: str) -> Kernels:
-    """Return the kernel back end of this process for a device."""
-    return get_kernels(device)
-
-
-def run_task(task: TileTask | ChunkTask, context: StageContext) -> TaskRecord:
-    """Compute and write one chunk inside a worker, unless its done-mark says that it is there.
+    Returns
+    -------
+    One record for each tile of a block, in their order; the time of the block is divided evenly among those
+    that it made.
 
     Raises
     ------
@@ -94,28 +84,67 @@ def run_task(task: TileTask | ChunkTask, context: StageContext) -> TaskRecord:
         Naming the tile and the global item index.
     """
     started = time.time()
-    target = task.target
-    mark = context.array(target.array).find_mark(target.i, target.j)
-    if mark is not None:
-        seconds = time.time() - started
-        return TaskRecord(target, True, mark.crc, 0.0, 0, 0, started, seconds, os.getpid(), gethostname())
-    if isinstance(task, TileTask):
-        with STAGING:
-            written = _write_tile(task, context)
-    else:
-        written = _write_chunk(task, context)
+    marks = {ref: context.array(ref.array).find_mark(ref.i, ref.j) for ref in task.targets}
+    found = [_skipped(ref, mark, started) for ref, mark in marks.items() if mark is not None]
+    if len(found) == len(marks):
+        return found
+    if isinstance(task, ChunkTask):
+        return [_record(task, _write_chunk(task, context), context, started, time.time() - started)]
+    missing = [tile for tile in tiles_of(task) if marks[tile.target] is None]
+    with STAGING:
+        made = make_tiles(missing, context)
+    return found + _shares(missing, made, context, started)
+
+
+def _skipped(target: TileRef, mark: ChunkMark, started: float) -> TaskRecord:
+    seconds = time.time() - started
+    return TaskRecord(target, True, mark.crc, 0.0, 0, 0, started, seconds, os.getpid(), gethostname())
+
+
+def _shares(
+    tiles: Sequence[TileTask], made: MadeTiles, context: StageContext, started: float
+) -> list[TaskRecord]:
+    """Divide the time and the bytes read of a block among its tiles, one after the other."""
+    count, seconds, timing = len(tiles), time.time() - started, made.timing
+    computed, part = timing.computed / count, seconds / count
+    records = []
+    for number, (tile, mark) in enumerate(zip(tiles, made.marks, strict=True)):
+        share = Timing(
+            timing.began + number * computed,
+            computed,
+            timing.staged if number == 0 else 0.0,
+            timing.loaded if number == 0 else 0.0,
+            timing.stalled / count,
+        )
+        read, peers = (_part(size, number, count) for size in (made.bytes_read, made.bytes_from_peers))
+        size = context.array(tile.target.array).chunk_nbytes + TRAILER if mark is not None else 0
+        written = _Written(mark, read, size, share, peers)
+        records.append(_record(tile, written, context, started + number * part, part))
+    return records
+
+
+def _part(size: int, number: int, count: int) -> int:
+    """Return one of ``count`` parts of a size that differ by one at most, and add up to it."""
+    return size * (number + 1) // count - size * number // count
+
+
+def _record(
+    task: TileTask | ChunkTask, written: _Written, context: StageContext, started: float, seconds: float
+) -> TaskRecord:
     return TaskRecord(
-        target=target,
+        target=task.target,
         skipped=False,
-        crc=written.mark.crc,
+        crc=0 if written.mark is None else written.mark.crc,
         flops=task.flops(context.grid),
         bytes_read=written.bytes_read,
         bytes_written=written.bytes_written,
         started=started,
-        seconds=time.time() - started,
+        seconds=seconds,
         pid=os.getpid(),
         host=gethostname(),
         timing=written.timing,
+        bytes_from_peers=written.bytes_from_peers,
+        unwritten=written.mark is None,
     )
 
 
@@ -127,7 +156,7 @@ def _write_chunk(task: ChunkTask, context: StageContext) -> _Written:
     """
     count = ReadCount()
     with ARITHMETIC if task.alone else STAGING:
-        process_reader().resize(0)
+        give_up_tiles()
         began = time.time()
         blocks = task.compute(task.target, context, count)
         timing = Timing(began, time.time() - began) if task.inner else Timing()
@@ -141,51 +170,6 @@ def _written(blocks: Blocks, context: StageContext, count: ReadCount, timing: Ti
     size = 0
     for ref, values in blocks:
         array = context.array(ref.array)
-        mark = array.write(ref.i, ref.j, values, epoch=context.epoch)
+        mark = array.write(ref.i, ref.j, values, epoch=context.epoch, anew=True)
         size += array.chunk_nbytes + TRAILER
     return _Written(mark, count.bytes, size, timing)
-
-
-def _write_tile(task: TileTask, context: StageContext) -> _Written:
-    """Load, apply the kernels in order while further operands are read, write."""
-    reader, kernels, count = process_reader(), process_kernels(context.device), ReadCount()
-    reader.resize(context.cache_bytes)
-    staged = time.time()
-    held = reader.take(_request(task.start, task, context), np.dtype(context.dtype), count)
-    loaded = time.time() - staged
-    actions = list(task.actions())
-    requests = [tuple(_request(ref, task, context) for ref in refs) for _, refs in actions]
-    stream = reader.stream(requests, count)
-    with ARITHMETIC:
-        began = time.time()
-        handle = kernels.load(held.tile)
-        for (step, _), tiles in zip(actions, stream, strict=True):
-            _apply(step, handle, tiles, kernels, task.target.i, context)
-        kernels.store(handle, held.tile)
-        computed = time.time() - began
-    array = context.array(task.target.array)
-    mark = array.write(task.target.i, task.target.j, held.tile, epoch=context.epoch)
-    if task.reread:
-        reader.keep(_request(task.target, task, context), held)
-    else:
-        reader.release(held)
-    if task.spent is not None:
-        context.array(task.spent.array).delete(task.spent.i, task.spent.j)
-    timing = Timing(began, computed, staged, loaded, count.waited)
-    return _Written(mark, count.bytes, array.chunk_nbytes + TRAILER, timing)
-
-
-def _apply(
-    step: Step, handle: Handle, tiles: tuple[Array, ...], kernels: Kernels, row: int, context: StageContext
-) -> None:
-    """Run one kernel; a pivot that is not positive is named by its item."""
-    try:
-        apply_kernel(kernels, step.kernel, handle, *tiles, ridge=step.ridge)
-    except NotPositiveDefiniteError as error:
-        item = context.grid.rows(row).start + (error.item or 0)
-        raise NotPositiveDefiniteError.at(item, row, step.ridge, context.dtype) from None
-
-
-def _request(ref: TileRef, task: TileTask, context: StageContext) -> TileRequest:
-    panel = task.panel if task.in_panel(ref) else None
-    return TileRequest(context.array(ref.array), ref.i, ref.j, task.stage, panel)

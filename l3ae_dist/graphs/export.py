@@ -16,9 +16,9 @@ from scipy import sparse
 
 from l3ae_dist.graphs.chunk_tasks import Blocks, ChunkGraph
 from l3ae_dist.graphs.context import StageContext, StageParams, open_workspace
-from l3ae_dist.graphs.execute import process_reader
 from l3ae_dist.graphs.score_terms import ScoreTerms, TermArrays
 from l3ae_dist.graphs.tasks import TileRef
+from l3ae_dist.graphs.tile_memory import process_reader
 from l3ae_dist.linalg.arrays import Array, Matrix
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.linalg.top_k import top_k
@@ -102,7 +102,7 @@ def largest_weights(
     blocks
         Makes the blocks of B.
     k
-        Weights for each column; at most n - 1 are ever kept, since the diagonal never is.
+        Weights for each column; the diagonal is among them only where the model keeps it.
     reader, count
         Reads tiles ahead; counts what was read.
     columns
@@ -149,13 +149,15 @@ class ColumnBlocks:
         found = []
         for term in self._model.matrices:
             matrix = self._arrays.matrix(term.path)
+            if max(i, j) * self.grid.tile >= matrix.shape[0]:
+                continue  # it is of the first items alone
             found.append(TileRequest(matrix, i, j))
             if not term.symmetric and i != j:
                 found.append(TileRequest(matrix, j, i))
         return tuple(found)
 
     def transposed(self, r: int, c: int, tiles: tuple[Array, ...]) -> Array:
-        """Compute ``B[rows r, columns c]'``, (columns, rows); its diagonal is exactly 0.
+        """Compute ``B[rows r, columns c]'``, (columns, rows); its diagonal is exactly 0, or what is kept.
 
         Parameters
         ----------
@@ -169,6 +171,9 @@ class ColumnBlocks:
         upcoming = iter(tiles)
         columns = self.grid.rows(c)
         for term in self._model.matrices:
+            n = self._arrays.matrix(term.path).shape[0]
+            if max(r, c) * self.grid.tile >= n:
+                continue
             lower = next(upcoming)
             if term.symmetric:
                 tile = lower if c >= r else lower.T
@@ -176,7 +181,11 @@ class ColumnBlocks:
                 upper = next(upcoming) if r != c else lower
                 tile = lower.T if r >= c else upper.T
             scale = self._arrays.vector(term.scale, columns).astype(self.dtype)
-            block += tile.astype(self.dtype, copy=False) * scale[:, None]
+            height, width = tile.shape
+            scaled = tile.astype(self.dtype, copy=False) * scale[:height, None]
+            if term.rows != 1.0:
+                scaled *= self._arrays.vector(term.rows, self.grid.rows(r)).astype(self.dtype)[:width]
+            block[:height, :width] += scaled
         for product in self._model.products:
             term_block = self._rows(product.right, c) @ self._rows(product.left, r).T
             if sparse.issparse(term_block):
@@ -184,7 +193,7 @@ class ColumnBlocks:
             term_block *= product.weight
             block += term_block
         if r == c:
-            np.fill_diagonal(block, 0)
+            np.fill_diagonal(block, self._arrays.vector(self._model.kept, columns).astype(self.dtype))
         return block
 
     def _read_rows(self, path: str, tile: int) -> Matrix:

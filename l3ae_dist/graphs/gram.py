@@ -1,4 +1,4 @@
-"""The gram stage: lower tiles of ``X' X + alpha^2 F' F``, each from two blocks of items.
+"""The gram stage: lower tiles of ``X' W X + Lambda + alpha^2 F' F``, each from two blocks of items.
 
 Either part may be missing: EASE has no features, the direct semantic system no interactions.
 """
@@ -10,18 +10,23 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from l3ae_dist.data.core import core_part
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.graphs.chunk_tasks import Blocks, ChunkGraph
 from l3ae_dist.graphs.context import StageContext, StageParams, open_workspace
 from l3ae_dist.graphs.execute import STAGED
 from l3ae_dist.graphs.tasks import TileRef
 from l3ae_dist.linalg.arrays import Array
+from l3ae_dist.linalg.heads import dropout_factor, row_weights
 from l3ae_dist.linalg.sparse_gram import gram_block
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.storage import layout
 from l3ae_dist.storage.stages import Stage
 from l3ae_dist.storage.tile_reader import ReadCount
 from l3ae_dist.storage.vectors import Vector
+
+# Users whose lengths are read at once.
+_USERS = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -36,11 +41,17 @@ class GramParams(StageParams):
         Weight of the features.
     roots
         Folder of the vectors that X is divided by (GF-CF); None for X itself.
+    beta, p, weighted
+        Weights of the users, and the penalty of dropout, as of
+        :class:`~l3ae_dist.data.linear_systems.System`.
     """
 
     dataset: str | None
     alpha: float = 0.0
     roots: str | None = None
+    beta: float = 0.0
+    p: float = 0.0
+    weighted: bool = False
 
 
 def gram_graph(grid: TileGrid) -> ChunkGraph:
@@ -76,8 +87,12 @@ def gram_tile(ref: TileRef, context: StageContext, count: ReadCount) -> Blocks:
     if params.dataset is not None:
         left = _by_column(context.url, params.dataset, i.start, i.stop)
         right = _by_row(context.url, params.dataset, j.start, j.stop)
-        divided = left if params.roots is None else _divided(left, context, params.roots)
-        tile = gram_block(divided, right, context.dtype)
+        weighted = _weighted(left, context, params)
+        # sums of what are no counts are rounded once, to the dtype of the tile
+        sums = np.float64 if params.beta or params.p else context.dtype
+        tile = gram_block(weighted, right, context.dtype, sums=sums)
+        if params.p and ref.i == ref.j:
+            tile[np.diag_indices_from(tile)] += _penalty(left, weighted, params)
         if params.roots is not None:
             item_roots = Vector(context.workspace(), layout.RootPaths(params.roots).items)
             tile *= item_roots[i][:, None] * item_roots[j]
@@ -87,6 +102,43 @@ def gram_tile(ref: TileRef, context: StageContext, count: ReadCount) -> Blocks:
         tile = product if tile is None else tile + product
     assert tile is not None
     return [(ref, tile)]
+
+
+def _weighted(left: sparse.csc_matrix, context: StageContext, params: GramParams) -> sparse.csc_matrix:
+    """A column block with its users weighted, or divided by their sums (GF-CF)."""
+    if params.roots is not None:
+        return _divided(left, context, params.roots)
+    if not params.beta:
+        return left
+    weights = _user_weights(context.url, str(params.dataset), params.beta)
+    return sparse.csc_matrix((left.data * weights[left.indices], left.indices, left.indptr), shape=left.shape)
+
+
+@lru_cache(maxsize=1)
+def _user_weights(url: str, dataset: str, beta: float) -> Array:
+    """Return the weights of all users, (n_users,), made from the lengths of their histories."""
+    source = Dataset(open_workspace(url, False), dataset)
+    if source.stats.core is not None:
+        return _core_weights(core_part(source), beta)
+    indptr = Vector(source.workspace, source.paths.by_user("train").indptr)
+    weights: Array = np.empty(source.n_users)
+    for start in range(0, source.n_users, _USERS):
+        stop = min(start + _USERS, source.n_users)
+        weights[start:stop] = row_weights(np.diff(indptr[start : stop + 1]), beta)
+    return weights
+
+
+def _core_weights(core: Dataset, beta: float) -> Array:
+    """Return the weights of all users from the lengths of their histories of core items; O(nnz)."""
+    starts = range(0, core.n_users, _USERS)
+    blocks = (core.user_rows("train", start, min(start + _USERS, core.n_users)) for start in starts)
+    return np.concatenate([row_weights(np.diff(block.indptr), beta) for block in blocks])
+
+
+def _penalty(left: sparse.csc_matrix, weighted: sparse.csc_matrix, params: GramParams) -> Array:
+    """Compute the diagonal of Lambda of a column block."""
+    squares = left.multiply((weighted if params.weighted else left).astype(np.float64))
+    return dropout_factor(params.p) * np.asarray(squares.sum(axis=0)).ravel()
 
 
 def _divided(left: sparse.csc_matrix, context: StageContext, roots: str) -> sparse.csc_matrix:

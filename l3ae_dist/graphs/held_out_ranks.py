@@ -1,9 +1,9 @@
 """Ranks of held-out items under many models at once, without any top list.
 
-The models of a sweep that share an inverse score with lines ``base + weight slope``: of L3AE at one ridge
-and one reg_f the weight is reg_e, and the base is EASE. A task per user block finds the scores of its
-held-out items and their ranks within their own item tile; a task per (user block, item tile) counts the
-columns of the other tiles that come before them. The client adds up.
+The models of a sweep that share an inverse are heads of the same products ``x A``: each scales their columns,
+and adds the scores of the text times a weight. A task per user block finds the scores of its held-out items
+and their ranks within their own item tile; a task per (user block, item tile) counts the columns of the other
+tiles that come before them. The client adds up.
 """
 
 import threading
@@ -19,12 +19,12 @@ from scipy import sparse
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.graphs.chunk_tasks import Blocks, ChunkTask
 from l3ae_dist.graphs.context import StageContext, StageParams, open_chunks, open_workspace
-from l3ae_dist.graphs.execute import process_reader
-from l3ae_dist.graphs.score_terms import ScoreTerms, TermArrays
+from l3ae_dist.graphs.score_terms import MatrixTerm, ScoreTerms, TermArrays
 from l3ae_dist.graphs.shared_scoring import History, SharedScorer, TileScores
 from l3ae_dist.graphs.tasks import TileRef
+from l3ae_dist.graphs.tile_memory import process_reader
 from l3ae_dist.linalg.arrays import Array
-from l3ae_dist.linalg.ranks_in_rows import count_over, limits_of, ranks_within
+from l3ae_dist.linalg.ranks_in_rows import HeadScores, count_over, limits_of, ranks_within
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.storage import layout
 from l3ae_dist.storage.stages import Stage
@@ -34,11 +34,51 @@ R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """Models that score with ``base + weight slope``; without a slope, the base itself."""
+class ScaledProduct:
+    """A product ``x A`` whose columns every model scales; its own scale is not used.
 
-    slope: ScoreTerms | None
+    Parameters
+    ----------
+    term
+        Of A.
+    first
+        Column of the array ``heads`` that holds the factors of the first model; the others' follow.
+    """
+
+    term: MatrixTerm
+    first: int
+
+
+@dataclass(frozen=True, slots=True)
+class Heads:
+    """Models that score with the same products.
+
+    Parameters
+    ----------
+    products
+        What they scale; none for a model of the text alone.
+    weights
+        Weight of the text's scores in each model.
+    first
+        Column of the first model among all that are ranked.
+    """
+
+    products: tuple[ScaledProduct, ...]
     weights: tuple[float, ...]
+    first: int
+
+    @property
+    def columns(self) -> slice:
+        """Columns of the models among all that are ranked."""
+        return slice(self.first, self.first + len(self.weights))
+
+
+@dataclass(frozen=True, slots=True)
+class HeadBatch:
+    """Models that share the scores of one text, which are computed once; None for models without text."""
+
+    text: ScoreTerms | None
+    heads: tuple[Heads, ...]
 
 
 @dataclass(frozen=True)
@@ -49,7 +89,7 @@ class RankParams(StageParams):
     ----------
     dataset, split
         Id of the dataset, and the split whose items are held out.
-    base, lines
+    batches
         The models.
     scores
         Scores that a worker may hold at once.
@@ -57,8 +97,7 @@ class RankParams(StageParams):
 
     dataset: str
     split: layout.Split
-    base: ScoreTerms
-    lines: tuple[Line, ...]
+    batches: tuple[HeadBatch, ...]
     scores: int
 
 
@@ -138,14 +177,14 @@ def held_scores(ref: TileRef, context: StageContext, count: ReadCount) -> Blocks
     ref
         User block ``ref.i`` of ``held``.
     context
-        With :class:`RankParams` and the arrays ``users``, ``held`` and ``counts``.
+        With :class:`RankParams` and the arrays ``users``, ``heads``, ``held`` and ``counts``.
     count
         Counts the bytes of tiles read.
 
     Returns
     -------
     list
-        Ranks, (items, models) int32, and the scores of the base and of every slope, (items, 1 + lines).
+        Ranks, (items, models) int32, and scores, (items, models).
     """
     u, grid = ref.i, context.grid
     block = _open_block(context, u, count)
@@ -167,24 +206,16 @@ def _own_tile(
     history = History(block.rows[block.owners[entries]], context.grid, context.dtype)
     scorer = SharedScorer(history, shared.arrays, process_reader(), shared.count)
     columns = block.items[entries] - context.grid.rows(j).start
-    base = scorer.tile(context.params_as(RankParams).base, j)
-    for column, part, slope, weights in _lines(scorer, j, context):
-        found = partial(_own_ranks, base, slope, weights, columns)
-        for rows, own, change, rank in _by_rows(found, len(entries), context.grid.size(j), context):
-            values[entries[rows], 0] = own
-            if change is not None:
-                values[entries[rows], column] = change
-            ranks[entries[rows], part] = rank
+    for batch in tile_batches(scorer, j, context):
+        found = _by_rows(partial(_own_ranks, batch, columns), len(entries), context.grid.size(j), context)
+        for rows, some, rank, own in (one for several in found for one in several):
+            ranks[entries[rows], some] = rank
+            values[entries[rows], some] = own
 
 
-def _own_ranks(
-    base: TileScores, slope: TileScores | None, weights: Array, columns: Array, rows: slice
-) -> tuple[slice, Array, Array | None, Array]:
-    """For some rows, the base and the slope at one column each, and its ranks under all weights."""
-    scores, changes = _scores(base, slope, rows)
-    where = np.arange(len(scores)), columns[rows]
-    ranks = ranks_within(scores, changes, weights, columns[rows])
-    return rows, scores[where], None if changes is None else changes[where], ranks
+def _own_ranks(batch: "TileBatch", columns: Array, rows: slice) -> list[tuple[slice, slice, Array, Array]]:
+    """For some rows, the ranks and scores of one column each under all heads of a batch."""
+    return [(rows, some, *ranks_within(scores, columns[rows])) for some, scores in batch.of_users(rows)]
 
 
 def columns_before(ref: TileRef, context: StageContext, count: ReadCount) -> Blocks:
@@ -195,7 +226,7 @@ def columns_before(ref: TileRef, context: StageContext, count: ReadCount) -> Blo
     ref
         User block ``ref.i`` and item tile ``ref.j`` of ``counts``.
     context
-        With :class:`RankParams` and the arrays ``users``, ``held`` and ``counts``.
+        With :class:`RankParams` and the arrays ``users``, ``heads``, ``held`` and ``counts``.
     count
         Counts the bytes of tiles read.
 
@@ -217,52 +248,74 @@ def columns_before(ref: TileRef, context: StageContext, count: ReadCount) -> Blo
 def _count(block: _Block, j: int, context: StageContext, held: Array, counts: Array) -> None:
     tile = context.grid.rows(j)
     before = block.items >= tile.stop
-    own = (block.items >= tile.start) & ~before
-    base = block.scorer.tile(context.params_as(RankParams).base, j)
-    for column, part, slope, weights in _lines(block.scorer, j, context):
-        limits = limits_of(held[:, 0], None if slope is None else held[:, column], weights, before)
-        limits[:, own] = np.inf  # counted with the item's own tile
-        function = partial(_count_rows, block, base, slope, weights, limits, counts[:, part])
+    limits = limits_of(held, before)
+    limits[:, (block.items >= tile.start) & ~before] = np.inf  # counted with the item's own tile
+    for batch in tile_batches(block.scorer, j, context):
+        function = partial(_count_rows, block, batch, limits, counts)
         _by_rows(function, len(block.lengths), context.grid.size(j), context)
 
 
-def _count_rows(
-    block: _Block,
-    base: TileScores,
-    slope: TileScores | None,
-    weights: Array,
-    limits: Array,
-    counts: Array,
-    rows: slice,
-) -> None:
+def _count_rows(block: _Block, batch: "TileBatch", limits: Array, counts: Array, rows: slice) -> None:
     limited = block.starts[rows], block.lengths[rows]
-    count_over(*_scores(base, slope, rows), weights, limits, *limited, counts)
+    for some, scores in batch.of_users(rows):
+        count_over(scores, limits[some], *limited, counts[:, some])
 
 
-def _lines(
-    scorer: SharedScorer, j: int, context: StageContext
-) -> Iterator[tuple[int, slice, TileScores | None, Array]]:
-    """Column of each slope in ``held``, columns of its weights in ``counts``, the slope and the weights."""
-    first = 0
-    for column, line in enumerate(context.params_as(RankParams).lines, start=1):
-        slope = None if line.slope is None else scorer.tile(line.slope, j)
-        yield column, slice(first, first + len(line.weights)), slope, np.asarray(line.weights, context.dtype)
-        first += len(line.weights)
+@dataclass(frozen=True, slots=True)
+class TileBatch:
+    """A batch on one item tile: the text's scores; columns, products with factors, and weights of heads."""
+
+    text: TileScores | None
+    heads: tuple[tuple[slice, tuple[tuple[Array, Array], ...], Array], ...]
+    history: sparse.csr_matrix
+
+    def of_users(self, rows: slice) -> Iterator[tuple[slice, HeadScores]]:
+        """Yield the models' columns and the scores of some users; valid until the thread's next call."""
+        history = self.history[rows]
+        text = None if self.text is None else self.text.of_users(rows, _text_buffer(self.text, history))
+        for some, products, weights in self.heads:
+            own = tuple((times[rows], factors) for times, factors in products)
+            yield some, HeadScores(own, text, weights, history)
+
+
+def tile_batches(scorer: SharedScorer, j: int, context: StageContext) -> Iterator[TileBatch]:
+    """Gather the batches on an item tile.
+
+    Parameters
+    ----------
+    scorer
+        Of the users.
+    j
+        The item tile.
+    context
+        With :class:`RankParams` and the array ``heads``.
+    """
+    factors = context.array("heads").read(j, 0).T.astype(context.dtype)
+    for batch in context.params_as(RankParams).batches:
+        text = None if batch.text is None else scorer.tile(batch.text, j)
+        heads = tuple(
+            (
+                one.columns,
+                tuple(
+                    (scorer.times(made.term, j), factors[made.first : made.first + len(one.weights)])
+                    for made in one.products
+                ),
+                np.asarray(one.weights, context.dtype),
+            )
+            for one in batch.heads
+        )
+        yield TileBatch(text, heads, scorer.history.part(j))
 
 
 _buffers = threading.local()
 
 
-def _scores(base: TileScores, slope: TileScores | None, rows: slice) -> tuple[Array, Array | None]:
-    """Base and slope of some users, what they have already left out; valid until the thread's next call."""
-    shape = (rows.stop - rows.start, base.history.shape[1])
-    if getattr(_buffers, "shape", None) != shape:
-        _buffers.shape, _buffers.pair = shape, np.empty((2, *shape), base.diagonal.dtype)
-    pair = _buffers.pair
-    scores = base.of_users(rows, pair[0])
-    seen = base.history[rows].tocoo()
-    scores[seen.row, seen.col] = -np.inf
-    return scores, None if slope is None else slope.of_users(rows, pair[1])
+def _text_buffer(text: TileScores, history: sparse.csr_matrix) -> Array:
+    """Return a thread's array for the text's scores of some users."""
+    if getattr(_buffers, "shape", None) != history.shape:
+        _buffers.shape, _buffers.text = history.shape, np.empty(history.shape, text.diagonal.dtype)
+    made: Array = _buffers.text
+    return made
 
 
 def _by_rows(function: Callable[[slice], R], rows: int, width: int, context: StageContext) -> list[R]:

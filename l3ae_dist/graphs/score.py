@@ -13,10 +13,10 @@ import numpy as np
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.graphs.chunk_tasks import Blocks, ChunkGraph
 from l3ae_dist.graphs.context import StageContext, StageParams, open_chunks, open_workspace
-from l3ae_dist.graphs.execute import process_reader
 from l3ae_dist.graphs.score_terms import ScoreTerms, TermArrays
 from l3ae_dist.graphs.shared_scoring import History, SharedScorer
 from l3ae_dist.graphs.tasks import TileRef
+from l3ae_dist.graphs.tile_memory import process_reader
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.linalg.top_k import top_k
 from l3ae_dist.storage.stages import Stage

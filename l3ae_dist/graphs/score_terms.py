@@ -1,21 +1,25 @@
 """The terms that a model's scores are the sum of: few, and the same kinds for every member of the family.
 
-``scores(x) = sum (x A) diag(scale) + sum weight (x L) R' + x diag(e)`` with tiled n x n matrices A (an
-inverse, a product, a Gram), n x d arrays L and R, and n-vectors. Column j of the sum predicts item j. Three
-modules compute with them: :mod:`l3ae_dist.graphs.shared_scoring` (many models, as evaluation needs),
+``scores(x) = sum (x diag(rows) A) diag(scale) + sum weight (x L) R' + x diag(e)`` with tiled n x n matrices A
+(an inverse, a product, a Gram), n x d arrays L and R, and n-vectors. Column j of the sum predicts item j.
+A matrix may be of the first items alone, those of a core: the other rows and columns of A are zero then.
+Three modules compute with them: :mod:`l3ae_dist.graphs.shared_scoring` (many models, as evaluation needs),
 :mod:`l3ae_dist.graphs.batch_scoring` (one model, many users) and
 :mod:`l3ae_dist.graphs.weight_entries` (single entries of B).
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from l3ae_dist.data.features import DenseRows, Rows, open_rows
-from l3ae_dist.linalg.arrays import Floats
+from l3ae_dist.linalg.arrays import Array, Floats
 from l3ae_dist.storage.chunks import ChunkArray
+from l3ae_dist.storage.vectors import open_finished
 from l3ae_dist.storage.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -25,8 +29,26 @@ Part = Literal["collaborative", "semantic"]
 
 
 @dataclass(frozen=True, slots=True)
+class Shares:
+    """The two parts that add up to a scale or a diagonal.
+
+    Parameters
+    ----------
+    collaborative, semantic
+        One number, or the path of an n x 1 array.
+    """
+
+    collaborative: str | float
+    semantic: str | float
+
+    def of(self, part: Part) -> str | float:
+        """Return the share of a part."""
+        return self.collaborative if part == "collaborative" else self.semantic
+
+
+@dataclass(frozen=True, slots=True)
 class MatrixTerm:
-    """The term ``(x A) diag(scale)`` of a tiled matrix A.
+    """The term ``(x diag(rows) A) diag(scale)`` of a tiled matrix A.
 
     Parameters
     ----------
@@ -38,12 +60,25 @@ class MatrixTerm:
         What the term counts as in an explanation.
     symmetric
         Whether only the lower tiles of A are stored.
+    shares
+        How the scale is divided between the parts, where the term is of both; None where all of it is of
+        ``part``. Scores are made with the whole scale, and A is read once.
+    rows
+        n x 1 array, one factor for each row, or 1.
     """
 
     path: str
     scale: str | float
     part: Part = "collaborative"
     symmetric: bool = True
+    shares: Shares | None = None
+    rows: str | float = 1.0
+
+    def of_part(self, part: Part) -> "MatrixTerm | None":
+        """Return the term of one part alone; None where there is none."""
+        if self.shares is not None:
+            return replace(self, scale=self.shares.of(part), part=part, shares=None)
+        return self if part == self.part else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,23 +113,46 @@ class ScoreTerms:
         Its terms.
     diagonal
         e: one number, or the path of an n x 1 array.
+    diagonal_shares
+        How e is divided between the parts; None where all of it is of :attr:`diagonal_part`.
+    kept
+        Diagonal of B, of which e has the whole: 0, or the path of an n x 1 array.
     """
 
     name: str
     matrices: tuple[MatrixTerm, ...] = ()
     products: tuple[ProductTerm, ...] = ()
     diagonal: str | float = 1.0
+    diagonal_shares: Shares | None = None
+    kept: str | float = 0.0
 
     @property
     def diagonal_part(self) -> Part:
-        """The part that the diagonal counts as: it cancels that of a collaborative matrix."""
+        """The part that an undivided diagonal counts as: it cancels that of a collaborative matrix."""
         return "collaborative" if any(m.part == "collaborative" for m in self.matrices) else "semantic"
+
+    def diagonal_of(self, part: Part) -> str | float:
+        """Return the diagonal of one part alone."""
+        if self.diagonal_shares is not None:
+            return self.diagonal_shares.of(part)
+        return self.diagonal if part == self.diagonal_part else 0.0
 
     def paths(self) -> list[str]:
         """List every array that the terms name, each once."""
-        found = [value for m in self.matrices for value in (m.path, m.scale)]
+        found = [value for m in self.matrices for value in (m.path, m.scale, m.rows)]
         found += [value for p in self.products for value in (p.left, p.right)]
-        return list(dict.fromkeys(path for path in [*found, self.diagonal] if isinstance(path, str)))
+        found += [self.diagonal, self.kept]
+        for shares in (*(m.shares for m in self.matrices), self.diagonal_shares):
+            found += [] if shares is None else [shares.collaborative, shares.semantic]
+        return list(dict.fromkeys(path for path in found if isinstance(path, str)))
+
+    @property
+    def divides(self) -> bool:
+        """True when the parts are known: not for a text model whose version did not divide its terms."""
+        of_text = any(p.part == "semantic" for p in self.products) and self.diagonal_part == "collaborative"
+        shares = (*(m.shares for m in self.matrices), self.diagonal_shares)
+        apart = any(m.part == "semantic" for m in self.matrices)
+        return not of_text or apart or any(one is not None for one in shares)
 
     def document(self) -> dict[str, object]:
         """Return the terms as JSON-like values."""
@@ -115,26 +173,37 @@ def _adapter() -> "TypeAdapter[ScoreTerms]":
 
 def terms_of_part(model: ScoreTerms, part: Part) -> ScoreTerms:
     """Return the collaborative or the semantic terms of a model, which score its part alone."""
+    found = (term.of_part(part) for term in model.matrices)
     return replace(
         model,
-        matrices=tuple(term for term in model.matrices if term.part == part),
+        matrices=tuple(term for term in found if term is not None),
         products=tuple(term for term in model.products if term.part == part),
-        diagonal=model.diagonal if model.diagonal_part == part else 0.0,
+        diagonal=model.diagonal_of(part),
+        diagonal_shares=None,
     )
 
 
 class TermArrays:
-    """The arrays that terms name, opened once; each is known by its path."""
+    """The arrays that terms name, opened once; each is known by its path.
 
-    def __init__(self, workspace: Workspace) -> None:
+    Parameters
+    ----------
+    workspace
+        Where they are.
+    held
+        (n, 1) arrays in memory by path, for vectors that are checked before they are written.
+    """
+
+    def __init__(self, workspace: Workspace, held: Mapping[str, Array] = MappingProxyType({})) -> None:
         self._workspace = workspace
+        self._held = held
         self._matrices: dict[str, ChunkArray] = {}
         self._rows: dict[str, Rows] = {}
 
     def matrix(self, path: str) -> ChunkArray:
         """Open an n x n matrix in tiles."""
         if path not in self._matrices:
-            self._matrices[path] = ChunkArray.open(self._workspace, path)
+            self._matrices[path] = open_finished(self._workspace, path)
         return self._matrices[path]
 
     def features(self, path: str) -> Rows:
@@ -145,6 +214,9 @@ class TermArrays:
 
     def vector(self, path: str | float, rows: slice) -> Floats:
         """Read entries of an n x 1 array, or repeat a number for all of them; (rows,) float64."""
+        if isinstance(path, str) and path in self._held:
+            held: Floats = self._held[path][rows, 0].astype(np.float64)
+            return held
         if isinstance(path, str):
             found = self.features(path)
             assert isinstance(found, DenseRows)

@@ -8,8 +8,8 @@ import numpy as np
 
 from l3ae_dist.graphs.chunk_tasks import Blocks, ChunkGraph
 from l3ae_dist.graphs.context import StageContext
-from l3ae_dist.graphs.execute import process_kernels, process_reader
 from l3ae_dist.graphs.tasks import TileRef
+from l3ae_dist.graphs.tile_memory import process_kernels, process_reader
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.storage.stages import Stage
 from l3ae_dist.storage.tile_reader import ReadCount, TileRequest
@@ -36,7 +36,8 @@ def product_tile(ref: TileRef, context: StageContext, count: ReadCount) -> Block
     """
     i, j = ref.i, ref.j
     grid, dtype = context.grid, np.dtype(context.dtype)
-    p, p1, kernels = context.array("P"), context.array("P1"), process_kernels(context.device)
+    p, p1 = context.array("P"), context.array("P1")
+    kernels = process_kernels(context.device, context.arithmetic)
     acc = np.zeros(grid.shape(i, j), dtype)
     handle = kernels.load(acc)
     requests = [

@@ -5,7 +5,9 @@ model only rescales. Serving, which scores one model for many users, has an engi
 (:mod:`l3ae_dist.graphs.batch_scoring`): docs/decisions/0011 has the measurement.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -49,27 +51,46 @@ class History:
         return self._parts[i]
 
     def times_matrix(
-        self, a: ChunkArray, j: int, reader: TileReader, count: ReadCount, *, symmetric: bool = True
+        self,
+        a: ChunkArray,
+        j: int,
+        reader: TileReader,
+        count: ReadCount,
+        *,
+        symmetric: bool = True,
+        factors: Callable[[slice], Array] | None = None,
     ) -> Array:
-        """Compute ``x A[:, tile j]``, (users, tile); tiles without any history are not read.
+        """Compute ``x diag(factors) A[:, tile j]``, (users, tile); tiles without any history are not read.
+
+        Rows and columns that A lacks, for it is of the first items alone, are zero.
 
         Parameters
         ----------
         a
-            n x n in tiles.
+            n x n in tiles, or the first rows and columns of one.
         j
             Item tile.
         reader, count
             Reads tiles ahead; counts the bytes read.
         symmetric
             Whether only the lower tiles of A are stored.
+        factors
+            Reads the factors of a range of items; all are 1 when None.
         """
         out = np.zeros((self.users, self.grid.size(j)), self.dtype)
-        used = [i for i in range(self.grid.count) if self._parts[i].nnz]
+        stored = TileGrid(a.shape[0], self.grid.tile)
+        if j >= stored.count:
+            return out
+        used = [i for i in range(stored.count) if self._parts[i].nnz]
         where = [(max(i, j), min(i, j)) if symmetric else (i, j) for i in used]
         requests = [(TileRequest(a, *tile),) for tile in where]
         for i, tile, (block,) in zip(used, where, reader.stream(requests, count), strict=True):
-            out += self._parts[i] @ (block if tile == (i, j) else np.ascontiguousarray(block.T))
+            part = self._parts[i]
+            if factors is not None:
+                scaled = part.data * factors(self.grid.rows(i)).astype(self.dtype)[part.indices]
+                part = sparse.csr_matrix((scaled, part.indices, part.indptr), shape=part.shape)
+            right = block if tile == (i, j) else np.ascontiguousarray(block.T)
+            out[:, : right.shape[1]] += part[:, : right.shape[0]] @ right
         return out
 
     def times_features(self, array: Rows) -> Array:
@@ -144,7 +165,7 @@ class SharedScorer:
         self._reader = reader
         self.count = count
         self._left: dict[str, Array] = {}
-        self._tile: tuple[int, dict[str, Array]] = (-1, {})
+        self._tile: tuple[int, dict[tuple[str, str | float], Array]] = (-1, {})
 
     def scores(self, model: ScoreTerms, j: int) -> Array:
         """Score one model on item tile j, (users, tile) in the history's dtype; 2 d flops a score."""
@@ -155,7 +176,7 @@ class SharedScorer:
         dtype = self.history.dtype
         rows = self.history.items(j)
         matrices = [
-            (self._times(term, j), self.arrays.vector(term.scale, rows).astype(dtype))
+            (self.times(term, j), self.arrays.vector(term.scale, rows).astype(dtype))
             for term in model.matrices
         ]
         products = [
@@ -173,16 +194,21 @@ class SharedScorer:
         """Free what is kept for the last item tile."""
         self._tile = (-1, {})
 
-    def _times(self, term: MatrixTerm, j: int) -> Array:
+    def times(self, term: MatrixTerm, j: int) -> Array:
+        """Compute ``x diag(rows) A[:, tile j]`` of a term without its scale, and keep it for the tile."""
         if self._tile[0] != j:
             self._tile = (j, {})
-        found = self._tile[1]
-        if term.path not in found:
-            matrix = self.arrays.matrix(term.path)
-            found[term.path] = self.history.times_matrix(
-                matrix, j, self._reader, self.count, symmetric=term.symmetric
+        found, key = self._tile[1], (term.path, term.rows)
+        if key not in found:
+            found[key] = self.history.times_matrix(
+                self.arrays.matrix(term.path),
+                j,
+                self._reader,
+                self.count,
+                symmetric=term.symmetric,
+                factors=None if term.rows == 1.0 else partial(self.arrays.vector, term.rows),
             )
-        return found[term.path]
+        return found[key]
 
     def _times_left(self, path: str) -> Array:
         if path not in self._left:

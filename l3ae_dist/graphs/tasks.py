@@ -6,14 +6,13 @@ plan and the simulator read its flops and bytes from here.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from l3ae_dist.linalg.kernels import Kernel
 from l3ae_dist.linalg.tiles import TileGrid
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class TileRef:
+class TileRef(NamedTuple):
     """Chunk (i, j) of the array that the stage calls ``array`` (``gram``, ``L``, ``Linv``, ``P`` ...)."""
 
     array: str
@@ -51,15 +50,19 @@ class Task(Protocol):
 
     @property
     def target(self) -> TileRef:
-        """The chunk that the task writes last, and whose done-mark makes it complete."""
+        """The chunk that names the task: the one whose done-mark counts, or the first tile of a block."""
+
+    @property
+    def targets(self) -> tuple[TileRef, ...]:
+        """The chunks whose done-marks make the task complete; more than one of a block of tiles."""
 
     @property
     def deps(self) -> tuple[TileRef, ...]:
         """Chunks of the same graph that must be done first."""
 
     @property
-    def feeds(self) -> TileRef | None:
-        """The chunk that makes this one superfluous once it is done, if any."""
+    def feeds(self) -> tuple[TileRef, ...]:
+        """The chunks of which any that is done makes this one superfluous; the last is the final one."""
 
     def flops(self, grid: TileGrid) -> float:
         """Count the useful floating-point operations."""
@@ -87,9 +90,12 @@ class TileTask:
     deps
         Tiles of the same graph that must be done first.
     feeds
-        For a partial sum: the tile it is a part of, which makes it superfluous once it is done.
+        For a partial sum: the later sums that it is a part of, and the tile; it is deleted once the next of
+        them is done, and superfluous once any of them is.
     reread
         Whether later tasks of the stage read the target.
+    shared
+        Whether it is kept for other workers, before tiles that were only read.
     """
 
     target: TileRef
@@ -100,13 +106,19 @@ class TileTask:
     finish: tuple[Step, ...]
     panel: tuple[str, str, int]
     deps: tuple[TileRef, ...]
-    feeds: TileRef | None = None
+    feeds: tuple[TileRef, ...] = ()
     reread: bool = True
+    shared: bool = False
+
+    @property
+    def targets(self) -> tuple[TileRef, ...]:
+        """The tile written."""
+        return (self.target,)
 
     @property
     def stage(self) -> str:
         """The array that the tasks of one stage make in the end."""
-        return (self.feeds or self.target).array
+        return (self.feeds[-1] if self.feeds else self.target).array
 
     @property
     def spent(self) -> TileRef | None:
@@ -122,11 +134,6 @@ class TileTask:
         for step in self.finish:
             yield step, step.operands
 
-    def in_panel(self, ref: TileRef) -> bool:
-        """Tell whether the neighbouring tasks read ``ref`` too."""
-        array, axis, index = self.panel
-        return ref.array == array and (ref.i if axis == "i" else ref.j) == index
-
     def flops(self, grid: TileGrid) -> float:
         """Count the flops of all kernels of this task."""
         m, n = grid.shape(self.target.i, self.target.j)
@@ -134,12 +141,6 @@ class TileTask:
         for operands in self.operands:
             total += kernel_flops(self.update, m, n, inner_size(self.update, operands[0], grid))
         return total
-
-    def reads(self) -> Iterator[TileRef]:
-        """Yield every tile read, in order, without regard to caching."""
-        yield self.start
-        for _, operands in self.actions():
-            yield from operands
 
 
 def inner_size(update: str, first: TileRef, grid: TileGrid) -> int:
@@ -154,7 +155,12 @@ def inner_size(update: str, first: TileRef, grid: TileGrid) -> int:
     grid
         The tile grid.
     """
-    return grid.size(first.i if update.endswith(("_tn", "_t")) else first.j)
+    return grid.size(first.i if sums_over_rows(update) else first.j)
+
+
+def sums_over_rows(update: str) -> bool:
+    """Tell whether an update sums over the rows of its first operand, which is transposed."""
+    return update.endswith(("_tn", "_t"))
 
 
 def kernel_flops(kernel: str, m: int, n: int, inner: int = 0) -> float:

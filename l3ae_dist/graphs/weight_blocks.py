@@ -150,10 +150,16 @@ class WeightBlocks:
                 yield i, slice(int(cuts[i]), int(cuts[i + 1]))
 
     def _add_matrix(self, out: Array, term: MatrixTerm, rows: Array, columns: Columns) -> None:
-        """Add the term; tiles that hold none of the rows are not read."""
+        """Add the term; tiles that hold none of the rows are not read, nor are there any beyond a core."""
         j = int(columns.tile or 0)
         array = self._arrays.matrix(term.path)
-        parts = list(self._by_tile(rows))
+        n = array.shape[0]
+        kept = int(np.searchsorted(columns.local, n - j * self._grid.tile))
+        if not kept:
+            return
+        inside = rows[: np.searchsorted(rows, n)]
+        out, columns = out[: len(inside), :kept], Columns(j, columns.local[:kept], columns.items[:kept])
+        parts = list(self._by_tile(inside))
         where = [(max(i, j), min(i, j)) if term.symmetric else (i, j) for i, _ in parts]
         requests = [(TileRequest(array, *tile, stage="serve"),) for tile in where]
         scale = self._vector(term.scale, columns)
@@ -163,13 +169,26 @@ class WeightBlocks:
             view = tile if stored == (i, j) else tile.T
             chosen = slice(None) if len(columns.local) == view.shape[1] else columns.local
             starts = range(0, len(local), _STRIPE)
-            target = out[part]
+            target, factors = out[part], self._row_factors(term, i, local)
 
-            def add(start: int, view: Array = view, local: Array = local, target: Array = target) -> None:
-                some = _as_slice(local[start : start + _STRIPE])
-                target[start : start + _STRIPE] += view[some][:, chosen] * scale  # noqa: B023
+            def add(
+                start: int,
+                view: Array = view,
+                local: Array = local,
+                target: Array = target,
+                factors: Array | None = factors,
+            ) -> None:
+                stripe = slice(start, start + _STRIPE)
+                product = view[_as_slice(local[stripe])][:, chosen] * scale  # noqa: B023
+                target[stripe] += product if factors is None else product * factors[stripe]
 
             list(self._pool.map(add, starts) if len(starts) > 1 else map(add, starts))
+
+    def _row_factors(self, term: MatrixTerm, i: int, local: Array) -> Array | None:
+        """Read the factors of some rows of a tile, (rows, 1); None where all are 1."""
+        if term.rows == 1.0:
+            return None
+        return self._arrays.vector(term.rows, self._grid.rows(i))[local, None].astype(self.dtype)
 
     def _add_diagonal(self, out: Array, rows: Array, columns: Columns) -> None:
         _, row, column = np.intersect1d(rows, columns.items, assume_unique=True, return_indices=True)

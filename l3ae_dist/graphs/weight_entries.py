@@ -3,8 +3,8 @@
 import numpy as np
 from scipy import sparse
 
-from l3ae_dist.data.features import DenseRows, HeldRows, Rows
-from l3ae_dist.graphs.score_terms import Part, ScoreTerms, TermArrays
+from l3ae_dist.data.features import HeldRows, Rows
+from l3ae_dist.graphs.score_terms import MatrixTerm, Part, ScoreTerms, TermArrays
 from l3ae_dist.linalg.arrays import Array, Floats, Integers, Matrix
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.storage.chunks import ChunkArray
@@ -12,6 +12,7 @@ from l3ae_dist.storage.tile_reader import ReadCount, TileReader, TileRequest
 
 # Pairs whose rows are held at once.
 _PAIRS = 1 << 15
+_PARTS: tuple[Part, Part] = ("collaborative", "semantic")
 
 
 def weight_entries(
@@ -21,6 +22,8 @@ def weight_entries(
     rows: Array,
     columns: Array,
     reader: TileReader | None = None,
+    *,
+    divided: bool = True,
 ) -> dict[Part, Floats]:
     """Compute ``B[rows[p], columns[p]]`` of every pair p, split by part.
 
@@ -32,28 +35,52 @@ def weight_entries(
         (pairs,) item positions.
     reader
         Whose cache is used; none when not given.
+    divided
+        Whether a term that is of both parts is divided. False for callers of the sum alone, which is then
+        made of whole terms as a score is.
 
     Returns
     -------
     dict
         (pairs,) float64 of each part. Each tile that holds an entry is read once; 2 d flops a pair.
     """
-    out: dict[Part, Floats] = {"collaborative": np.zeros(len(rows)), "semantic": np.zeros(len(rows))}
+    out: dict[Part, Floats] = {part: np.zeros(len(rows)) for part in _PARTS}
     reader = reader or TileReader()
     for matrix in model.matrices:
         entries = _matrix_pairs(arrays.matrix(matrix.path), grid, rows, columns, reader, matrix.symmetric)
-        out[matrix.part] += entries * _vector_at(arrays, matrix.scale, columns)
+        if matrix.rows != 1.0:
+            entries *= _vector_at(arrays, matrix.rows, rows)
+        for term in _parts_of(matrix) if divided else (matrix,):
+            out[term.part] += entries * _vector_at(arrays, term.scale, columns)
     for product in model.products:
         left, right = arrays.features(product.left), arrays.features(product.right)
         out[product.part] += product.weight * row_products(left, right, grid, rows, columns)
-    out[model.diagonal_part] += (rows == columns) * _vector_at(arrays, model.diagonal, columns)
+    same = rows == columns
+    if not divided:
+        out[model.diagonal_part] += same * _vector_at(arrays, model.diagonal, columns)
+        return out
+    for part in _PARTS:
+        out[part] += same * _vector_at(arrays, model.diagonal_of(part), columns)
     return out
+
+
+def _parts_of(matrix: MatrixTerm) -> list[MatrixTerm]:
+    found = (matrix.of_part(part) for part in _PARTS)
+    return [term for term in found if term is not None]
 
 
 def _matrix_pairs(
     a: ChunkArray, grid: TileGrid, rows: Array, columns: Array, reader: TileReader, symmetric: bool
 ) -> Array:
-    """Read ``A[rows[p], columns[p]]``; the pairs of one stored tile follow each other."""
+    """Read ``A[rows[p], columns[p]]``; the pairs of one stored tile follow each other.
+
+    Entries that A lacks, for it is of the first items alone, are zero.
+    """
+    stored = np.flatnonzero((rows < a.shape[0]) & (columns < a.shape[0]))
+    if len(stored) < len(rows):
+        found = np.zeros(len(rows))
+        found[stored] = _matrix_pairs(a, grid, rows[stored], columns[stored], reader, symmetric)
+        return found
     out = np.empty(len(rows))
     i, j = rows // grid.tile, columns // grid.tile
     mirrored = (i < j) & symmetric
@@ -114,9 +141,8 @@ def _groups(i: Array, j: Array) -> list[tuple[int, int, Integers]]:
 def _vector_at(arrays: TermArrays, path: str | float, positions: Array) -> Floats:
     if not isinstance(path, str):
         return np.full(len(positions), float(path))
-    found = arrays.features(path)
-    assert isinstance(found, DenseRows)
     if not len(positions):
         return np.empty(0)
     first, last = int(positions.min()), int(positions.max())
-    return np.asarray(found.item_rows(first, last + 1)[positions - first, 0], np.float64)
+    entries: Floats = arrays.vector(path, slice(first, last + 1))[positions - first]
+    return entries

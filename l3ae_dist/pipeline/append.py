@@ -7,28 +7,39 @@ then factored again, with the parameters of the model. The result is a fit of al
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from l3ae_dist.config.embedding import EncoderConfig
-from l3ae_dist.data.append import append_interactions, appended_before, log_id
+from l3ae_dist.config.run_config import RunConfig
+from l3ae_dist.data.append import append_interactions, appended_before, appended_id, log_id
 from l3ae_dist.data.columns import write_column
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.dataset_stats import DatasetStats
+from l3ae_dist.data.intake.objects import kept
+from l3ae_dist.data.items_table import items_table
+from l3ae_dist.embed.encoder_identity import recorded_encoder
 from l3ae_dist.embed.imports import import_embeddings, import_id
 from l3ae_dist.embed.run import embed_items, embedding_id
-from l3ae_dist.errors import DataError
+from l3ae_dist.embed.stored_transform import kept_transform
+from l3ae_dist.embed.value_range import ValueRange
+from l3ae_dist.errors import ConfigError, DataError
+from l3ae_dist.pipeline.ingest_place import in_this_process
 from l3ae_dist.pipeline.inputs import Inputs, Source
 from l3ae_dist.pipeline.job import Job
-from l3ae_dist.pipeline.model_document import ModelDocument, config_of_model, raw_embeddings, read_model
+from l3ae_dist.pipeline.model_document import ModelDocument, config_of_model, raw_embeddings
+from l3ae_dist.pipeline.named_models import check_appended_name, known_models, read_model, use_model
 from l3ae_dist.pipeline.result import ResultDocument
-from l3ae_dist.pipeline.run import run_job
-from l3ae_dist.runtime.events import OnEvent, ignore
+from l3ae_dist.pipeline.run import run_job, shows_no_damage
+from l3ae_dist.runtime.event_log import told_as_events
+from l3ae_dist.runtime.events import BadTile, OnEvent, ignore
+from l3ae_dist.runtime.main_guard import end_if_imported_by_worker
 from l3ae_dist.storage import layout
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.fingerprint import fingerprint
 from l3ae_dist.storage.local_blobs import storage_errors
 from l3ae_dist.storage.lock import WorkspaceLock
+from l3ae_dist.storage.repair import take_out_damage
 from l3ae_dist.storage.rows import read_rows
 from l3ae_dist.storage.stages import Stage
 from l3ae_dist.storage.workspace import Workspace
@@ -42,9 +53,14 @@ def append(
     embeddings: object = None,
     options: Mapping[str, object] | None = None,
     compute: Mapping[str, object] | None = None,
+    model: str | None = None,
+    name: str | None = None,
+    trust_remote_code: bool = False,
     on_event: OnEvent | None = None,
 ) -> ResultDocument:
     """Add interactions to the data of a workspace's model and fit the model again.
+
+    The new model becomes the current one; the old one is kept under its name.
 
     Parameters
     ----------
@@ -63,6 +79,12 @@ def append(
         Changes to the ingest options, such as column names or ``unknown_items="drop"``.
     compute
         Section of the configuration. The tile size is the model's unless it is given here.
+    model
+        Name of the model that is appended to; the current one when None.
+    name
+        Name of the new model; its kind, the date and a number when None.
+    trust_remote_code
+        Let code of the encoder run for the texts of new items; that the workspace records it is not enough.
     on_event
         Called with every event.
 
@@ -76,7 +98,8 @@ def append(
     DataError
         For data that cannot be used; everything is as it was then.
     ConfigError
-        For an unknown option.
+        For an unknown option, a model that is not there, a name that stands for another model, or an encoder
+        whose code was not allowed.
     WorkspaceLockedError
         While another run writes to the workspace.
     StageMissingError
@@ -86,26 +109,161 @@ def append(
     -----
     Cost: O(nnz) for the new dataset, the products of the touched tiles, and one factorisation.
     """
+    return append_named(
+        workspace,
+        Inputs(interactions, items, embeddings),
+        options=options,
+        compute=compute,
+        model=model,
+        name=name,
+        trust_remote_code=trust_remote_code,
+        on_event=on_event,
+    )
+
+
+def append_named(
+    workspace: str,
+    new: Inputs,
+    *,
+    options: Mapping[str, object] | None = None,
+    compute: Mapping[str, object] | None = None,
+    model: str | None = None,
+    name: str | None = None,
+    trust_remote_code: bool = False,
+    on_event: OnEvent | None = None,
+) -> ResultDocument:
+    """Append as :func:`append` does, with the new data as one argument.
+
+    Parameters
+    ----------
+    workspace
+        Path or URL.
+    new
+        The new log, catalog rows and embeddings.
+    options, compute, model, name, trust_remote_code, on_event
+        As :func:`append` takes them.
+    """
     started = time.perf_counter()
+    end_if_imported_by_worker()
     opened = Workspace.open(workspace)
-    document = read_model(opened)
-    if appended_before(opened, document.dataset, log_id(interactions, items)):
-        result = opened.read_doc(layout.result(document.run)) or {"workspace": opened.url}
-        result |= {"reused": True, "tiles_written": 0, "seconds": round(time.perf_counter() - started, 3)}
-        return result | {"append": _report(opened, document) | {"already": True}}
-    parent = Dataset(opened, document.dataset)
-    config = config_of_model(opened, document, options=options, compute=compute)
-    with storage_errors(opened.url), WorkspaceLock(opened, f"append to {parent.id}") as lock:
-        dataset = Dataset(opened, append_interactions(parent, interactions, items, config.data.options))
-        lock.check()
-        embedding = raw_embeddings(opened, document.embedding)
-        if embedding is not None and dataset.n_items > parent.n_items:
-            embedding = _extend(embedding, dataset, config.encoder, embeddings, on_event)
-    source = Source(dataset.id, embedding)
-    result = run_job(Job, config, Inputs(), source=source, until="fit", on_event=on_event)
-    document = read_model(opened)
-    report = _report(opened, document) | {"already": False}
+
+    def base(label: str | None) -> _Base:
+        document = read_model(opened, label)
+        _refuse_core(opened, document)
+        check_appended_name(opened, name, document.label)
+        config = config_of_model(
+            opened, document, options=options, compute=compute, trust_remote_code=trust_remote_code
+        )
+        config = config.model_copy(update={"name": name})
+        return _Base(opened, document, config, trust_remote_code, on_event)
+
+    target = base(model)
+    new = target.read_twice(new)
+    log = log_id(new.interactions, new.items, target.config.data.options)
+    already = appended_before(opened, target.document.dataset, log)
+    parent = _begun_again(target, log) if already else None
+    if already and parent is None:
+        result = _as_before(target)
+    else:
+        result = _fitted_again(target if parent is None else base(parent), new, log)
+    document = read_model(opened, str(result["model"]["name"]))
+    report = _report(opened, document) | {"already": already}
     return result | {"append": report, "seconds": round(time.perf_counter() - started, 3)}
+
+
+def _refuse_core(workspace: Workspace, document: ModelDocument) -> None:
+    """Refuse a model whose core would have to be chosen again."""
+    core = Dataset(workspace, document.dataset).stats.core
+    if core is not None:
+        raise ConfigError(
+            f"the model {document.label} was fitted with data.core.min_interactions "
+            f"{core.min_interactions:,}, and new interactions would move items into the core; fit again with "
+            "`l3ae-dist run` on the whole log, or append to a model without data.core."
+        )
+
+
+class AppendJob(Job):
+    """A fit of the data of a model and of what was appended to them."""
+
+    made_by = "append"
+
+
+@dataclass(frozen=True, slots=True)
+class _Base:
+    """A model that is appended to, and the configuration of the fit that follows."""
+
+    workspace: Workspace
+    document: ModelDocument
+    config: RunConfig
+    trust_remote_code: bool
+    on_event: OnEvent | None
+
+    def read_twice(self, new: Inputs) -> Inputs:
+        """Return sources that can be read more than once."""
+        items = None if new.items is None else kept(items_table(new.items, self.config.data.options))
+        return replace(new, interactions=kept(new.interactions), items=items)
+
+    def locked(self, purpose: str) -> WorkspaceLock:
+        """Return the lock of the workspace; waiting for it is told."""
+        return WorkspaceLock(self.workspace, purpose, told_as_events(self.on_event))
+
+
+def _as_before(base: _Base) -> ResultDocument:
+    """Return the result of the model that has the log already, under the name that is asked for."""
+    workspace, document, name = base.workspace, base.document, base.config.name
+    result = workspace.read_doc(layout.result(document.run)) or {"workspace": workspace.url}
+    result.pop("replaced", None)
+    result |= {"model": document.summary(), "reused": True, "tiles_written": 0}
+    if name in (None, document.label):
+        return result
+    return result | use_model(workspace.url, document.label, name=name)
+
+
+def _fitted_again(base: _Base, new: Inputs, log: str) -> ResultDocument:
+    """Append the data to those of the model, and fit."""
+    with storage_errors(base.workspace.url), base.locked(f"append to {base.document.dataset}") as lock:
+        source = _with_new_data(base, new, log, lock)
+    return run_job(AppendJob, base.config, Inputs(), source=source, until="fit", on_event=base.on_event)
+
+
+def _with_new_data(base: _Base, new: Inputs, log: str, lock: WorkspaceLock) -> Source:
+    """Store the larger dataset and its embeddings; a dataset whose embeddings cannot be made is deleted."""
+    workspace, options = base.workspace, base.config.data.options
+    parent = Dataset(workspace, base.document.dataset)
+    identifier = appended_id(parent, log, options)
+    there = workspace.stage_done(Stage.INGEST, identifier) is not None
+    execution = in_this_process(base.config.compute)
+    append_interactions(parent, new.interactions, new.items, options, execution=execution)
+    lock.check()
+    dataset, embedding = Dataset(workspace, identifier), raw_embeddings(workspace, base.document.embedding)
+    try:
+        if embedding is not None and dataset.n_items > parent.n_items:
+            embedding = _extend(base, embedding, dataset, new.embeddings)
+    except (ConfigError, DataError):
+        if not there:  # else it is another model's
+            _delete(workspace, Stage.INGEST, identifier)
+        raise
+    kept = kept_transform(workspace, base.document.embedding)
+    return Source(dataset.id, embedding, base.document.label, kept)
+
+
+def _begun_again(model: _Base, log: str) -> str | None:
+    """Take damage out where a log was appended before, so that appending it again makes what is lost.
+
+    Returns
+    -------
+    The name of the model to append the log to again; None where there is no damage, where that model is
+    gone, or where more was appended since.
+    """
+    workspace, document = model.workspace, model.document
+    if shows_no_damage(workspace, document.run) or Dataset(workspace, document.dataset).stats.log != log:
+        return None
+    if all(one.label != document.parent for one in known_models(workspace)):
+        return None
+    with model.locked("repair"):
+        for path, i, j in take_out_damage(workspace, (layout.fitted_model(document.run),)):
+            (model.on_event or ignore)(BadTile(stage=Stage.REPAIR, array=path, i=i, j=j))
+    return document.parent
 
 
 def _report(workspace: Workspace, document: ModelDocument) -> dict[str, object]:
@@ -119,36 +277,55 @@ def _report(workspace: Workspace, document: ModelDocument) -> dict[str, object]:
     return report | {"gram_tiles": tiles, "gram_tiles_computed": tiles - reused}
 
 
-def _extend(
-    before: str, dataset: Dataset, encoder: EncoderConfig, embeddings: object, on_event: OnEvent | None
-) -> str:
-    """The rows that are there and those of the new items, which alone are embedded or imported."""
+def _extend(base: _Base, before: str, dataset: Dataset, embeddings: object) -> str:
+    """Make the embeddings of a larger catalog: new texts alone are embedded, or their rows imported.
+
+    Parameters
+    ----------
+    base, before
+        The model and its embeddings.
+    dataset
+        With the larger catalog.
+    embeddings
+        Rows that are given for the new items.
+    """
+    record = dataset.workspace.require_stage(Stage.EMBED, before)
+    if record.params.get("imported"):
+        return _extend_imported(before, dataset, embeddings)
+    encoder = recorded_encoder(record.params, trust_remote_code=base.trust_remote_code)
+    identifier = embedding_id(dataset.catalog, encoder)
+    embed_items(dataset, encoder, identifier, parent=before, on_event=base.on_event or ignore)
+    return identifier
+
+
+def _extend_imported(before: str, dataset: Dataset, embeddings: object) -> str:
+    """Put the rows of new items below those that were imported before."""
     workspace = dataset.workspace
     record = workspace.require_stage(Stage.EMBED, before)
+    if workspace.stage_held(Stage.EMBED, before) is None:
+        raise DataError(
+            "this copy of a model was saved without its embeddings from before their transformation, which "
+            "those of new items are put below; append in the workspace that it was saved from, "
+            "or fit a model here."
+        )
     known = ChunkArray.open(workspace, layout.embeddings(before))
     catalog, rows = _new_items(dataset, known.shape[0]), None
     try:
-        if not record.params.get("imported"):
-            identifier = embedding_id(dataset.catalog, encoder)
-            new = embedding_id(catalog.catalog, encoder)
-            embed_items(catalog, encoder, new, on_event=on_event or ignore)
-            rows = new
-        elif embeddings is None:
+        if embeddings is None:
             raise DataError(
                 f"the model's embeddings were given, and those of {catalog.n_items} new item(s) are missing; "
                 "give their rows as embeddings."
             )
-        else:
-            identifier = import_id(embeddings, dataset.catalog)
-            new = import_id(embeddings, catalog.catalog)
-            import_embeddings(embeddings, catalog, new)
-            rows = new
+        identifier = fingerprint(["extended", before, import_id(embeddings, dataset.catalog)])
+        if workspace.stage_done(Stage.EMBED, identifier) is not None:
+            return identifier
+        rows = import_id(embeddings, catalog.catalog)
+        import_embeddings(embeddings, catalog, rows)
         _join(known, ChunkArray.open(workspace, layout.embeddings(rows)), layout.embeddings(identifier))
-        stats = {**record.stats, "rows": dataset.n_items, "embedded": catalog.n_items, "parent": before}
+        values = ValueRange.joined(record.stats, workspace.require_stage(Stage.EMBED, rows).stats)
+        counts = {"rows": dataset.n_items, "embedded": catalog.n_items, "parent": before}
+        stats = {**record.stats, **counts, **values.record()}
         workspace.mark_stage(Stage.EMBED, identifier, record.params, stats)
-    except DataError:
-        _delete(workspace, Stage.INGEST, dataset.id)
-        raise
     finally:
         _delete(workspace, Stage.INGEST, catalog.id)
         if rows is not None:
@@ -168,10 +345,13 @@ def _new_items(dataset: Dataset, first: int) -> Dataset:
     workspace, identifier = dataset.workspace, fingerprint(["new items", dataset.id])
     paths = layout.DatasetPaths(identifier)
     write_column(workspace, paths.item_ids, dataset.item_ids(first))
-    write_column(workspace, paths.texts, np.array(dataset.texts(first), object))
     whole = dataset.stats
     stats = DatasetStats(
-        n_users=0, n_items=dataset.n_items - first, has_text=whole.has_text, no_text=whole.no_text
+        n_users=0,
+        n_items=dataset.n_items - first,
+        has_text=whole.has_text,
+        no_text=whole.no_text,
+        catalog=identifier,
     )
     workspace.mark_stage(Stage.INGEST, identifier, {}, stats.record())
     return Dataset(workspace, identifier)

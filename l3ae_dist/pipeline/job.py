@@ -5,22 +5,41 @@ Each stage skips what is done; :mod:`l3ae_dist.pipeline.run` decides whether the
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import ClassVar
 
+from l3ae_dist.config.compute import ComputeConfig
+from l3ae_dist.config.embedding import TransformConfig
 from l3ae_dist.config.evaluated_models import evaluated_models
 from l3ae_dist.config.members import MEMBERS, ModelSpec, Route
 from l3ae_dist.config.run_config import RunConfig
+from l3ae_dist.config.transformed_spec import transform_of
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.linear_systems import systems_of
 from l3ae_dist.data.multi_hot_words import make_words
-from l3ae_dist.embed.transform import transform_embeddings
+from l3ae_dist.data.shuffle.each import Execution
+from l3ae_dist.embed.transform import transform_all
 from l3ae_dist.errors import StageMissingError
 from l3ae_dist.evaluation.evaluate import compare_models, measure_models
 from l3ae_dist.evaluation.top_lists import evaluated_users
+from l3ae_dist.messages import shown
+from l3ae_dist.pipeline.core import ordered_features, with_core
+from l3ae_dist.pipeline.identity import refuse_few_dimensions
+from l3ae_dist.pipeline.ingest_place import (
+    in_this_process,
+    on_workers,
+    reading_trouble,
+    spill_folder,
+    table_for_workers,
+)
 from l3ae_dist.pipeline.inputs import Inputs, Source
-from l3ae_dist.pipeline.model_document import ModelDocument, write_model
+from l3ae_dist.pipeline.model_document import MadeBy, ModelDocument
 from l3ae_dist.pipeline.model_search import Specs, TopListMeasure, search_models
+from l3ae_dist.pipeline.named_models import Current, keep_model, known_models
 from l3ae_dist.pipeline.result import Outcome, Planned, RunResult
+from l3ae_dist.planning.decide_arithmetic import decided_plan, possible_arithmetics
+from l3ae_dist.planning.intermediates import decided_intermediates
 from l3ae_dist.planning.plan import Plan
 from l3ae_dist.planning.plan_of_config import check_limit, fill_in, plan_run
 from l3ae_dist.planning.storage_need import check_disk, need_message, need_summary, storage_need
@@ -31,10 +50,13 @@ from l3ae_dist.runtime.executors import Executor
 from l3ae_dist.runtime.memory import ProcessGroups
 from l3ae_dist.runtime.versions import check_processes
 from l3ae_dist.runtime.watch.observers import dask_report, tiles_on_dashboard
+from l3ae_dist.runtime.watched_passes import WatchedPasses
 from l3ae_dist.solve.artifact_store import ArtifactStore, SolveSettings
 from l3ae_dist.solve.certificate import Certificate
 from l3ae_dist.solve.family import Family
+from l3ae_dist.solve.variants import VariantFamily
 from l3ae_dist.storage import layout
+from l3ae_dist.storage.kept import Kept
 from l3ae_dist.storage.stages import Stage
 from l3ae_dist.storage.workspace import Workspace
 
@@ -43,6 +65,9 @@ class Job:
     """One execution under the lock; ``models`` says which models of a configuration it tries."""
 
     models = staticmethod(evaluated_models)
+    made_by: ClassVar[MadeBy] = "run"
+    measures: ClassVar[bool] = False
+    """True for a job that measures a model of the workspace, and makes none the current one."""
 
     def __init__(
         self,
@@ -59,12 +84,16 @@ class Job:
         self.processes = processes
         self.epoch = epoch
         self.run_id = run_id
+        self.kept = Kept()
         self.stage_seconds: dict[str, float] = {}
+        self.variants: dict[str, str] = {}  # embeddings by the transformation of the models that read them
+        self._parent: str | None = None
+        self._current: Current | None = None
 
     @contextlib.contextmanager
     def timed(self, stage: str) -> Iterator[None]:
-        """Record a stage's wall time."""
-        started = time.perf_counter()
+        """Add to a stage's wall time."""
+        started = time.perf_counter() - self.stage_seconds.get(str(stage), 0.0)
         yield
         self.stage_seconds[str(stage)] = round(time.perf_counter() - started, 3)
 
@@ -94,46 +123,89 @@ class Job:
         until
             Stop after ``"ingest"``, ``"embed"`` or ``"fit"``.
         """
+        self._parent = source.model
         dataset = self._ingest(source, inputs)
         result = RunResult({"id": dataset.id, **dataset.stats.record()}, self.stage_seconds)
         if until == "ingest":
             return result
-        embedding = self._features(dataset, source.embedding, inputs.embeddings)
+        embedding = self._features(dataset, source, inputs.embeddings)
         result.embedding = (embedding,)
         if until == "embed":
             return result
         specs = self.models(self.config)
         plan, route = self._plan(dataset, embedding, specs)
         storage = self._storage(plan, route, dataset, embedding, specs)
-        result.planned = Planned(plan.summary(), route, storage)
-        with self._cluster(plan) as executor:
+        with self._cluster(plan) as (executor, plan):
             store = ArtifactStore(self.workspace, self._settings(plan, executor))
-            family = Family(store, dataset, embedding, route)
+            family = VariantFamily(store, dataset, embedding, route, self.variants)
             solve = self._fit_only if until == "fit" else self._fit_and_evaluate
-            result.outcome = solve(store, family, specs)
+            result.outcome = solve(store.for_items(dataset.n_items), family, specs)
+            result.planned = Planned(store.plan.summary(), route, storage)
             result.stages = store.stats
+            result.told = {} if self._current is None else self._current.told()
         return result
 
     def _ingest(self, source: Source, inputs: Inputs) -> Dataset:
         from l3ae_dist.data.ingest import ingest
 
         self.events(StageStart(stage=Stage.INGEST, total=1))
+        made = self.workspace.stage_done(Stage.INGEST, source.dataset) is not None
+        if not made and inputs.interactions is not None:
+            options = self.config.data.options
+            with self._ingest_execution(source.dataset, inputs) as execution, self.timed(Stage.INGEST):
+                ingest(inputs.interactions, inputs.items, options, self.workspace, execution=execution)
         with self.timed(Stage.INGEST):
-            if inputs.interactions is not None:
-                ingest(inputs.interactions, inputs.items, self.config.data.options, self.workspace)
-            dataset = Dataset(self.workspace, source.dataset)
+            dataset = with_core(Dataset(self.workspace, source.dataset), self.config.data.core, self.events)
         self.events(StageEnd(stage=Stage.INGEST, data=dataset.stats.record()))
         return dataset
 
-    def _features(self, dataset: Dataset, embedding: str | None, embeddings: object) -> str | None:
+    @contextlib.contextmanager
+    def _ingest_execution(self, dataset: str, inputs: Inputs) -> Iterator[Execution]:
+        """Provide where the ingest runs; its workers end with it, for the plan counts on fresh ones."""
+        table = table_for_workers(inputs, self.config.data.options, self.config.compute)
+        if table is None:
+            yield self._watched(in_this_process(self.config.compute))
+            return
+        compute = fill_in(self.config.compute)
+        with spill_folder(self.workspace, dataset) as url, self._workers(compute) as session:
+            if trouble := reading_trouble(session, table):
+                self.events(
+                    Message(
+                        message=f"the workers cannot read {shown(table.parts[0].origin)} ({shown(trouble)}); "
+                        "this process reads the interactions"
+                    )
+                )
+                yield self._watched(in_this_process(compute))
+            else:
+                self.events(Message(message=f"the workers ingest {len(table.parts):,} parts of files"))
+                yield self._watched(on_workers(session, url, compute))
+
+    def _watched(self, execution: Execution) -> Execution:
+        return replace(execution, each=WatchedPasses(execution.each, self.events))
+
+    def _features(self, dataset: Dataset, source: Source, embeddings: object) -> str | None:
         """Make the item features, and return their id after the transformation."""
-        if embedding is not None:
+        refuse_few_dimensions(self.config, source, dataset, embeddings, [self.config.transform])
+        embedding = self._embedded(dataset, source, embeddings)
+        if embedding is None or self.config.model.uses != "embeddings":
+            return embedding
+        return self._transformed(dataset, source, embedding, {"": self.config.transform})[""]
+
+    def _embedded(self, dataset: Dataset, source: Source, embeddings: object) -> str | None:
+        """Make the item features as they are before a transformation, and return their id."""
+        given = dataset if dataset.id == source.dataset else Dataset(self.workspace, source.dataset)
+        if source.embedding is not None:
             with self.timed(Stage.EMBED):
-                self._embed(dataset, embedding, embeddings)
-        self._write_last(dataset, embedding)
-        if embedding is not None and self.config.model.uses == "embeddings":
-            return transform_embeddings(embedding, self.config.transform, self.workspace)
-        return embedding
+                self._embed(given, source.embedding, embeddings)
+        self._write_last(given, source.embedding)
+        return ordered_features(source.embedding, given, dataset, self.config.words)
+
+    def _transformed(
+        self, dataset: Dataset, source: Source, embedding: str, transforms: Mapping[str, TransformConfig]
+    ) -> dict[str, str]:
+        """Transform embeddings, and return the ids by the names of the transformations."""
+        with self.timed(Stage.TRANSFORM):
+            return transform_all(embedding, transforms, dataset, source.transform, on_event=self.events)
 
     def _settings(self, plan: Plan, executor: Executor) -> SolveSettings:
         compute = self.config.compute
@@ -144,7 +216,12 @@ class Job:
             epoch=self.epoch,
             durable=compute.durable,
             device=compute.device,
+            device_memory=compute.device_memory or 0,
             on_event=self.events,
+            kept=self.kept,
+            protected=frozenset(
+                path for model in known_models(self.workspace) for path in model.terms.paths()
+            ),
         )
 
     def _write_last(self, dataset: Dataset, embedding: str | None) -> None:
@@ -155,13 +232,18 @@ class Job:
         self.workspace.write_doc(layout.LAST_RUN, {"dataset": dataset.id, "embedding": embedding})
 
     def _embed(self, dataset: Dataset, embedding: str, embeddings: object) -> None:
+        from l3ae_dist.embed.actor_pool import ActorRequest
         from l3ae_dist.embed.imports import import_embeddings
         from l3ae_dist.embed.run import embed_items, embedding_id
 
         if self.config.model.uses == "words":
             make_words(dataset, self.config.words, self.workspace)
             return
-        if self.workspace.stage_done(Stage.EMBED, embedding) is not None:
+        record = self.workspace.stage_held(Stage.EMBED, embedding)
+        if record is not None:
+            if not record.params.get("imported"):
+                message = f"all {dataset.n_items:,} texts are embedded already"
+                self.events(Message(stage=Stage.EMBED, message=message))
             return
         if embeddings is not None:
             import_embeddings(embeddings, dataset, embedding)
@@ -171,37 +253,30 @@ class Job:
                 f"the embeddings {embedding} are damaged or incomplete, and this run has no source for them; "
                 "give the embeddings (data.embeddings) or the encoder they were made with."
             )
-        dataset.require_text()  # before Ray starts
         compute = self.config.compute
-        with self.ray():
-            embed_items(
-                dataset,
-                self.config.encoder,
-                embedding,
-                num_actors=compute.actors,
-                num_gpus_per_actor=compute.gpus_per_actor,
-                epoch=self.epoch,
-                on_event=self.events,
-            )
+        embed_items(
+            dataset,
+            self.config.encoder,
+            embedding,
+            actors=ActorRequest(compute.actors, compute.gpus_per_actor, self.ray),
+            epoch=self.epoch,
+            on_event=self.events,
+        )
 
     def _plan(self, dataset: Dataset, embedding: str | None, specs: Specs) -> tuple[Plan, Route]:
         with self.timed("condition estimate"):
             self.config = self.config.model_copy(update={"compute": fill_in(self.config.compute)})
             found = plan_run(self.config, self.workspace, dataset, embedding, specs)
-        plan, kappa, route = found.plan, found.kappa, found.route
+        plan = decided_intermediates(found.plan, self.config.compute, self.workspace.url)
         plan.validate()
         peaks = {stage.name: stage.peak_bytes for stage in plan.stages}
         self.events(
             PlanMade(memory_budget=plan.memory_budget, projected_peak_bytes=plan.peak_bytes, stages=peaks)
         )
-        self.events(
-            Message(
-                message=f"{plan.grid.n:,} items in {plan.grid.count} x {plan.grid.count} tiles of "
-                f"{plan.grid.tile}, {plan.dtype}, condition estimate {kappa:.1e}, projected peak "
-                f"{plan.peak_bytes / 2**20:,.0f} MiB per worker"
-            )
-        )
-        return plan, route
+        peak = f"projected peak {plan.peak_bytes / 2**20:,.0f} MiB per worker"
+        message = f"{plan.headline}, condition estimate {found.kappa:.1e}, {peak}{plan.at_stake}"
+        self.events(Message(message=message))
+        return plan, found.route
 
     def _storage(
         self, plan: Plan, route: Route, dataset: Dataset, embedding: str | None, specs: Specs
@@ -211,49 +286,59 @@ class Job:
             plan,
             self.workspace,
             dataset,
-            {system for spec in specs for system in systems_of(spec, embedding, route)},
+            {
+                system
+                for spec in specs
+                for system in systems_of(spec, self.variants.get(transform_of(spec), embedding), route)
+            },
             keep=tuple(self.config.compute.keep),
             product=any(stage.name == Stage.PRODUCT for stage in plan.stages),
             low_pass=any(spec.rank for spec in specs),
+            arithmetics=possible_arithmetics(plan, self.config.compute),
         )
         check_disk(need, self.workspace)
-        message = need_message(need, self.workspace, self.config.prices)
-        self.events(Message(message=message))
+        self.events(Message(message=need_message(need, self.workspace, self.config.prices)))
         return need_summary(need, self.config.prices)
 
     @contextlib.contextmanager
-    def _cluster(self, plan: Plan) -> Iterator[Executor]:
-        started = time.perf_counter()
-        with open_cluster(self.config.compute, self.events) as session:
-            self.stage_seconds["cluster start"] = round(time.perf_counter() - started, 3)
+    def _cluster(self, plan: Plan) -> Iterator[tuple[Executor, Plan]]:
+        """Open the workers; yields what runs tasks there, and the plan with their arithmetic."""
+        compute = self.config.compute
+        with self._workers(compute) as session:
             check_limit(session.memory_limit(), plan)
+            plan = decided_plan(plan, compute, self.workspace, session, self.events)
+            told = (session, self.workspace, self.events)
+            with dask_report(*told) if compute.performance_report else contextlib.nullcontext():
+                yield session.executor(peer_reads=compute.reads_from_peers), plan
+
+    @contextlib.contextmanager
+    def _workers(self, compute: ComputeConfig) -> Iterator[Session]:
+        """Open the back end, with its processes measured and its workers watched."""
+        started = time.perf_counter()
+        with open_cluster(compute, self.events) as session:
+            seconds = self.stage_seconds.get("cluster start", 0.0) + time.perf_counter() - started
+            self.stage_seconds["cluster start"] = round(seconds, 3)
             self.processes.workers, self.processes.elsewhere = session.pids, session.bytes_elsewhere
             self.processes.scheduler = lambda: session.scheduler_pids
             if session.dashboard_url:
                 self.events(Message(message=f"Dask dashboard: {session.dashboard_url}"))
-            if self.config.compute.cluster in ("address", "ray"):
-                self._check_processes(session)
+            if compute.cluster in ("address", "ray"):  # all of these versions; BLAS that differs is told of
+                for message in check_processes(session.environments()):
+                    self.events(Message(message=message))
             try:
-                with contextlib.ExitStack() as stack:
-                    stack.enter_context(session.watched(self.events.later))
-                    stack.enter_context(tiles_on_dashboard(session, self.events))
-                    if self.config.compute.performance_report:
-                        stack.enter_context(dask_report(session, self.workspace, self.events))
-                    yield session.executor()
+                with (
+                    session.watched(self.events.later, self.events.idle, self.kept),
+                    tiles_on_dashboard(session, self.events),
+                ):
+                    yield session
             finally:
                 self.events.flush()
                 self.processes.workers = self.processes.scheduler = self.processes.elsewhere = list
 
-    def _check_processes(self, session: Session) -> None:
-        """Every worker has this process's versions; BLAS builds that differ are told of."""
-        for message in check_processes(session.environments()):
-            self.events(Message(message=message))
-
     def _fit_only(self, store: ArtifactStore, family: Family, specs: Specs) -> Outcome:
-        spec = specs[0]
         with self.timed("fit"):
-            certificate = self._save_model(store, family, spec)
-        return Outcome(certificate, {spec.name: {"params": spec.params()}})
+            certificate = self._save_model(store, family, specs[0], "fit")
+        return Outcome(certificate, {specs[0].name: {"params": specs[0].params()}})
 
     def _fit_and_evaluate(self, store: ArtifactStore, family: Family, specs: Specs) -> Outcome:
         options, saved = self.config.evaluate, MEMBERS[self.config.model.name].title
@@ -273,10 +358,20 @@ class Job:
                 grid=table if len(table) > len(chosen) else None,
             )
 
-    def _save_model(self, store: ArtifactStore, family: Family, spec: ModelSpec) -> Certificate:
-        """Write down which arrays make up a model, for ``load_model``; return its certificate."""
-        terms = family.terms(spec)
-        certificate = family.certificate(spec, terms)
+    def _save_model(
+        self, store: ArtifactStore, family: Family, spec: ModelSpec, made_by: MadeBy | None = None
+    ) -> Certificate:
+        """Write down which arrays make up a model, for ``load_model``; return its certificate.
+
+        Parameters
+        ----------
+        store, family, spec
+            The model, and where it is made.
+        made_by
+            What makes it; that of the job when None.
+        """
+        family = family.of(spec)
+        terms, certificate = family.certified(spec)
         document = ModelDocument(
             name=spec.name,
             params=spec.params(),
@@ -290,6 +385,16 @@ class Job:
             route=family.route,
             certificate=certificate,
             run=self.run_id,
+            by="append" if self.made_by == "append" else made_by or self.made_by,
+            parent=self._parent,
+            arithmetic=store.arithmetic,
         )
-        write_model(self.workspace, document)
+        self._current = self._keep(document)
         return certificate
+
+    def _keep(self, model: ModelDocument) -> Current:
+        """Make a fitted model the current one, and tell of the one that it replaces."""
+        current = keep_model(self.workspace, model, self.config.name)
+        if current.replaced is not None:
+            self.events(Message(message=current.replaced.message))
+        return current

@@ -2,7 +2,7 @@
 
 The models of a group share an inverse. There are two ways to measure them, one for each section of the
 configuration: from top lists (``grid``), which serve every member and the figures of the picks, and from the
-ranks of the held-out items alone (``sweep``), which L3AE's linearity in reg_e makes cheap.
+ranks of the held-out items alone (``sweep``), of which those of many heads of one inverse are cheap.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,13 +13,13 @@ from typing import Protocol
 import numpy as np
 
 from l3ae_dist.config.evaluate import EvaluateConfig
-from l3ae_dist.config.members import ModelSpec
+from l3ae_dist.config.members import ModelSpec, Param, param_text
+from l3ae_dist.config.transformed_spec import transform_settings
 from l3ae_dist.evaluation.evaluate import measure_users
 from l3ae_dist.evaluation.groups import ModelGroup, rank_groups, score_groups
 from l3ae_dist.evaluation.sweep_ranking import HeldUsers, held_ranks
 from l3ae_dist.evaluation.top_lists import TopLists, score
 from l3ae_dist.linalg.arrays import Array
-from l3ae_dist.metrics import per_user_of_ranks
 from l3ae_dist.planning.ranking_plan import RankPlan
 from l3ae_dist.runtime.run_graph import StageStats
 from l3ae_dist.solve.artifact_store import ArtifactStore
@@ -41,7 +41,8 @@ class Trial:
     def row(self, *, with_ridge: bool) -> dict[str, object]:
         """Return the line of the model in the table of a search."""
         ridge = {"ridge": self.spec.ridge} if with_ridge else {}
-        return {"model": self.spec.name, **self.spec.params(), **ridge, **self.figures}
+        text = transform_settings(self.spec)
+        return {"model": self.spec.name, **self.spec.params(), **text, **ridge, **self.figures}
 
 
 @dataclass(slots=True)
@@ -131,9 +132,11 @@ def search_models(
 
 
 def _progress(group: ModelGroup, place: str, trials: Sequence[Trial], metric: str) -> str:
+    if not trials:
+        return f"{group.label} ({place}): all {len(group.models)} models were given up early"
     best = max(trials, key=lambda trial: trial.figures[metric])
-    values = best.spec.params()
-    params = ", ".join(f"{name} {values[name]:g}" for name in ("reg_x", "reg_f", "reg_e") if name in values)
+    values: dict[str, Param | None] = {**best.spec.params(), **transform_settings(best.spec)}
+    params = ", ".join(f"{name} {param_text(value)}" for name, value in values.items() if value is not None)
     return (
         f"{group.label} ({place}): best {best.spec.name} with {params}, "
         f"validation {metric} {best.figures[metric]:.4f}"
@@ -198,7 +201,7 @@ class TopListMeasure:
 
 
 class RankMeasure:
-    """Measures models of the L3AE family by the ranks of all validation items.
+    """Measures heads of one inverse by the ranks of all validation items.
 
     Parameters
     ----------
@@ -230,30 +233,34 @@ class RankMeasure:
         self._options = options
         self._plan = plan
         self.factorised: list[dict[str, float]] = []
-        """Ridge and seconds of every factorisation that was run."""
+        """Ridge, p and beta, and the seconds, of every factorisation that was run."""
 
     def groups(self, specs: Specs) -> list[ModelGroup]:
-        """Group models by ridge, on the direct route by reg_f too."""
+        """Group models by inverse, on the direct route by features and reg_f too."""
         return rank_groups(specs, self._family.route)
 
     def trials(self, group: ModelGroup) -> list[Trial]:
         """Rank the validation items under the models of a group and average their metrics."""
         before = dict(self._store.stats)
-        ranks = held_ranks(self._store, self._family, group, self._held, self._plan)
+        found = self.measured(group)
         seconds = _solve_seconds(before, self._store.stats)
         if seconds and group.models[0].with_interactions:
-            self.factorised.append({"ridge": group.models[0].ridge, "seconds": seconds})
-        return [self._trial(spec, ranks[:, column]) for column, spec in enumerate(group.models)]
+            self.factorised.append({**_inverse_params(group.models[0]), "seconds": seconds})
+        return found
 
-    def _trial(self, spec: ModelSpec, ranks: Array) -> Trial:
-        """Average the metrics at the cut-off of the metric that picks."""
+    def measured(self, group: ModelGroup) -> list[Trial]:
+        """Rank all held-out items under all models of a group."""
+        ranks, names = held_ranks(self._store, self._family, group, self._held, self._plan), self.names()
+        return [
+            Trial(spec, dict(zip(names, map(float, values), strict=True)))
+            for spec, values in zip(group.models, ranks.means(names).T, strict=True)
+        ]
+
+    def names(self) -> tuple[str, ...]:
+        """Name the metrics: at the cut-off of the one that picks."""
         metric = self._options.metric
         cut = metric.partition("@")[2]
-        names = dict.fromkeys((f"recall@{cut}", f"ndcg@{cut}", metric))
-        indptr = self._held.indptr
-        return Trial(
-            spec, {name: float(np.nanmean(per_user_of_ranks(ranks, indptr, name))) for name in names}
-        )
+        return tuple(dict.fromkeys((f"recall@{cut}", f"ndcg@{cut}", metric)))
 
     def needed(self, search: Search, group: ModelGroup, later: Sequence[ModelSpec]) -> list[ModelSpec]:
         """Keep what later groups and the picks read.
@@ -272,6 +279,12 @@ class RankMeasure:
             made = score(self._store, self._family, group, max(self._options.cutoffs), self._users)
             lists |= dict.fromkeys(group.models, made)
         return lists
+
+
+def _inverse_params(spec: ModelSpec) -> dict[str, float]:
+    """Return the parameters of a model that are in its inverse; p and beta where there are any."""
+    others = {name: getattr(spec, name) for name in ("p", "beta") if getattr(spec, name)}
+    return {"ridge": spec.ridge, **others}
 
 
 def _solve_seconds(before: Mapping[str, StageStats], after: Mapping[str, StageStats]) -> float:

@@ -101,6 +101,8 @@ class RunResult:
         Of later stages.
     stages
         Work of each task graph that ran, by label; None before there are any.
+    told
+        ``model``, the fitted or measured one, and ``replaced``, the one that was current before.
     """
 
     dataset: Mapping[str, object]
@@ -110,10 +112,11 @@ class RunResult:
     outcome: Outcome | None = None
     stages: Mapping[str, StageStats] | None = field(default=None)
     facts: RunFacts | None = None
+    told: Mapping[str, object] = field(default_factory=dict)
 
     def document(self) -> ResultDocument:
         """Return the result as JSON-like values, without what it does not have."""
-        document: ResultDocument = {"dataset": self.dataset}
+        document: ResultDocument = {"dataset": self.dataset, **self.told}
         if self.embedding:
             document["embedding"] = self.embedding[0]
         if self.planned is not None:

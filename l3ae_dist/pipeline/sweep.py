@@ -1,38 +1,45 @@
-"""Sweeps: many regularisers at the price of one factorisation for each distinct ridge.
+"""Sweeps: many models at the price of one factorisation for each distinct inverse.
 
-At one ridge and one reg_f the scores of L3AE are linear in reg_e, with the scores of EASE where it is 0:
-``x B = (x P) diag(-1 / diag(P)) + x + reg_e ((x P) diag(a - pc / diag(P)) + (x Q) V)``. Validation metrics
-need no top lists either, only the rank of every held-out item (:mod:`l3ae_dist.graphs.held_out_ranks`).
+An inverse depends on the ridge, on p and on beta. At one of them all models are heads of the same products:
+each scales the columns of ``x P``, and adds the scores ``(x Q) V`` of the text times a weight
+(:mod:`l3ae_dist.solve.head_batches`). Validation metrics need no top lists either, only the rank of every
+held-out item (:mod:`l3ae_dist.graphs.held_out_ranks`).
 """
 
+from collections.abc import Iterable
 from dataclasses import replace
 
-from l3ae_dist.config.members import ModelSpec, Route
+from l3ae_dist.config.members import MEMBERS, ModelSpec, Route
 from l3ae_dist.config.run_config import RunConfig
+from l3ae_dist.config.swept_models import check_sweep, sweep_models
+from l3ae_dist.config.transformed_spec import transform_settings, transforms_of
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.features import open_rows
 from l3ae_dist.errors import ConfigError
 from l3ae_dist.evaluation.evaluate import compare_models, measure_models
+from l3ae_dist.evaluation.groups import ModelGroup, rank_groups
+from l3ae_dist.evaluation.model_figures import ModelFigures
 from l3ae_dist.evaluation.sweep_ranking import held_users
 from l3ae_dist.evaluation.top_lists import evaluated_users
-from l3ae_dist.pipeline.inputs import Inputs
+from l3ae_dist.pipeline.early_stopping import StoppingMeasure, require_optuna
+from l3ae_dist.pipeline.identity import refuse_few_dimensions
+from l3ae_dist.pipeline.inputs import Inputs, Source
 from l3ae_dist.pipeline.job import Job
 from l3ae_dist.pipeline.model_search import RankMeasure, Specs, search_models
 from l3ae_dist.pipeline.result import Outcome, ResultDocument
 from l3ae_dist.pipeline.run import run_job
 from l3ae_dist.planning.plan import Plan
-from l3ae_dist.planning.plan_of_config import may_use_gpu
-from l3ae_dist.planning.ranking_plan import RankPlan, plan_ranks
+from l3ae_dist.planning.plan_of_config import fill_in, may_use_gpu, plan_run, semantic_route
+from l3ae_dist.planning.ranking_plan import RankNeeds, RankPlan, plan_ranks
+from l3ae_dist.planning.stage_counts import StageCounts, sweep_text
 from l3ae_dist.runtime.events import Message, OnEvent
 from l3ae_dist.solve.artifact_store import ArtifactStore
 from l3ae_dist.solve.family import Family
 from l3ae_dist.storage import layout
 
-NAMES = ("L3AE", "EASE", "EASEText")
-
 
 def run_sweep(config: RunConfig, inputs: Inputs, *, on_event: OnEvent | None = None) -> ResultDocument:
-    """Try every model of ``config.sweep``, pick on the validation split, and leave the best L3AE fitted.
+    """Try every model of ``config.sweep``, pick on the validation split, and leave the best one fitted.
 
     Parameters
     ----------
@@ -44,45 +51,49 @@ def run_sweep(config: RunConfig, inputs: Inputs, *, on_event: OnEvent | None = N
     Returns
     -------
     The result of :func:`l3ae_dist.pipeline.run.run`, with ``sweep`` (metric, table of all models with their
-    validation metric, ridges and the seconds of their factorisations), ``models`` (the picks of L3AE, EASE
-    and EASEText with all their validation and test metrics) and ``comparisons`` (L3AE against both on the
-    test split, paired over users).
+    validation metric, ridges and the seconds of their factorisations), ``models`` (the best of each member
+    with all their validation and test metrics) and ``comparisons`` (that of the configuration against each
+    other on the test split, paired over users and corrected for how many).
 
     Raises
     ------
     ConfigError
-        Without a sweep, for another model than l3ae, and when no user has validation items.
+        Without a sweep, for a model that is no linear member, for values that cannot be tried, and when no
+        user has validation items.
     """
     if config.sweep is None:
         raise ConfigError(
             "the configuration has no sweep; add a section such as "
             "sweep: {ridge: [20, 100, 500], reg_f: [1, 5], reg_e: [50, 200]}."
         )
-    if config.model.name != "l3ae":
-        raise ConfigError(
-            f"model.name is {config.model.name}, but a sweep tries l3ae, ease and ease_text; "
-            "set it to l3ae or leave it out."
-        )
+    if config.sweep.early_stopping:
+        require_optuna()
+    check_sweep(config)  # what cannot be tried is refused before anything is read
     return run_job(SweepJob, config, inputs, until="sweep", on_event=on_event)
-
-
-def sweep_models(config: RunConfig) -> Specs:
-    """List the models of a sweep: L3AE, EASE at each of its ridges, EASEText at each of its reg_f."""
-    assert config.sweep is not None
-    models = config.sweep.models()
-    ridges = sorted({spec.ridge for spec in models})
-    texts = sorted({float(spec.reg_f or 0.0) for spec in models})
-    return (
-        *(ModelSpec("EASEText", reg_f=reg_f) for reg_f in texts),
-        *(ModelSpec("EASE", ridge) for ridge in ridges),
-        *models,
-    )
 
 
 class SweepJob(Job):
     """Ingest and embed as every run, then one group of models after the other."""
 
     models = staticmethod(sweep_models)
+    made_by = "sweep"
+
+    def _features(self, dataset: Dataset, source: Source, embeddings: object) -> str | None:
+        """Make the item features under every transformation, and return the id of the widest."""
+        transforms = transforms_of(self.models(self.config))
+        if not transforms:
+            return super()._features(dataset, source, embeddings)
+        refuse_few_dimensions(self.config, source, dataset, embeddings, transforms.values())
+        embedding = self._embedded(dataset, source, embeddings)
+        self.variants |= self._transformed(dataset, source, str(embedding), transforms)
+        return self._by_width()[0]
+
+    def _width(self, embedding: str) -> int:
+        return int(open_rows(self.workspace, layout.features(embedding)).shape[1])
+
+    def _by_width(self) -> list[str]:
+        """List the transformed embeddings, those of most dimensions first."""
+        return sorted(dict.fromkeys(self.variants.values()), key=self._width, reverse=True)
 
     def _plan(self, dataset: Dataset, embedding: str | None, specs: Specs) -> tuple[Plan, Route]:
         """The plan of the largest group; refuses data without validation items."""
@@ -91,19 +102,48 @@ class SweepJob(Job):
                 "no user has validation items, which pick the best model; set data.options.split to random, "
                 "or give a split column with val rows."
             )
-        some = {spec.ridge: spec for spec in specs if spec.name == "L3AE"}
-        slim = tuple(spec for spec in specs if spec.name != "L3AE") + tuple(some.values())
+        # of many models with one inverse one is picked; those of the text alone have every reg_f
+        slim = (*(spec for spec in specs if not spec.with_interactions), *_picked_at_most(specs))
+        self._decide_for_all(dataset, slim)
         plan, route = super()._plan(dataset, embedding, slim)
-        self._ranks = self._plan_ranks(plan, route, dataset, str(embedding))
+        self._ranks = self._plan_ranks(plan, route, dataset, embedding, specs)
         plan = replace(plan, stages=(*plan.stages, self._ranks.stage))
         plan.validate()
+        counts = StageCounts.of(specs)
+        self.semantic_inverses = counts.texts if route == "direct" and counts.with_text else 0
+        self.events(Message(message=sweep_text(len(specs), counts, route)))
         return plan, route
 
-    def _plan_ranks(self, plan: Plan, route: Route, dataset: Dataset, embedding: str) -> RankPlan:
-        direct = route == "direct"
-        d = 0 if direct else open_rows(self.workspace, layout.features(embedding)).shape[1]
-        gpu = may_use_gpu(self.config.compute)
-        return plan_ranks(plan, dataset.n_users, dataset.nnz("train"), d, 2 if direct else 1, gpu=gpu)
+    def _decide_for_all(self, dataset: Dataset, specs: Specs) -> None:
+        """Set the route, and the precision that the least certain of several transformations needs."""
+        widest, others = self._by_width()[:1], self._by_width()[1:]
+        if not others:
+            return
+        rows = open_rows(self.workspace, layout.features(widest[0]))
+        compute = fill_in(self.config.compute)
+        compute = compute.model_copy(update={"semantic_route": semantic_route(self.config, rows.shape)})
+        self.config = self.config.model_copy(update={"compute": compute})
+        plans = [plan_run(self.config, self.workspace, dataset, one, specs).plan for one in others]
+        if compute.dtype == "auto" and any(plan.dtype == "float64" for plan in plans):
+            compute = compute.model_copy(update={"dtype": "float64"})
+            self.config = self.config.model_copy(update={"compute": compute})
+
+    def _plan_ranks(
+        self, plan: Plan, route: Route, dataset: Dataset, embedding: str | None, specs: Specs
+    ) -> RankPlan:
+        groups = rank_groups(specs, route)
+        features = self._by_width() or ([] if embedding is None else [embedding])
+        # the users' x Q of every transformation are held beside each other
+        d = 0 if route == "direct" else sum(map(self._width, features))
+        needs = RankNeeds(
+            dataset.n_users,
+            dataset.nnz("valid"),
+            dataset.nnz("train"),
+            d,
+            models=max(len(group.models) for group in groups),
+            matrices=max(_products(group, route) for group in groups),
+        )
+        return plan_ranks(plan, needs, gpu=may_use_gpu(self.config.compute))
 
     def _fit_and_evaluate(self, store: ArtifactStore, family: Family, specs: Specs) -> Outcome:
         options = self.config.evaluate
@@ -113,7 +153,9 @@ class SweepJob(Job):
             raise ConfigError(
                 f"none of the {len(users)} evaluated users has validation items; raise evaluate.max_users."
             )
-        measure = RankMeasure(store, family, users, held, options, self._ranks)
+        early = self.config.sweep is not None and self.config.sweep.early_stopping
+        kind = StoppingMeasure if early else RankMeasure
+        measure = kind(store, family, users, held, options, self._ranks)
         search = search_models(
             measure,
             family,
@@ -122,7 +164,7 @@ class SweepJob(Job):
             timed=self.timed,
             tell=lambda text: self.events(Message(message=text)),
         )
-        chosen = sorted(search.picked, key=lambda spec: NAMES.index(spec.name))
+        chosen = self._ordered(search.picked)
         table = [trial.row(with_ridge=trial.spec.with_interactions) for trial in search.trials]
         with self.timed("picks"):
             lists = measure.lists(chosen)
@@ -132,15 +174,53 @@ class SweepJob(Job):
         family.release(specs, chosen[:1])
         return Outcome(
             certificate,
-            {spec.name: {**models[spec.name], "ridge": spec.ridge} for spec in chosen},
+            {spec.name: self._told(spec, models[spec.name]) for spec in chosen},
             len(users),
             comparisons,
             sweep={
                 "metric": options.metric,
-                "models": len(table),
+                "models": len(specs),
                 "ridges": len({spec.ridge for spec in specs if spec.with_interactions}),
+                "inverses": len({spec.inverse for spec in specs if spec.with_interactions}),
                 "factorised": measure.factorised,
                 "valid_users": len(held.rows),
+                "semantic_inverses": self.semantic_inverses,
                 "table": table,
+                **(measure.stopped.document() if isinstance(measure, StoppingMeasure) else {}),
             },
         )
+
+    def _ordered(self, picked: Iterable[ModelSpec]) -> list[ModelSpec]:
+        """Order the picks: the one that is saved, those of the family, and the text alone."""
+        saved = MEMBERS[self.config.model.name].title
+        return sorted(picked, key=lambda spec: (spec.name != saved, not spec.with_interactions))
+
+    def _told(self, spec: ModelSpec, figures: ModelFigures) -> ModelFigures:
+        """Add the ridge of a pick, and the transformation of the embeddings that it reads."""
+        figures["ridge"] = spec.ridge
+        settings = transform_settings(spec)
+        if settings:
+            figures["transform"] = settings
+        return figures
+
+
+def _products(group: ModelGroup, route: Route) -> int:
+    """Count the products of the users with n x n matrices that the models of a group need."""
+    alphas = {spec.alpha for spec in group.models if spec.with_interactions}
+    if route == "direct":
+        return len(alphas) + any(spec.with_semantics for spec in group.models)
+    plain = any(spec.with_semantics and spec.with_interactions for spec in group.models)
+    return len(alphas | ({0.0} if plain else set()))
+
+
+def _picked_at_most(specs: Specs) -> list[ModelSpec]:
+    """Return one model of each member and inverse, with as many alphas as the picks may have."""
+    alphas = sorted({spec.alpha for spec in specs if spec.alpha}) or [0.0]
+    places = {name: place for place, name in enumerate(dict.fromkeys(spec.name for spec in specs))}
+    found: dict[object, ModelSpec] = {}
+    for spec in specs:
+        key = spec.name, spec.inverse
+        wanted = alphas[places[spec.name] % len(alphas)]
+        if spec.with_interactions and (key not in found or spec.alpha == wanted):
+            found[key] = spec
+    return list(found.values())

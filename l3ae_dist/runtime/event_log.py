@@ -59,6 +59,12 @@ class EventLog:
         """Take the events that other threads have reported."""
         self._flush(float("inf"))
 
+    def idle(self) -> None:
+        """Pass on, while the run waits, what other threads have reported; raises what ``check`` raises."""
+        self.check()
+        self.flush()
+        self._tell(now=False)
+
     def follow(self, tell: Callable[[list[Event]], None], seconds: float) -> Callable[[], None]:
         """Tell a function of all events from now on, in batches.
 
@@ -108,3 +114,8 @@ class EventLog:
         self.kept.append(event)
         if self._on_event is not None:
             self._on_event(event)
+
+
+def told_as_events(on_event: OnEvent | None) -> Callable[[str], None] | None:
+    """Return what passes sentences on as events, before a log exists; None where nobody takes events."""
+    return None if on_event is None else lambda text: on_event(Message(message=text))

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from l3ae_dist.errors import DamagedDocumentError
 from l3ae_dist.runtime.events import Event, event_of, events_of
 from l3ae_dist.storage import layout
 from l3ae_dist.storage.workspace import Workspace
@@ -20,7 +21,7 @@ _NAME = re.compile(r"(.+)-(\d+)")
 LOCAL_SECONDS, REMOTE_SECONDS = 4.0, 15.0
 # Columns of the Parquet form; what has none of them is in ``more``, as JSON.
 _FLOATS = ("time", "flops", "started", "seconds", "began", "computed", "staged", "loaded", "stalled")
-_INTEGERS = ("i", "j", "done", "total", "bytes", "pid", "rows")
+_INTEGERS = ("i", "j", "done", "total", "bytes", "bytes_from_peers", "pid", "rows")
 _STRINGS = ("kind", "stage", "array", "host", "worker", "message", "run", "outcome")
 _BOOLEANS = ("skipped",)
 # Rows read at once, and rows of a group that is written at once.
@@ -142,7 +143,14 @@ def stream_events(workspace: Workspace, attempt: Attempt) -> Iterator[Event]:
 
 def _lines(workspace: Workspace, key: str) -> list[Event]:
     lines = (workspace.blobs.get(key) or b"").splitlines()
-    return list(events_of(json.loads(line) for line in lines))
+    try:
+        return list(events_of(json.loads(line) for line in lines))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise DamagedDocumentError(
+            f"{key} of {workspace.url} is damaged (a line is no event); delete it: it tells only what "
+            "happened in one run.",
+            path=key,
+        ) from error
 
 
 class EventReader:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, NamedTuple, Self
 
+from l3ae_dist.messages import redacted
+
 
 class WorkerKey(NamedTuple):
     """Identifies a process of a run: processes of several hosts may have the same id."""
@@ -102,6 +104,10 @@ class Message(Event):
     message: str = ""
     stage: str | None = None
 
+    def __post_init__(self) -> None:
+        # it is kept, and libraries quote URLs
+        object.__setattr__(self, "message", redacted(self.message))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TileMap(Record):
@@ -138,7 +144,8 @@ class StageStart(Event):
 class TileDone(Event):
     """A task of a stage wrote its tile, or found it written (``skipped``).
 
-    ``flops`` and ``bytes`` (read and written) are those of the task. It ran for ``seconds`` from ``started``,
+    ``flops`` and ``bytes`` (read from and written to the workspace) are those of the task, as are the bytes
+    that it read from other workers. It ran for ``seconds`` from ``started``,
     read its first tile for ``loaded`` seconds from ``staged``, and computed for ``computed`` seconds from
     ``began``, of which the arithmetic waited ``stalled`` for further tiles; times are Unix times.
     """
@@ -153,6 +160,7 @@ class TileDone(Event):
     skipped: bool = False
     flops: float = 0.0
     bytes: int = 0
+    bytes_from_peers: int = 0
     started: float = 0.0
     seconds: float = 0.0
     began: float = 0.0
@@ -206,6 +214,8 @@ class StageEnd(Event):
     flops: float | None = None
     bytes_read: int | None = None
     bytes_written: int | None = None
+    bytes_from_peers: int | None = None
+    unwritten: int | None = None
     rows: int | None = None
     data: Mapping[str, object] | None = None
 

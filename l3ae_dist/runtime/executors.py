@@ -1,18 +1,26 @@
 """Executors, which run the tasks of a stage; the serial one is the readable specification of the others."""
 
+import logging
 import re
+import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from l3ae_dist.graphs.execute import STAGED
-from l3ae_dist.graphs.tasks import Task
+from l3ae_dist.graphs.tasks import Task, TileRef
+from l3ae_dist.runtime.tile_holders import TileHolders
 
 if TYPE_CHECKING:
     from distributed import Client, Future
 
 RunTask = Callable[..., object]
+# What waits for workers looks so often whether one of them stands still.
+IDLE_SECONDS = 0.5
+_WAIT_SECONDS = 0.1
+# A result is asked for again so long while no connection can be made; Dask gives up the one it has in 30 s.
+_CUT_SECONDS = 45.0
 
 
 class TaskOutcome(NamedTuple):
@@ -27,6 +35,8 @@ class Executor(Protocol):
     """Runs submitted tasks; at most ``slots`` of them should be in flight at once."""
 
     slots: int
+    holders: TileHolders | None
+    """Account of which worker holds which tile; None where workers do not read from each other."""
 
     def worker_limit(self) -> int | None:
         """Return the smallest memory limit of a worker in bytes; None where none is known."""
@@ -50,14 +60,12 @@ class Executor(Protocol):
     def cancel(self) -> None:
         """Forget tasks that have not finished."""
 
-    def dask_scheduler(self) -> object:
-        """Return the scheduler, as ``dask.config`` takes it, that computes Dask collections here."""
-
 
 class SerialExecutor:
     """Runs each task in this process when it is waited for."""
 
     slots = 1
+    holders: TileHolders | None = None
 
     def __init__(self) -> None:
         self._queue: deque[tuple[RunTask, Task, object]] = deque()
@@ -88,10 +96,6 @@ class SerialExecutor:
         """Forget the tasks that wait."""
         self._queue.clear()
 
-    def dask_scheduler(self) -> object:
-        """Return the name of Dask's scheduler in this process."""
-        return "synchronous"
-
     def _call(self, function: RunTask, task: Task, context: object) -> object:
         return function(task, context)
 
@@ -106,13 +110,63 @@ class SynchronousExecutor(SerialExecutor):
         return get_sync({key: (partial(function, task, context),)}, key)
 
 
-_TASK_KEY = re.compile(r"(\w+)-(\d+)-(\d+)-[0-9a-f]+-\d+")
+_TASK_KEY = re.compile(r"(\w+)-((?:\d+-\d+_)*\d+-\d+)-[0-9a-f]+-\d+")
+
+
+def task_key(targets: Sequence[TileRef], serial: str) -> str:
+    """Return the key of a task, which names all chunks that it makes.
+
+    Parameters
+    ----------
+    targets
+        The chunks, of one array.
+    serial
+        Tells two tasks of the same chunks apart.
+
+    >>> task_key([TileRef("L", 4, 2), TileRef("L", 4, 3)], "7f-1")
+    'L-4-2_4-3-7f-1'
+    """
+    chunks = "_".join(f"{ref.i}-{ref.j}" for ref in targets)
+    return f"{targets[0].array}-{chunks}-{serial}"
 
 
 def task_targets(keys: Iterable[object]) -> list[tuple[str, int, int]]:
     """Return array, row and column of the chunks that tasks of a :class:`DaskExecutor` make."""
     found = (_TASK_KEY.fullmatch(str(key)) for key in keys)
-    return sorted((match[1], int(match[2]), int(match[3])) for match in found if match)
+    places = [(match[1], place.split("-")) for match in found if match for place in match[2].split("_")]
+    return sorted((array, int(i), int(j)) for array, (i, j) in places)
+
+
+def result_of(future: "Future", idle: Callable[[], None]) -> object:
+    """Fetch the result of a task that is over; calls ``idle`` while it does not come.
+
+    The worker that keeps it may stand still, and the network may be cut for a moment.
+    """
+    seconds, until = 4 * IDLE_SECONDS, time.monotonic() + _CUT_SECONDS
+    while True:
+        try:
+            return future.result(timeout=seconds)
+        except TimeoutError:
+            if future.status == "error":
+                raise
+            idle()
+            seconds *= 2
+        except OSError:  # no new connection to the scheduler
+            if future.status == "error" or future.client.status != "running" or time.monotonic() > until:
+                raise
+            idle()
+            time.sleep(_WAIT_SECONDS)
+
+
+class _QuietGather(logging.Filter):
+    """Leaves out what asyncio says of a wait for a result whose worker died: Dask's task is left behind."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Tell whether a line is to be written."""
+        return not (record.exc_info and type(record.exc_info[1]).__name__ == "AllExit")
+
+
+_QUIET = _QuietGather()
 
 
 class DaskExecutor:
@@ -126,16 +180,30 @@ class DaskExecutor:
         Tasks in flight for each worker: those it holds tiles of, and one that waits beside them.
     worker_limit
         Bytes a worker may use, told when workers are killed; None if it is not known.
+    idle
+        Called twice a second while :meth:`wait` waits; what it raises ends the wait.
+    holders
+        Which worker holds which tile; None where workers do not read tiles from each other. One worker has
+        nobody to read from.
     """
 
     def __init__(
-        self, client: "Client", *, per_worker: int = STAGED + 1, worker_limit: int | None = None
+        self,
+        client: "Client",
+        *,
+        per_worker: int = STAGED + 1,
+        worker_limit: int | None = None,
+        idle: Callable[[], None] = lambda: None,
+        holders: TileHolders | None = None,
     ) -> None:
         from distributed import as_completed
 
+        logging.getLogger("asyncio").addFilter(_QUIET)  # one and the same is added once
+        self._idle = idle
         self.client = client
         workers = max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
         self.slots = workers * per_worker
+        self.holders = holders if workers > 1 else None
         self._limit = worker_limit
         self._as_completed = as_completed
         self._completed = as_completed([])
@@ -155,32 +223,37 @@ class DaskExecutor:
             As for :meth:`Executor.submit`.
         """
         self._serial += 1
-        ref = task.target
-        key = f"{ref.array}-{ref.i}-{ref.j}-{id(self):x}-{self._serial}"
+        key = task_key(task.targets, f"{id(self):x}-{self._serial}")
         future = self.client.submit(function, task, context, key=key, pure=False, priority=-self._serial)
         self._tasks[key] = (task, future)
         self._completed.add(future)
 
     def wait(self) -> TaskOutcome:
         """Wait until the scheduler reports that any task is over."""
-        future = next(self._completed)
+        future = self._next()
         while future.status in ("lost", "pending"):
             # its result went down with its worker before it was fetched: Dask runs it again, which finds
             # the finished tile
             self._completed.add(future)
-            future = next(self._completed)
+            future = self._next()
         task, _ = self._tasks.pop(future.key)
         result, error = None, None
         try:
-            result = future.result()
+            result = result_of(future, self._idle)
         except Exception as raised:  # its own error, or what became of its worker
             error = raised
         future.release()
         return TaskOutcome(task, result, error)
 
-    def dask_scheduler(self) -> object:
-        """Return the scheduler of the client's cluster."""
-        return self.client.get
+    def _next(self) -> "Future":
+        called = time.monotonic()
+        while not self._completed.has_ready() and not self._completed.is_empty():
+            with self._completed.thread_condition:
+                self._completed.thread_condition.wait(_WAIT_SECONDS)
+            if time.monotonic() - called > IDLE_SECONDS:
+                called = time.monotonic()
+                self._idle()
+        return next(self._completed)
 
     def cancel(self) -> None:
         """Cancel the tasks that have not finished."""

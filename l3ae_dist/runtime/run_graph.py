@@ -1,21 +1,29 @@
 """Runs the tasks of a stage: what is done is left out, the others go through the window to an executor."""
 
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from l3ae_dist.errors import ClusterError, DamagedTileError, L3AEError
+from l3ae_dist.graphs.blocks import BlockTask, is_missing
 from l3ae_dist.graphs.context import StageContext
 from l3ae_dist.graphs.execute import TaskRecord, run_task
-from l3ae_dist.graphs.tasks import Graph, Task, TileRef
+from l3ae_dist.graphs.tasks import Graph, Task, TileRef, TileTask
 from l3ae_dist.runtime.events import BadTile, OnEvent, StageEnd, StageStart, TileDone, TileMap, ignore
 from l3ae_dist.runtime.executors import Executor
+from l3ae_dist.runtime.peer_reads import run_among_peers
 from l3ae_dist.runtime.submission_window import SubmissionWindow
 from l3ae_dist.storage import layout
+from l3ae_dist.storage.kept import kept_words
 
 
 @dataclass
 class StageStats:
-    """Totals of the tasks of one stage: counts, flops, bytes, and wall time in seconds."""
+    """Totals of the tasks of one stage: counts, flops, bytes, and wall time in seconds.
+
+    ``bytes_read`` were read from the workspace, ``bytes_from_peers`` from the memory of other workers;
+    ``unwritten`` of the tiles that were made stay in memory and have no done-mark.
+    """
 
     tasks: int = 0
     written: int = 0
@@ -24,6 +32,8 @@ class StageStats:
     bytes_read: int = 0
     bytes_written: int = 0
     seconds: float = 0.0
+    bytes_from_peers: int = 0
+    unwritten: int = 0
 
     def add(self, record: TaskRecord) -> None:
         """Count one finished task."""
@@ -32,6 +42,8 @@ class StageStats:
         self.flops += record.flops
         self.bytes_read += record.bytes_read
         self.bytes_written += record.bytes_written
+        self.bytes_from_peers += record.bytes_from_peers
+        self.unwritten += record.unwritten
 
 
 def finished_chunks(context: StageContext, names: set[str]) -> set[TileRef]:
@@ -75,7 +87,7 @@ def run_graph(
     """
     started = time.perf_counter()
     done = finished_chunks(context, targets)
-    reused = sum(task.target in done or task.feeds in done for task in graph.tasks()) if done else 0
+    reused = sum(_count_done(task, done) for task in graph.tasks()) if done else 0
     stats = StageStats(tasks=len(graph), reused=reused)
     window = SubmissionWindow(graph.tasks(), done)
     on_event(_start_event(graph, context, targets, done, reused))
@@ -83,25 +95,53 @@ def run_graph(
     try:
         while not window.finished:
             while in_flight < executor.slots and (task := window.pop()) is not None:
-                executor.submit(run_task, task, context)
+                _submit(executor, task, context)
                 in_flight += 1
-            task, record, error = executor.wait()
+            task, records, error = executor.wait()
             in_flight -= 1
             if error is not None:
                 if workers_gone := _workers_gone(error, task, graph, executor.worker_limit()):
-                    raise ClusterError(workers_gone) from error
+                    kept = kept_words(context.unwritten.names)
+                    raise ClusterError(f"{workers_gone}: {kept}.") from error
                 _recover(error, task, graph, context, window, on_event)
                 continue
-            assert isinstance(record, TaskRecord)
-            stats.add(record)
             window.complete(task)
-            on_event(_tile_event(graph, record, stats))
+            assert isinstance(records, list)
+            _note_holders(executor, task, context, records)
+            for record in records:
+                stats.add(record)
+                on_event(_tile_event(graph, record, stats))
     except BaseException:
         executor.cancel()
         raise
     stats.seconds = time.perf_counter() - started
     on_event(StageEnd(stage=graph.stage, **vars(stats)))
     return stats
+
+
+def _submit(executor: Executor, task: Task, context: StageContext) -> None:
+    """Send a task to a worker, with the workers that hold its tiles where they read from each other."""
+    holders = executor.holders
+    if holders is None:
+        executor.submit(run_task, task, context)
+    elif isinstance(task, (TileTask, BlockTask)):
+        executor.submit(run_among_peers, task, replace(context, holders=holders.of(task, context.paths)))
+    else:  # whose worker gives up its tiles
+        holders.clear()
+        executor.submit(run_task, task, context)
+
+
+def _note_holders(
+    executor: Executor, task: Task, context: StageContext, records: Sequence[TaskRecord]
+) -> None:
+    if executor.holders is not None and isinstance(task, (TileTask, BlockTask)):
+        executor.holders.note(task, context.paths, records)
+
+
+def _count_done(task: Task, done: set[TileRef]) -> int:
+    """Count the chunks of a task that need not be made."""
+    parts = task.tiles if isinstance(task, BlockTask) else (task,)
+    return sum(not is_missing(part, done) for part in parts)
 
 
 def _start_event(
@@ -142,6 +182,7 @@ def _tile_event(graph: Graph, record: TaskRecord, stats: StageStats) -> TileDone
         skipped=record.skipped,
         flops=record.flops,
         bytes=record.bytes_read + record.bytes_written,
+        bytes_from_peers=record.bytes_from_peers,
         started=record.started,
         seconds=record.seconds,
         began=record.timing.began,
@@ -167,8 +208,8 @@ def _recover(
         if isinstance(error, L3AEError):
             raise error
         raise ClusterError(
-            f"stage {graph.stage} failed at {task.target} ({type(error).__name__}: {error}); what was "
-            "written is kept, run the same command again."
+            f"stage {graph.stage} failed at {task.target} ({type(error).__name__}: {error}); run the same "
+            f"command again: {kept_words(context.unwritten.names)}."
         ) from error
     names = {path: name for name, path in context.paths.items()}
     if error.path not in names:  # a vector of another stage; it is noted, and the next run takes it out
@@ -182,16 +223,16 @@ def _recover(
     if repair is None:
         raise error
     on_event(BadTile(stage=graph.stage, array=ref.array, i=ref.i, j=ref.j))
-    window.retry(task, after=repair)
+    # a tile that an earlier try of the same block wrote is made again by the block
+    window.retry(task, after=None if ref in task.targets else repair)
 
 
 def _is_sound(context: StageContext, ref: TileRef) -> bool:
-    array = context.array(ref.array)
     try:
-        array.read(ref.i, ref.j)
+        context.array(ref.array).read(ref.i, ref.j)
     except DamagedTileError:
         return False
-    return array.find_mark(ref.i, ref.j) is not None
+    return True
 
 
 def _workers_gone(error: BaseException, task: Task, graph: Graph, limit: int | None) -> str | None:
@@ -209,5 +250,5 @@ def _workers_gone(error: BaseException, task: Task, graph: Graph, limit: int | N
     bound = f" (their memory limit is {limit / 2**20:,.0f} MiB)" if limit else ""
     return (
         f"stage {graph.stage} failed: {what}{bound}; raise compute.memory_budget or lower compute.tile_size "
-        "or compute.workers, and run the same command again: what was finished is kept."
+        "or compute.workers, and run the same command again"
     )

@@ -1,7 +1,8 @@
 """Artifacts of a solve: arrays of a workspace, made by task graphs and then marked complete."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ from l3ae_dist.graphs.chunk_tasks import Compute
 from l3ae_dist.graphs.context import StageContext, StageParams
 from l3ae_dist.graphs.tasks import Graph
 from l3ae_dist.linalg.arrays import Array
+from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.planning.plan import Plan
 from l3ae_dist.runtime.events import Message, OnEvent, ignore
 from l3ae_dist.runtime.executors import Executor
@@ -19,6 +21,7 @@ from l3ae_dist.runtime.run_graph import StageStats, run_graph
 from l3ae_dist.storage import layout
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.fingerprint import fingerprint
+from l3ae_dist.storage.kept import Kept
 from l3ae_dist.storage.repair import reopen
 from l3ae_dist.storage.stages import Stage
 from l3ae_dist.storage.workspace import Workspace
@@ -40,8 +43,14 @@ class SolveSettings:
         The lock's epoch, and whether writes are flushed.
     device
         Kernel back end of the workers: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+    device_memory
+        Bytes that may be used of the memory of a device; 0 for most of what is free.
     on_event
         Called with every event.
+    kept
+        Told of what is in memory alone.
+    protected
+        Paths of arrays that models of the workspace read, which no search deletes.
     """
 
     plan: Plan
@@ -50,7 +59,10 @@ class SolveSettings:
     epoch: int = 0
     durable: bool = False
     device: str = "cpu"
+    device_memory: int = 0
     on_event: OnEvent = ignore
+    kept: Kept = field(default_factory=Kept)
+    protected: frozenset[str] = frozenset()
 
 
 class ArtifactStore:
@@ -67,19 +79,40 @@ class ArtifactStore:
     def __init__(self, workspace: Workspace, settings: SolveSettings) -> None:
         self.workspace = workspace
         self.settings = settings
+        self.plan = settings.plan
+        """Plan of the run."""
         self.grid = settings.plan.grid
         self.dtype = settings.plan.dtype
+        self.arithmetic = settings.plan.arithmetic
         self.stats: dict[str, StageStats] = {}
         """Statistics of the graphs that ran, by label."""
 
     @property
-    def plan(self) -> Plan:
-        """Plan of the run."""
-        return self.settings.plan
+    def in_memory(self) -> frozenset[str]:
+        """Names of the arrays whose tiles are not written as long as the workers have room for them."""
+        return frozenset(self.plan.in_memory).difference(self.settings.keep)
+
+    def write_all(self, reason: str) -> None:
+        """Write every tile from now on, and say why, in the plan too."""
+        if self.in_memory:
+            written = f"L and Linv are written after tiles in memory had to be made again: {reason}"
+            self.plan = replace(self.plan, in_memory=(), intermediates=written)
+            self.say(
+                f"{reason}: tiles that were in memory alone are made again, and all are written for the rest "
+                "of the run"
+            )
 
     def say(self, message: str) -> None:
         """Send a message to the log of the run."""
         self.settings.on_event(Message(message=message))
+
+    def for_items(self, n: int) -> "ArtifactStore":
+        """Return a store for arrays of ``n`` items, with tiles of the same size."""
+        if n == self.grid.n:
+            return self
+        other = copy(self)
+        other.grid = TileGrid(n, self.grid.tile)
+        return other
 
     # ---- arrays
 
@@ -118,8 +151,14 @@ class ArtifactStore:
         """Open an existing array."""
         return ChunkArray.open(self.workspace, path)
 
-    def write_rows(self, path: str, values: Array, *, epoch: int = 0) -> str:
-        """Write an (n, columns) float64 array by item tile and return its path.
+    def would_change(self, path: str, values: Array) -> bool:
+        """Tell whether :meth:`write_rows` would replace finished chunks by other bytes."""
+        array = self.rows(path, values.shape[1])
+        finished = (i for i, _ in array.marked())
+        return any(not array.holds(i, 0, values[self.grid.rows(i)]) for i in finished)
+
+    def write_rows(self, path: str, values: Array) -> str:
+        """Write an (n, columns) float64 array by item tile, made anew, and return its path.
 
         Parameters
         ----------
@@ -127,12 +166,12 @@ class ArtifactStore:
             Its place in the workspace.
         values
             (n, columns) float64.
-        epoch
-            The lock's epoch that is recorded in the done-marks.
         """
         array = self.rows(path, values.shape[1])
         for i in range(self.grid.count):
-            array.write(i, 0, values[self.grid.rows(i)], epoch=epoch)
+            rows = values[self.grid.rows(i)]
+            if not array.holds(i, 0, rows):
+                array.write(i, 0, rows, epoch=self.settings.epoch, anew=True)
         return path
 
     def read_rows(self, path: str) -> Array:
@@ -163,7 +202,7 @@ class ArtifactStore:
         params
             Further values of the stage.
         dtype
-            Dtype of the arithmetic; that of the plan when None.
+            Dtype of the tiles at work; that of the plan when None.
         """
         return StageContext(
             url=self.workspace.url,
@@ -171,10 +210,15 @@ class ArtifactStore:
             grid=self.grid,
             dtype=dtype or self.dtype,
             cache_bytes=self.plan.cache_bytes,
+            accumulators=self.plan.accumulators,
+            tiles_held=self.plan.tiles_held,
+            device_memory=self.settings.device_memory,
+            device_sharers=self.plan.device_sharers,
             epoch=self.settings.epoch,
             device=self.settings.device,
             durable=self.settings.durable,
             params=params,
+            arithmetic=self.arithmetic,
         )
 
     def run(self, graph: Graph, context: StageContext, targets: set[str], label: str) -> StageStats:
@@ -206,10 +250,6 @@ class ArtifactStore:
         self.stats[label] = stats
         return stats
 
-    def dask_scheduler(self) -> object:
-        """Return the scheduler that computes Dask collections where the tasks run."""
-        return self.settings.executor.dask_scheduler()
-
     # ---- completion
 
     def is_done(self, stage: Stage, identifier: str) -> bool:
@@ -233,7 +273,13 @@ class ArtifactStore:
         return self.is_done(Stage.ASSEMBLE, fingerprint(path)) and self.workspace.has(path)
 
     def make_rows(
-        self, path: str, columns: int, compute: Compute, inputs: Mapping[str, str], dtype: str
+        self,
+        path: str,
+        columns: int,
+        compute: Compute,
+        inputs: Mapping[str, str],
+        dtype: str,
+        params: StageParams | None = None,
     ) -> str:
         """Make sure that an n x columns array of the assemble stage exists, and return its path.
 
@@ -245,10 +291,13 @@ class ArtifactStore:
             Function of :mod:`l3ae_dist.graphs.assemble` that computes the rows of an item tile.
         inputs
             Array path for each name that ``compute`` reads.
+        params
+            Further values that it takes.
         """
         if not self.has_assembled(path):
             self.rows(path, columns, dtype)
-            graph, context = row_graph(self.grid, "target", compute), self.context({**inputs, "target": path})
+            graph = row_graph(self.grid, "target", compute)
+            context = self.context({**inputs, "target": path}, params)
             stats = self.run(graph, context, {"target"}, compute.__name__)
             self.mark(Stage.ASSEMBLE, fingerprint(path), {"path": path}, stats)
         return path

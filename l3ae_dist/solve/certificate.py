@@ -22,10 +22,15 @@ class Certificate:
     condition
         Upper bound of the condition number of the system.
     dtype, ridge
-        Dtype of the solve, and what was added to the diagonal of the Gram matrix.
+        Dtype of the tiles, and what was added to the diagonal of the Gram matrix.
     diagonal, diagonal_tolerance
         Largest ``|B_jj|`` relative to its largest term, which is 0 in exact arithmetic, and how large it may
         be; None for a system without a model.
+    semantic, semantic_tolerance
+        Estimated error of the semantic model by woodbury, relative to its largest entry, and how large it may
+        be; None without it, and on the direct route, whose system has a residual of its own.
+    arithmetic
+        What the tiles were computed in; None in certificates of earlier versions, and without tiles.
     """
 
     residual: float
@@ -35,6 +40,9 @@ class Certificate:
     ridge: float
     diagonal: float | None = None
     diagonal_tolerance: float | None = None
+    semantic: float | None = None
+    semantic_tolerance: float | None = None
+    arithmetic: str | None = None
 
     @property
     def passed(self) -> bool:
@@ -49,6 +57,10 @@ class Certificate:
     def with_diagonal(self, value: float, tolerance: float) -> "Certificate":
         """Add the self-check of a model's diagonal."""
         return replace(self, diagonal=value, diagonal_tolerance=tolerance)
+
+    def with_semantic(self, value: float, tolerance: float) -> "Certificate":
+        """Add the error of the semantic model."""
+        return replace(self, semantic=value, semantic_tolerance=tolerance)
 
     def document(self) -> dict[str, float | str]:
         """Return the certificate as JSON-like values; those that it does not have are left out."""
@@ -102,6 +114,7 @@ def certify(
     condition: float,
     dtype: str,
     ridge: float,
+    arithmetic: str | None = None,
 ) -> Certificate:
     """Certify a solution of ``(G + ridge I) y = z`` by its residual ``||(G + ridge I) y - z|| / ||z||``.
 
@@ -112,12 +125,16 @@ def certify(
     solution, target
         ``y`` and ``z``, (n, k) float64; the worst column counts.
     condition
-        Condition number of the system, of which the tolerance is ``10 eps`` times (at most 1e-3).
+        Condition number of the system.
     dtype, ridge
-        Dtype of the solve, whose precision ``eps`` is, and what was added to the diagonal.
+        Dtype of the tiles, and what was added to the diagonal.
+    arithmetic
+        What the tiles were computed in; None for their own dtype. The tolerance follows from both:
+        :func:`~l3ae_dist.linalg.spectral.certificate_tolerance`.
     """
     residual = relative_residual(system(solution) + ridge * solution, target)
-    return Certificate(residual, certificate_tolerance(dtype, condition), condition, dtype, ridge)
+    tolerance = certificate_tolerance(dtype, condition, arithmetic)
+    return Certificate(residual, tolerance, condition, dtype, ridge, arithmetic=arithmetic or dtype)
 
 
 def require(certificate: Certificate) -> Certificate:

@@ -4,21 +4,25 @@ Each step is made once and skipped when it is complete. Which tiles there are, a
 business of :mod:`l3ae_dist.graphs`; :mod:`l3ae_dist.runtime` runs them.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
+from uuid import uuid4
 
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.linear_systems import INTERACTIONS, System, gram_name, spectrum
-from l3ae_dist.errors import DamagedTileError
+from l3ae_dist.errors import DamagedTileError, LostTileError
 from l3ae_dist.graphs.assemble import diagonal_rows, product_rows, row_graph
 from l3ae_dist.graphs.cholesky import CholeskyGraph
+from l3ae_dist.graphs.context import StageContext, Unwritten
 from l3ae_dist.graphs.gram import GramParams, gram_graph
 from l3ae_dist.graphs.inverse import InverseGraph, TriangularInverseGraph
 from l3ae_dist.graphs.tasks import Graph
 from l3ae_dist.linalg.spectral import condition_number
+from l3ae_dist.runtime.run_graph import StageStats
 from l3ae_dist.solve.artifact_store import ArtifactStore
 from l3ae_dist.solve.certificate import Certificate, certify, probes, require
 from l3ae_dist.solve.reuse import reuse_tiles
+from l3ae_dist.solve.sound_inputs import inputs_first
 from l3ae_dist.storage import layout
 from l3ae_dist.storage.layout import FactorPaths
 from l3ae_dist.storage.stages import TILE_STAGES, Stage
@@ -65,7 +69,7 @@ class Factorisation:
     store
         Where they are made.
     dataset
-        Interactions X of ``G = X'X + alpha^2 F'F``.
+        Interactions X of ``G = X'WX + Lambda + alpha^2 F'F``.
     """
 
     def __init__(self, store: ArtifactStore, dataset: Dataset) -> None:
@@ -98,11 +102,14 @@ class Factorisation:
         if system.features is not None:
             paths["features"] = layout.features(system.features)
         source = self._dataset.id if system.interactions else None
-        context = store.context(paths, GramParams(source, system.alpha), dtype=dtype)
+        params = GramParams(source, system.alpha, beta=system.beta, p=system.p, weighted=system.weighted)
+        context = store.context(paths, params, dtype=dtype)
         stats = store.run(gram_graph(store.grid), context, {"gram"}, Stage.GRAM)
         made_from = {
             "dataset": source,
             "alpha": system.alpha,
+            "beta": system.beta,
+            "p": system.p,
             "features": system.features,
             "tile": store.grid.tile,
             "dtype": dtype,
@@ -113,7 +120,8 @@ class Factorisation:
 
     def factor(self, ridge: float, system: System = INTERACTIONS) -> Factor:
         """Name an inverse, whether it exists or not."""
-        return Factor(FactorPaths.of(self.gram_name(system)[0], ridge, self._store.dtype), ridge, system)
+        gram, store = self.gram_name(system)[0], self._store
+        return Factor(FactorPaths.of(gram, ridge, store.dtype, store.arithmetic), ridge, system)
 
     def inverse(self, ridge: float, system: System = INTERACTIONS) -> Factor:
         """Make sure that ``P = (G + ridge I)^-1`` exists and is certified; n^3 flops.
@@ -126,12 +134,21 @@ class Factorisation:
             When a pivot is not positive, or the residual is over its tolerance.
         """
         factor = self.factor(ridge, system)
-        if not all(self._store.is_done(*artifact) for artifact in self._steps(factor)):
-            self._solve(factor)
-        if not self._store.is_done(Stage.CERTIFIED, factor.id):
-            self._record_certified(factor)
+        with inputs_first(self._workspace, self.folders(factor)):
+            if not all(self._store.is_done(*artifact) for artifact in self._steps(factor)):
+                self._solve(factor)
+            if not self._store.is_done(Stage.CERTIFIED, factor.id):
+                self._record_certified(factor)
         self._drop(factor.paths.cholesky, factor.paths.cholesky_inverse)
         return factor
+
+    def folders(self, factor: Factor) -> list[str]:
+        """List where everything is that an inverse is made from, and the inverse itself."""
+        features = factor.system.features
+        made = [layout.gram(self.gram_name(factor.system)[0]), factor.paths.base]
+        if features is not None:
+            made.append(layout.features(features))
+        return [*self._dataset.paths.folders, *made]
 
     def certificate(self, factor: Factor) -> Certificate:
         """Return the certificate of a finished inverse."""
@@ -148,10 +165,10 @@ class Factorisation:
         for stage in (Stage.CERTIFIED, *reversed(TILE_STAGES)):
             self._workspace.reopen_stage(stage, factor.id)
         if keep_products:
-            self._workspace.delete(factor.path)
+            self._workspace.drop(factor.path)
             return
-        self._workspace.delete(factor.paths.base)
-        self._workspace.delete(layout.Kind.CROSSES.path(factor.id))
+        self._workspace.drop(factor.paths.base)
+        self._workspace.drop(layout.Kind.CROSSES.path(factor.id))
 
     # ---- the tile stages
 
@@ -165,29 +182,113 @@ class Factorisation:
             try:
                 self._run_stages(factor)
                 return
+            except LostTileError as error:
+                if attempt == _REPAIRS:
+                    raise
+                self._store.write_all(str(error))
             except DamagedTileError as error:
                 if attempt == _REPAIRS or layout.vector_maker(error.path) is not None:
                     raise
+                self._store.write_all("a tile is damaged")
 
     def _run_stages(self, factor: Factor) -> None:
+        self._mark_finished(factor)
         self._require_inputs(factor)
         store, folder = self._store, factor.paths
-        cholesky = CholeskyGraph(store.grid, store.plan.workers, factor.ridge)
+        grid, workers, block = store.grid, store.plan.workers, store.plan.block
+        cholesky = CholeskyGraph(grid, workers, factor.ridge, block)
+        triangular = TriangularInverseGraph(grid, workers, block)
         paths = {"gram": self.gram(factor.system)}
         paths |= {"L": folder.cholesky, "Linv": folder.cholesky_inverse, "P": folder.inverse}
-        paths |= {name: folder.partial(name) for name in cholesky.partials}
-        context = store.context(paths)
-        for step in (
-            _TileStage(Stage.FACTOR, cholesky, ("L", *cholesky.partials), cholesky.partials),
-            _TileStage(Stage.LINV, TriangularInverseGraph(store.grid), ("Linv",), ("L",)),
-            _TileStage(Stage.INVERT, InverseGraph(store.grid), ("P",)),
-        ):
+        for graph in (cholesky, triangular):
+            paths |= {name: folder.partial(graph.sums, name) for name in graph.partials}
+        self._drop_sums(folder, {folder.sums(graph.sums) for graph in (cholesky, triangular)})
+        self._run_steps(
+            factor,
+            store.context(paths),
+            (
+                _TileStage(Stage.FACTOR, cholesky, ("L", *cholesky.partials), cholesky.partials),
+                _TileStage(
+                    Stage.LINV,
+                    triangular,
+                    ("Linv", *triangular.partials),
+                    ("L", *triangular.partials),
+                ),
+                _TileStage(Stage.INVERT, InverseGraph(grid, workers, block), ("P",)),
+            ),
+        )
+        self._drop_sums(folder)
+
+    def _run_steps(self, factor: Factor, context: StageContext, steps: Collection[_TileStage]) -> None:
+        """Run the steps that are not complete.
+
+        A step of which tiles stay in memory is not recorded: for everyone who reads the workspace it is not
+        complete, until P is, which needs none of them any more.
+        """
+        store, solve = self._store, uuid4().hex
+        made_from = {"base": factor.paths.base, "ridge": factor.ridge}
+        in_memory: dict[str, tuple[Stage, StageStats]] = {}
+        held: set[str] = set()
+        superfluous: list[str] = []
+        for step in steps:
             if not store.is_done(step.stage, factor.id):
                 for name in step.targets:
-                    store.tiles(paths[name], store.dtype)
-                stats = store.run(step.graph, context, set(step.targets), step.stage)
-                store.mark(step.stage, factor.id, {"base": folder.base, "ridge": factor.ridge}, stats)
-            self._drop(*(paths[name] for name in step.obsolete))
+                    store.tiles(context.paths[name], store.dtype)
+                names = held | store.in_memory.intersection(step.targets)
+                store.settings.kept.in_memory = names | in_memory.keys()  # those given up are made again too
+                here = replace(context, unwritten=Unwritten(solve, frozenset(names)))
+                stats = store.run(step.graph, here, set(step.targets), step.stage)
+                if stats.unwritten:
+                    in_memory[step.targets[0]] = step.stage, stats
+                    held.add(step.targets[0])
+                else:
+                    store.mark(step.stage, factor.id, made_from, stats)
+            superfluous += (context.paths[name] for name in step.obsolete)
+            held.difference_update(step.obsolete)
+            if step.targets[0] not in in_memory:  # a run that is killed goes on after this step
+                self._drop(*superfluous)
+                superfluous.clear()
+        store.settings.kept.in_memory = ()
+        self._drop(*(context.paths[name] for name in in_memory))  # what memory had no room for
+        for stage, stats in in_memory.values():
+            store.mark(stage, factor.id, made_from, stats)
+
+    def _drop_sums(self, folder: FactorPaths, used: Collection[str] = ()) -> None:
+        """Delete partial sums: those of a run that was killed and cut its sums at other panels, or all."""
+        depth = folder.partials.count("/") + (2 if used else 1)
+        keys = (key.split("/") for key in self._workspace.blobs.list(folder.partials))
+        for path in sorted({"/".join(key[:depth]) for key in keys if len(key) > depth}.difference(used)):
+            self._workspace.drop(path)
+
+    def _mark_finished(self, factor: Factor) -> None:
+        """Write lost records of steps whose tiles are all there, or are not needed after a later step.
+
+        What a killed run had written of tiles that it kept in memory is deleted once P is complete.
+        """
+        finished, made_from = False, {"base": factor.paths.base, "ridge": factor.ridge}
+        for stage, name in ((Stage.INVERT, "P"), (Stage.LINV, "Linv"), (Stage.FACTOR, "L")):
+            done = self._store.is_done(stage, factor.id)
+            path = factor.paths.array(name)
+            if not done and finished and not self._is_whole(path) and self._is_needless(name, factor):
+                self._drop(path)
+            deleted = finished and name not in self._keep and not self._workspace.has(path)
+            if not done and (deleted or self._is_whole(path)):
+                self._store.mark(stage, factor.id, made_from, StageStats())
+                done = True
+            finished = finished or done
+
+    def _is_needless(self, name: str, factor: Factor) -> bool:
+        """Tell whether what was made from L or Linv is complete, and there."""
+        done = self._store.is_done(Stage.INVERT, factor.id)
+        return done or (name == "L" and self._is_whole(factor.paths.array("Linv")))
+
+    def _is_whole(self, path: str) -> bool:
+        """Tell whether every lower tile of an array of this grid is finished."""
+        if not self._workspace.has(path):
+            return False
+        array, grid = self._store.open(path), self._store.grid
+        alike = array.shape == (grid.n, grid.n) and array.chunks == (grid.tile, grid.tile)
+        return alike and len(array.done()) == grid.lower_count
 
     def _require_inputs(self, factor: Factor) -> None:
         """Reopen the stage before one that is to run and whose input was deleted."""
@@ -213,7 +314,7 @@ class Factorisation:
         """Delete arrays that nothing needs any more, unless the settings keep them."""
         for path in paths:
             if layout.name_of(path) not in self._keep and self._workspace.has(path):
-                self._workspace.delete(path)
+                self._workspace.drop(path)
 
     # ---- certification
 
@@ -231,10 +332,16 @@ class Factorisation:
         kappa = condition_number(spectrum(self._workspace, self._dataset, factor.system), factor.ridge)
         certificate = certify(
             lambda vectors: factor.system.times(self._dataset, vectors),
-            y, z, condition=kappa, dtype=store.dtype, ridge=factor.ridge,
+            y, z, condition=kappa, dtype=store.dtype, ridge=factor.ridge, arithmetic=store.arithmetic,
         )  # fmt: skip
         store.delete(folder.probe, folder.image)
         gram = self.gram_name(factor.system)[0]
-        made_from = {"gram": gram, "ridge": factor.ridge, "dtype": store.dtype, "base": folder.base}
+        made_from = {
+            "gram": gram,
+            "ridge": factor.ridge,
+            "base": folder.base,
+            "dtype": store.dtype,
+            "arithmetic": store.arithmetic,
+        }
         stats = {"certificate": require(certificate).document()}
         self._workspace.mark_stage(Stage.CERTIFIED, factor.id, made_from, stats)

@@ -3,41 +3,37 @@
 The equations are in docs/mathematics.
 """
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import TypeVar, cast
 
 import numpy as np
 
 from l3ae_dist.config.members import ADDITIVE, COLLECTIVE, ModelSpec, Route
+from l3ae_dist.data.core import core_part
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.features import squared_norms
-from l3ae_dist.data.linear_systems import System, systems_of
+from l3ae_dist.data.linear_systems import System, dropout_penalty, gram_diagonal, own_system, systems_of
 from l3ae_dist.errors import NumericalError
-from l3ae_dist.graphs.score_terms import MatrixTerm, ProductTerm, ScoreTerms, TermArrays
-from l3ae_dist.graphs.weight_entries import weight_entries
+from l3ae_dist.graphs.score_terms import MatrixTerm, ProductTerm, ScoreTerms, Shares, TermArrays
 from l3ae_dist.linalg.arrays import Array
-from l3ae_dist.linalg.closed_form import column_scale, column_slope, product_column_scale
-from l3ae_dist.linalg.tiles import TileGrid
+from l3ae_dist.linalg.heads import Head, head, popularity_scales
 from l3ae_dist.solve.artifact_store import ArtifactStore
 from l3ae_dist.solve.certificate import Certificate, exact
+from l3ae_dist.solve.diagonal_check import diagonal_error
+from l3ae_dist.solve.diagonals import Diagonals
 from l3ae_dist.solve.factorisation import Factor, Factorisation
+from l3ae_dist.solve.model_parts import Product, Vectors
 from l3ae_dist.solve.semantic_phase import SemanticPhase
+from l3ae_dist.solve.sound_inputs import inputs_first
 from l3ae_dist.solve.spectral_filter import SpectralFilter
 from l3ae_dist.storage import layout
 from l3ae_dist.storage.fingerprint import fingerprint
 from l3ae_dist.storage.layout import SemanticPaths
 
+T = TypeVar("T")
 # Diagonal of B that rounding leaves where the system is well conditioned, in units of eps.
 _DIAGONAL_EPS = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class _Product:
-    """``P C``: its diagonal ``pc``, the ``a`` of C (0 on the direct route), and its term in the scores."""
-
-    pc: Array
-    a: Array | None
-    term: MatrixTerm | ProductTerm
 
 
 class Family:
@@ -48,20 +44,26 @@ class Family:
     store
         Where artifacts are made.
     dataset
-        Interactions and items.
+        Interactions and items. Where a core comes first, its items are solved exactly and the others get the
+        columns and rows of items that come after it: ``Q = P F'`` and ``V = M F`` go on with the M of the
+        core and with ``P = I / ridge``.
     embedding
         Id of the item features, None for models without text.
     route
-        Of the semantic phase: ``"woodbury"`` or ``"direct"``.
+        Of the semantic phase: ``"woodbury"`` or ``"direct"``, which knows no core.
     """
 
     def __init__(self, store: ArtifactStore, dataset: Dataset, embedding: str | None, route: Route) -> None:
         self.dataset = dataset
         self.embedding = embedding
         self.route = route
-        self._store = store
-        self._factorisation = Factorisation(store, dataset)
+        self._core = core_part(dataset)
+        self._store = store.for_items(dataset.n_items)
+        self._factorisation = Factorisation(store.for_items(self._core.n_items), self._core)
+        self._diagonals = Diagonals(self._store, self._core.n_items)
         self._filter = SpectralFilter(store, dataset)
+        self._held: dict[str, Array] = {}  # vectors of a model that are not written yet
+        self._shared: dict[object, object] | None = None  # what models share while several are made
 
     @property
     def _semantics(self) -> SemanticPhase:
@@ -71,14 +73,63 @@ class Family:
         """Return what the models of one ridge share and depend on, for fingerprints."""
         return [self._factorisation.factor(ridge).paths.base, self.embedding, self.route]
 
+    def of(self, spec: ModelSpec) -> "Family":
+        """Return the family on the features that a model reads."""
+        return self
+
     def systems(self, spec: ModelSpec) -> tuple[tuple[float, System], ...]:
         """Return ridge and matrix of every n x n system that a model inverts."""
-        return systems_of(spec, self.embedding, self.route)
+        return systems_of(spec, self.of(spec).embedding, self.route)
 
     # ---- what a model's scores are the sum of
 
     def terms(self, spec: ModelSpec) -> ScoreTerms:
-        """Make everything that a model still needs, and return the terms of its scores."""
+        """Make everything that a model still needs, and return the terms of its scores.
+
+        A vector that is finished with other values is replaced once the new ones have passed the self-check.
+        """
+        with inputs_first(self._store.workspace, self._inputs(spec)):
+            terms = self._terms(spec)
+            if any(self._store.would_change(path, values) for path, values in self._held.items()):
+                self.certificate(spec, terms)
+            self._write_held()
+        return terms
+
+    def certified(self, spec: ModelSpec) -> tuple[ScoreTerms, Certificate]:
+        """Make everything that a model still needs; its vectors are written once they passed the self-check.
+
+        Raises
+        ------
+        NumericalError
+            When the certificate does not hold, though all that it depends on is sound.
+        DamagedTileError
+            When something that it depends on is damaged.
+        """
+        with inputs_first(self._store.workspace, self._inputs(spec)):
+            terms = self._terms(spec)
+            certificate = self.certificate(spec, terms)
+            self._write_held()
+        return terms, certificate
+
+    def _write_held(self) -> None:
+        for path, values in self._held.items():
+            self._store.write_rows(path, values)
+        self._held.clear()
+
+    def _inputs(self, spec: ModelSpec) -> list[str]:
+        """List where everything is that a model is made from."""
+        factors = [self._factorisation.factor(*system) for system in self.systems(spec)]
+        folders = [folder for factor in factors for folder in self._factorisation.folders(factor)]
+        if spec.with_features:
+            folders += [self._semantics.features_path, self._semantics.folder]
+        folders += [layout.Kind.CROSSES.path(factor.id) for factor in factors]
+        return list(dict.fromkeys([*self.dataset.paths.folders, *folders]))
+
+    def _terms(self, spec: ModelSpec) -> ScoreTerms:
+        self._held.clear()
+        if spec.with_semantics:
+            reg_f = float(spec.reg_f or 0.0)
+            self._once(reg_f, lambda: self._make_semantics(reg_f))
         vectors = self._vectors(spec)
         if spec.name == "TextSimilarity":
             features = self._semantics
@@ -95,68 +146,141 @@ class Family:
             return self._additive(spec, vectors, 1.0)
         if spec.name in ADDITIVE:
             return self._additive(spec, vectors, spec.alpha)
-        if not spec.with_semantics:
-            factor = self._factorisation.inverse(spec.ridge)
-            return ScoreTerms(spec.name, (self._ratio(factor, vectors, 1.0),))
-        return self._l3ae(spec, vectors)
+        return self._linear(spec, vectors)
 
-    def slope_terms(self, ridge: float, reg_f: float) -> ScoreTerms:
-        """Make the gain of L3AE's scores per unit of reg_e, in which they are linear at one ridge."""
-        factor = self._factorisation.inverse(ridge)
-        product = self._product(factor, reg_f, 1.0)
-        slope = column_slope(self._diagonal(factor), product.pc, 0.0 if product.a is None else product.a)
-        scale = self._vectors(ModelSpec("L3AE", ridge, reg_f)).write("slope", slope)
-        return _sum_of("L3AE", MatrixTerm(factor.path, scale), product.term, 0.0)
+    def heads(self, specs: Iterable[ModelSpec]) -> Iterator[tuple[ScoreTerms, Mapping[str, Array]]]:
+        """Make everything that models of one inverse still need; yield each one's terms and vectors.
 
-    def _l3ae(self, spec: ModelSpec, vectors: "_Vectors") -> ScoreTerms:
-        """``B = P diag(c) + reg_e Q V + I``, on the direct route ``B = P diag(c) + reg_e (P C) + I``."""
-        factor = self._factorisation.inverse(spec.ridge)
-        product = self._product(factor, float(spec.reg_f or 0.0), spec.reg_e)
-        diagonal = self._diagonal(factor)
-        if product.a is None:
-            c = product_column_scale(diagonal, product.pc, spec.reg_e)
-        else:
-            c = column_scale(diagonal, product.pc, product.a, spec.reg_e)
-        return _sum_of(spec.name, MatrixTerm(factor.path, vectors.write("c", c)), product.term, 1.0)
+        What they share is made and read once. Their vectors are not written, but for those of popularity.
+        """
+        self._shared = {}
+        try:
+            for spec in specs:
+                with inputs_first(self._store.workspace, self._inputs(spec)):
+                    terms = self._terms(spec)
+                for path in (term.rows for term in terms.matrices if isinstance(term.rows, str)):
+                    if path not in self._shared:
+                        self._shared[path] = self._store.write_rows(path, self._held[path])
+                yield terms, dict(self._held)
+        finally:
+            self._shared = None
 
-    def _product(self, factor: Factor, reg_f: float, weight: float) -> _Product:
+    def _once(self, key: object, make: Callable[[], T]) -> T:
+        """Make what the models of :meth:`heads` share once."""
+        if self._shared is None:
+            return make()
+        if key not in self._shared:
+            self._shared[key] = make()
+        return cast(T, self._shared[key])
+
+    def _make_semantics(self, reg_f: float) -> None:
+        """Make the small part first: what it cannot solve is refused before n^3 flops are spent."""
+        if self.route == "woodbury":
+            self._semantics.woodbury(reg_f)
+
+    def _linear(self, spec: ModelSpec, vectors: Vectors) -> ScoreTerms:
+        """``B = reg_e P C - diag(r) P diag(gamma s) + diag(level)``; by woodbury ``P C = P diag(a) + Q V``.
+
+        The semantic part is all of ``reg_e P C``. Without popularity one scale serves both of its terms in P.
+        """
+        system = own_system(spec)
+        factor = self._once((spec.ridge, system), lambda: self._factorisation.inverse(spec.ridge, system))
+        objective, product = spec.objective, None
+        if spec.with_semantics:
+            reg_f = float(spec.reg_f or 0.0)
+            made_once = self._once((factor, reg_f), lambda: self._product(factor, reg_f))
+            product = made_once.weighing(objective.pull)
+        made = self._head(spec, factor, 0.0 if product is None else product.pc)
+        of_text = 0.0 if product is None or product.a is None else objective.pull * product.a
+        matrices = self._head_terms(spec, factor.path, made, of_text, vectors)
+        keeps, whole = spec.keep_diagonal, made.level
+        level, shares = self._diagonals.write(vectors, whole + made.diagonal if keeps else whole, product)
+        kept = self._diagonals.keep(vectors, made.diagonal) if keeps else 0.0
+        if product is None:
+            return ScoreTerms(spec.name, matrices, (), level, shares, kept)
+        return replace(product.sum_with(spec.name, matrices, level, shares), kept=kept)
+
+    def _head_terms(
+        self, spec: ModelSpec, path: str, made: Head, of_text: Array | float, vectors: Vectors
+    ) -> tuple[MatrixTerm, ...]:
+        """Scale the columns of P by ``of_text - gamma``, or in two terms where popularity scales its rows."""
+        with_text = isinstance(of_text, np.ndarray)
+        if not spec.alpha:
+            own = -made.gamma
+            c = vectors.write("c", of_text + own if with_text else own)
+            if not with_text:
+                return (MatrixTerm(path, c),)
+            text = vectors.write("c_semantic", np.asarray(of_text))
+            return (MatrixTerm(path, c, shares=Shares(vectors.write("c_collaborative", own), text)),)
+        counts = self._once("popularity", self._core.popularity)
+        r, s = popularity_scales(counts, spec.alpha)
+        own_term = MatrixTerm(
+            path, vectors.write("c", -made.gamma * s), rows=self._popularity_rows(spec.alpha, r)
+        )
+        if not with_text:
+            return (own_term,)
+        return (own_term, MatrixTerm(path, vectors.write("c_semantic", np.asarray(of_text)), "semantic"))
+
+    def _popularity_rows(self, alpha: float, r: Array) -> str:
+        """Hold r, which models of one alpha share, so that their products with P are one."""
+        named = fingerprint(["popularity", self.dataset.id, alpha])
+        return Vectors(self._held, named, self.dataset.n_items).write("r", r)
+
+    def _head(self, spec: ModelSpec, factor: Factor, pc: Array | float) -> Head:
+        """Solve the constraint on the diagonal; O(nnz) where it needs the items' own squares."""
+        objective, diagonal = spec.objective, self._diagonal(factor)
+        if objective.diagonal == "zero":
+            return head(objective, diagonal, pc, 0.0)
+        penalty = factor.ridge + self._once(
+            (factor, "penalty"), lambda: dropout_penalty(self._core, factor.system)
+        )
+        own: Array | float = 0.0
+        if objective.is_deql:
+            own = self._once(("squares", spec.beta), lambda: gram_diagonal(self._core, spec.beta))
+        return head(objective, diagonal, pc, penalty, own)
+
+    def _product(self, factor: Factor, reg_f: float) -> Product:
         semantics = self._semantics
         if self.route == "direct":
             path, pc = semantics.product(factor, reg_f)
-            return _Product(pc, None, MatrixTerm(path, weight, "semantic", symmetric=False))
+            return Product(pc, None, MatrixTerm(path, 1.0, "semantic", symmetric=False))
         woodbury = semantics.woodbury(reg_f)
-        a = self._store.vector(woodbury.a)
+        a = self._store.vector(woodbury.a)[: self._core.n_items]
         pc = self._store.vector(semantics.product_diagonal(factor, reg_f))
-        return _Product(pc, a, ProductTerm(semantics.cross(factor), woodbury.v, weight))
+        return Product(pc, a, ProductTerm(semantics.cross(factor), woodbury.v))
 
-    def _additive(self, spec: ModelSpec, vectors: "_Vectors", alpha: float) -> ScoreTerms:
+    def _additive(self, spec: ModelSpec, vectors: Vectors, alpha: float) -> ScoreTerms:
         """``(1 - alpha) B_ease + alpha C``; C alone when alpha is 1 and the model has no interactions."""
         matrices: tuple[MatrixTerm, ...] = ()
         if spec.with_interactions:
             factor = self._factorisation.inverse(spec.ridge)
             matrices = (self._ratio(factor, vectors, 1.0 - alpha),)
         semantics, reg_f = self._semantics, float(spec.reg_f or 0.0)
+        ones = (1.0 - alpha) if matrices else 0.0  # each part has a zero diagonal of its own
         if self.route == "direct":
-            return ScoreTerms(spec.name, (*matrices, self._ratio(semantics.inverse(reg_f), vectors, alpha)))
+            both = (*matrices, self._ratio(semantics.inverse(reg_f), vectors, alpha))
+            return ScoreTerms(spec.name, both, diagonal_shares=Shares(ones, alpha))
         woodbury = semantics.woodbury(reg_f)
-        ones = (1.0 - alpha) if matrices else 0.0
-        diagonal = ones + alpha * self._store.vector(woodbury.a)
+        text = alpha * self._store.vector(woodbury.a)
         product = ProductTerm(semantics.features_path, woodbury.v, alpha)
-        return ScoreTerms(spec.name, matrices, (product,), vectors.write("diagonal", diagonal))
+        text = text - alpha * self._diagonals.of_tail(product)
+        diagonal = vectors.write("diagonal", ones + text)
+        shares = Shares(ones, vectors.write("diagonal_semantic", text)) if matrices else None
+        return ScoreTerms(spec.name, matrices, (product,), diagonal, shares)
 
-    def _ratio(self, factor: Factor, vectors: "_Vectors", weight: float) -> MatrixTerm:
+    def _ratio(self, factor: Factor, vectors: Vectors, weight: float) -> MatrixTerm:
         """``weight (I - P diag(1 / diag(P)))`` without its identity."""
         semantic = not factor.system.interactions
         scale = vectors.write("c1" if semantic else "c", -weight / self._diagonal(factor))
         return MatrixTerm(factor.path, scale, "semantic" if semantic else "collaborative")
 
     def _diagonal(self, factor: Factor) -> Array:
-        return self._store.vector(self._factorisation.diagonal(factor))
+        return self._once(factor, lambda: self._store.vector(self._factorisation.diagonal(factor)))
 
-    def _vectors(self, spec: ModelSpec) -> "_Vectors":
-        base = self._factorisation.factor(spec.ridge).paths.base
-        parts = [base, self.embedding if spec.with_features else None, asdict(spec), self.route]
-        return _Vectors(self._store, fingerprint(parts))
+    def _vectors(self, spec: ModelSpec) -> Vectors:
+        base = self._factorisation.factor(spec.ridge, own_system(spec)).paths.base
+        parts = [base, self.embedding if spec.with_features else None, spec.document(), self.route]
+        return Vectors(self._held, fingerprint(parts), self.dataset.n_items)
 
     # ---- certificates
 
@@ -174,13 +298,16 @@ class Family:
         if spec.name == "GFCF":
             return self._filter.certificate(spec)
         certificate = self._system_certificate(spec)
-        value = diagonal_error(terms, TermArrays(self._store.workspace), self._store.grid)
+        value = diagonal_error(terms, TermArrays(self._store.workspace, self._held), self._store.grid)
         tolerance = max(certificate.tolerance, _DIAGONAL_EPS * float(np.finfo(self._store.dtype).eps))
         if not value <= tolerance:
             raise NumericalError(
                 f"the diagonal of {spec.name} is {value:.2e} where it must be 0, over the tolerance "
                 f"{tolerance:.2e}; use dtype float64 or a larger ridge."
             )
+        if spec.with_semantics and self.route == "woodbury":
+            semantic = self._semantics.semantic_certificate(float(spec.reg_f or 0.0))
+            certificate = certificate.with_semantic(semantic.error, semantic.tolerance)
         return certificate.with_diagonal(value, tolerance)
 
     def _system_certificate(self, spec: ModelSpec) -> Certificate:
@@ -221,6 +348,8 @@ class Family:
     ) -> None:
         """Delete the n x n matrices that only some models have, unless ``P`` is kept.
 
+        Those that a model of the workspace reads stay.
+
         Parameters
         ----------
         tried, needed
@@ -234,55 +363,20 @@ class Family:
         tried, needed = tuple(tried), tuple(needed)
         systems = {system for spec in tried for system in self.systems(spec)}
         kept = {system for spec in needed for system in self.systems(spec)}
+        protected = store.settings.protected
         for factor in (self._factorisation.factor(*system) for system in systems - kept):
-            if store.workspace.has(factor.path):
+            if factor.path not in protected and store.workspace.has(factor.path):
                 self._factorisation.discard(factor, keep_products=keep_products)
         if self.route == "direct" and keep_products:
-            for path in self._product_paths(tried) - self._product_paths(needed):
+            for path in self._product_paths(tried) - self._product_paths(needed) - protected:
                 if store.workspace.has(path):
-                    store.workspace.delete(path)
+                    store.workspace.drop(path)
 
     def _product_paths(self, specs: Iterable[ModelSpec]) -> set[str]:
         return {
-            self._semantics.product_path(self._factorisation.factor(spec.ridge), float(spec.reg_f or 0.0))
+            self.of(spec)._semantics.product_path(
+                self._factorisation.factor(spec.ridge, own_system(spec)), float(spec.reg_f or 0.0)
+            )
             for spec in specs
             if spec.name == "L3AE"
         }
-
-
-def _sum_of(name: str, matrix: MatrixTerm, term: MatrixTerm | ProductTerm, diagonal: float) -> ScoreTerms:
-    if isinstance(term, MatrixTerm):
-        return ScoreTerms(name, (matrix, term), (), diagonal)
-    return ScoreTerms(name, (matrix,), (term,), diagonal)
-
-
-class _Vectors:
-    """The n-vectors of one model."""
-
-    def __init__(self, store: ArtifactStore, identifier: str) -> None:
-        self._store = store
-        self._identifier = identifier
-
-    def write(self, name: str, values: Array) -> str:
-        """Write a vector as an n x 1 array; return its path."""
-        return self._store.write_rows(layout.model_vector(self._identifier, name), values[:, None])
-
-
-def diagonal_error(terms: ScoreTerms, arrays: TermArrays, grid: TileGrid) -> float:
-    """Measure the largest ``|B_jj|`` relative to its largest term (at least 1), from the diagonal tiles.
-
-    Parameters
-    ----------
-    terms, arrays
-        The model and its arrays.
-    grid
-        The tiles of the items.
-    """
-    worst, largest = 0.0, 1.0
-    for i in range(grid.count):
-        rows = np.arange(grid.rows(i).start, grid.rows(i).stop)
-        entries = weight_entries(terms, arrays, grid, rows, rows)
-        collaborative, semantic = entries["collaborative"], entries["semantic"]
-        worst = max(worst, float(np.abs(collaborative + semantic).max()))
-        largest = max(largest, float(np.abs(semantic).max()))
-    return worst / largest

@@ -4,6 +4,8 @@ A chunk is verified, linked (copied on object storage) and gets a done-mark of i
 which makes the Gram matrix finds it finished. Nothing is ever written into a chunk, so a link is safe.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from l3ae_dist.config.data import WordsConfig
@@ -59,7 +61,9 @@ def reuse_tiles(
         return 0
     touched = np.zeros((target.grid[0],) * 2, bool)
     if system.interactions:
-        touched = touched_tiles(parent, dataset, TileGrid(dataset.n_items, tile))
+        touched = touched_tiles(
+            parent, dataset, TileGrid(dataset.n_items, tile), whole_histories=system.beta != 0
+        )
     if system.features is not None and dataset.n_items > parent.n_items:
         touched[:, parent.n_items // tile :] = touched[parent.n_items // tile :] = True
     count = _adopt(ChunkArray.open(workspace, source), target, touched, epoch)
@@ -71,7 +75,7 @@ def reuse_tiles(
 
 def _adopt(source: ChunkArray, target: ChunkArray, touched: np.ndarray, epoch: int) -> int:
     finished, buffer, count = target.done(), source.buffer(), 0
-    for i, j in sorted(source.marks()):
+    for i, j in sorted(source.marked()):
         if not touched[i, j]:
             count += (i, j) in finished or target.adopt(source, i, j, buffer, epoch=epoch)
     return count
@@ -82,7 +86,7 @@ def _system_before(parent: Dataset, dataset: Dataset, system: System) -> System 
     if system.features is None:
         return system
     features = _features_before(dataset.workspace, parent, dataset, system.features)
-    return None if features is None else System(system.interactions, features, system.alpha)
+    return None if features is None else replace(system, features=features)
 
 
 def _features_before(workspace: Workspace, parent: Dataset, dataset: Dataset, features: str) -> str | None:

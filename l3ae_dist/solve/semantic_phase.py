@@ -4,11 +4,14 @@ Woodbury route: ``C = diag(a) + F' V``, so C costs a d x d inverse. Direct route
 from the tiles of ``P1 = (F'F + reg_f I)^-1`` with diagonal d1. The equations are in docs/mathematics.
 """
 
+from l3ae_dist.data.core import core_part
 from l3ae_dist.data.dataset import Dataset
-from l3ae_dist.data.features import Rows, features_times, open_rows
+from l3ae_dist.data.features import Rows, features_times, first_rows, open_rows
 from l3ae_dist.data.linear_systems import semantic_system, spectrum
 from l3ae_dist.graphs.assemble import (
+    CoreParams,
     SemanticParams,
+    core_product_rows,
     diagonal_rows,
     product_diagonal_rows,
     product_rows,
@@ -18,10 +21,11 @@ from l3ae_dist.graphs.assemble import (
 )
 from l3ae_dist.graphs.semantic_product import product_graph
 from l3ae_dist.linalg.arrays import Array
-from l3ae_dist.linalg.spectral import condition_number
+from l3ae_dist.linalg.spectral import condition_number, semantic_tolerance
 from l3ae_dist.solve.artifact_store import ArtifactStore
 from l3ae_dist.solve.certificate import Certificate, certify, probes
 from l3ae_dist.solve.factorisation import Factor, Factorisation
+from l3ae_dist.solve.semantic_certificate import SemanticCertificate, certify_semantic
 from l3ae_dist.storage import layout
 from l3ae_dist.storage.fingerprint import fingerprint
 from l3ae_dist.storage.layout import SemanticPaths
@@ -48,12 +52,18 @@ class SemanticPhase:
     ) -> None:
         self._store = store
         self._factorisation = factorisation
-        self._dataset = dataset
+        self._core = core_part(dataset)
+        self._on_core = store.for_items(self._core.n_items)
         self._embedding = embedding
         self.system = semantic_system(embedding)
         """``F'F``, which the direct route factors."""
         self.features_path = layout.features(embedding)
         """Place of F."""
+
+    @property
+    def folder(self) -> str:
+        """Place of all that the semantic phases of these features made."""
+        return layout.semantic_folder(self._embedding)
 
     def features(self) -> Rows:
         """Open F by item rows."""
@@ -62,31 +72,63 @@ class SemanticPhase:
     # ---- woodbury route
 
     def woodbury(self, reg_f: float) -> SemanticPaths:
-        """Make sure that ``M = (F F' + reg_f I)^-1``, ``a`` and ``V`` exist; O(n d^2 + d^3)."""
+        """Make sure that ``M = (F F' + reg_f I)^-1``, ``a`` and ``V`` exist, certified; O(n d^2 + d^3).
+
+        Raises
+        ------
+        NumericalError
+            When they lose too many digits, with the figures.
+        """
         store = self._store
         made = SemanticPaths.of(self._embedding, store.grid.tile, reg_f)
         if store.is_done(Stage.SEMANTIC, made.id):
             return made
         d = self.features().shape[1]
         store.create(made.m, (d, d), (d, d), "float64")
-        store.rows(made.a, 1)
-        store.rows(made.v, d)
+        a, v = store.rows(made.a, 1), store.rows(made.v, d)
+        for i, j in v.marked() - a.done():  # the task of a chunk of V writes that of a beside it
+            v.discard(i, j)
         paths = {"embeddings": self.features_path, "M": made.m, "a": made.a, "V": made.v}
-        context = store.context(paths, SemanticParams(reg_f))
+        context = store.context(paths, SemanticParams(reg_f, self._core.n_items))
         store.run(semantic_inverse_graph(store.grid), context, {"M"}, "semantic_inverse")
         stats = store.run(row_graph(store.grid, "V", semantic_rows), context, {"V"}, "semantic_rows")
+        certificate = self._certify(made, reg_f)
         made_from = {"embedding": self._embedding, "reg_f": reg_f, "base": made.base}
-        store.mark(Stage.SEMANTIC, made.id, made_from, stats)
+        figures = {**vars(stats), "certificate": certificate.document()}
+        store.workspace.mark_stage(Stage.SEMANTIC, made.id, made_from, figures)
         return made
 
+    def _certify(self, made: SemanticPaths, reg_f: float) -> SemanticCertificate:
+        store = self._store
+        n = self._core.n_items
+        return certify_semantic(
+            first_rows(self.features(), n), store.vector(made.a)[:n], open_rows(store.workspace, made.v),
+            store.open(made.m).read(0, 0), reg_f, store.dtype,
+        )  # fmt: skip
+
+    def semantic_certificate(self, reg_f: float) -> SemanticCertificate:
+        """Return the certificate of ``C``; it is made now where an older version did not record it."""
+        made = self.woodbury(reg_f)
+        recorded = self._store.workspace.require_stage(Stage.SEMANTIC, made.id).stats.get("certificate")
+        if recorded is None or recorded["tolerance"] != semantic_tolerance(self._store.dtype):
+            return self._certify(made, reg_f)
+        return SemanticCertificate.from_document(recorded)
+
     def cross(self, factor: Factor) -> str:
-        """Make sure that ``Q = P F'``, n x d, exists, and return its path; 2 n^2 d flops."""
+        """Make sure that ``Q = P F'``, n x d, exists, and return its path; 2 n^2 d flops.
+
+        P is ``I / ridge`` for items outside the core.
+        """
         path = layout.cross(factor.id, self._embedding)
         inputs = {"P": factor.path, "operand": self.features_path}
-        return self._store.make_rows(path, self.features().shape[1], product_rows, inputs, self._store.dtype)
+        store, d, core = self._store, self.features().shape[1], self._core.n_items
+        if core == store.grid.n:
+            return store.make_rows(path, d, product_rows, inputs, store.dtype)
+        params = CoreParams(core, factor.ridge)
+        return store.make_rows(path, d, core_product_rows, inputs, store.dtype, params)
 
     def product_diagonal(self, factor: Factor, reg_f: float) -> str:
-        """Make sure that ``pc = diag(P C)``, n x 1, exists, and return its path."""
+        """Make sure that ``pc = diag(P C)`` of the core, n x 1, exists, and return its path."""
         woodbury = self.woodbury(reg_f)
         inputs = {
             "diagonal": self._factorisation.diagonal(factor),
@@ -95,15 +137,15 @@ class SemanticPhase:
             "V": woodbury.v,
         }
         path = layout.cross_diagonal(factor.id, self._embedding, reg_f)
-        return self._store.make_rows(path, 1, product_diagonal_rows, inputs, "float64")
+        return self._on_core.make_rows(path, 1, product_diagonal_rows, inputs, "float64")
 
     def certificate(self, reg_f: float) -> Certificate:
         """Certify ``P1 z = (z - F' M F z) / reg_f`` as a solution of ``(F'F + reg_f I) y = z``."""
-        rows = self.features()
+        rows = first_rows(self.features(), self._core.n_items)
         m = self._store.open(self.woodbury(reg_f).m).read(0, 0)
         z = probes(rows.shape[0], _PROBES)
         y = (z - features_times(rows, z, middle=m)) / reg_f
-        kappa = condition_number(spectrum(self._store.workspace, self._dataset, self.system), reg_f)
+        kappa = condition_number(spectrum(self._store.workspace, self._core, self.system), reg_f)
         return certify(
             lambda vectors: features_times(rows, vectors),
             y, z, condition=kappa, dtype="float64", ridge=reg_f,

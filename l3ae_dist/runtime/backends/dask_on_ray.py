@@ -17,12 +17,22 @@ from typing import TYPE_CHECKING, Any
 
 from l3ae_dist.errors import ClusterError
 from l3ae_dist.graphs.execute import STAGED
-from l3ae_dist.runtime.backends.dask_session import LOOPBACK, WORKER_CONFIG, DaskSession, machine_and_pid
+from l3ae_dist.runtime.backends.certificate import temporary_certificate
+from l3ae_dist.runtime.backends.dask_session import (
+    HTTP_ROUTES,
+    LOOPBACK,
+    WORKER_CONFIG,
+    DaskSession,
+    machine_and_pid,
+)
+from l3ae_dist.runtime.backends.frozen import end_process, is_stopped
+from l3ae_dist.runtime.backends.frozen_scheduler import FrozenScheduler
 from l3ae_dist.runtime.backends.local import THREADS
 from l3ae_dist.runtime.backends.ray_placement import WorkerShape, reserved, worker_gpus
 from l3ae_dist.runtime.backends.ray_session import ray_session
 from l3ae_dist.runtime.events import OnEvent, ignore
-from l3ae_dist.storage.lock import boot_id
+from l3ae_dist.runtime.streams import neutralise_streams
+from l3ae_dist.storage.holder import machine as this_machine
 
 if TYPE_CHECKING:
     from distributed.security import Security
@@ -68,7 +78,9 @@ class SchedulerActor:
         import dask
         from distributed import Scheduler
 
-        dask.config.set(WORKER_CONFIG)
+        neutralise_streams()
+        routes = HTTP_ROUTES if dashboard else []
+        dask.config.set({**WORKER_CONFIG, "distributed.scheduler.http.routes": routes})
         self._host = dashboard_address.rpartition(":")[0]
         self._scheduler = await Scheduler(
             host=_node_ip(),
@@ -110,6 +122,7 @@ class WorkerActor:
         import dask
         from distributed import Worker
 
+        neutralise_streams()
         dask.config.set(WORKER_CONFIG)
         self._worker = await Worker(
             scheduler,
@@ -197,7 +210,6 @@ def ray_cluster(
         When there is no room, or an actor does not start.
     """
     from distributed import Client
-    from distributed.security import Security
     from distributed.utils import silence_logging_cmgr
 
     with ray_session() as surrounding, contextlib.ExitStack() as stack:
@@ -205,18 +217,22 @@ def ray_cluster(
         if surrounding.private:
             patience = min(patience, _PRIVATE_PATIENCE)
         group = stack.enter_context(reserved(shape, patience=patience, report=report))
-        security = Security.temporary()
+        security = temporary_certificate()
         scheduler = _start_scheduler(dashboard, dashboard_address, security)
         stack.callback(_stop, [scheduler])
         info = _get([scheduler.info.remote()], "scheduler")[0]
         actors = _start_workers(group, shape, info.address, security)
         stack.callback(_stop, actors)
         _get([actor.pid.remote() for actor in actors], "workers")
+        pids = [info.pid] if info.machine == this_machine() else []
+        stack.callback(_end_stopped, pids)
         # a failing task and a lost worker are told by this package
         stack.enter_context(silence_logging_cmgr(logging.CRITICAL))
         client = stack.enter_context(Client(info.address, security=security, timeout="30s"))
-        session = DaskSession(client, info.dashboard if dashboard else None)
-        session.scheduler_pids = [info.pid] if info.machine == boot_id() else []
+        watch = FrozenScheduler(client, *pids)
+        stack.enter_context(watch.watched())
+        session = DaskSession(client, info.dashboard if dashboard else None, scheduler=watch)
+        session.scheduler_pids = pids
         session.refresh_pids()
         yield session
 
@@ -263,6 +279,12 @@ def _get(references: list["ObjectRef"], what: str) -> list[Any]:
         raise ClusterError(
             f"the Dask {what} did not start on Ray ({reason}); look into the logs of Ray's workers."
         ) from error
+
+
+def _end_stopped(pids: list[int]) -> None:
+    """End processes of this cluster that stand still: they would not close, and outlive it."""
+    for pid in filter(is_stopped, pids):
+        end_process(pid)
 
 
 def _stop(actors: list["ActorHandle"]) -> None:

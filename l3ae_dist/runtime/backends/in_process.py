@@ -1,11 +1,14 @@
 """The back end ``synchronous``: no cluster, tasks run in this process when they are waited for."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+from l3ae_dist.data.shuffle.each import InThreads
+from l3ae_dist.linalg.arithmetic import float64_share
 from l3ae_dist.runtime.events import OnEvent
 from l3ae_dist.runtime.executors import SynchronousExecutor
 from l3ae_dist.runtime.versions import Environment
+from l3ae_dist.storage.kept import Kept
 
 
 class InProcess:
@@ -16,9 +19,17 @@ class InProcess:
     def __init__(self) -> None:
         self.scheduler_pids: list[int] = []
 
-    def executor(self) -> SynchronousExecutor:
-        """Return an executor that runs each task in this process."""
+    def executor(self, *, peer_reads: bool = False) -> SynchronousExecutor:
+        """Return an executor that runs each task in this process, which has no peers."""
         return SynchronousExecutor()
+
+    def each(self, threads: int) -> InThreads:
+        """Return threads of this process."""
+        return InThreads(threads)
+
+    def trouble(self, function: Callable[[], object]) -> str | None:
+        """Return None: there is no worker but this process."""
+        return None
 
     def pids(self) -> list[int]:
         """Return no process: all is done by the client."""
@@ -36,8 +47,24 @@ class InProcess:
         """Return no worker: all is done by the client."""
         return {}
 
-    def watched(self, report: OnEvent) -> contextlib.AbstractContextManager[None]:
-        """Do nothing: there is no worker to lose."""
+    def float64_shares(self, device: str) -> list[tuple[str, float]]:
+        """Measure how quick the device of this process is in float64."""
+        return [float64_share(device)]
+
+    def device_sharers(self, device: str) -> int:
+        """Return 1: there is no worker but this process."""
+        return 1
+
+    def watched(
+        self, report: OnEvent, idle: Callable[[], None] = lambda: None, kept: Kept | None = None
+    ) -> contextlib.AbstractContextManager[None]:
+        """Do nothing: there is no worker to lose.
+
+        Parameters
+        ----------
+        report, idle, kept
+            As for :meth:`~l3ae_dist.runtime.backends.session.Session.watched`.
+        """
         return contextlib.nullcontext()
 
 

@@ -6,7 +6,6 @@ import logging
 import os
 import re
 import secrets
-import shutil
 import sys
 import tempfile
 import warnings
@@ -18,6 +17,11 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from l3ae_dist.errors import ClusterError
+from l3ae_dist.messages import one_line, shown
+from l3ae_dist.runtime.backends.frozen import is_stopped
+from l3ae_dist.runtime.backends.reached import speaks_grpc, wait_for_port
+from l3ae_dist.storage.forked import use_engine
+from l3ae_dist.storage.scratch import LONGEST_NAME, scratch_folder
 
 if TYPE_CHECKING:
     from ray._private.worker import BaseContext
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
 _given_its_token = False
 _OBJECT_STORE_BYTES = 128 * 2**20
 _RAY_PROCESS = re.compile(r"(^|\s)ray::|[/\\]ray[/\\](core|_private|dashboard|autoscaler)[/\\]")
+_SERVERS = ("gcs_server", "raylet")
 # Ray puts a socket some 65 characters below its folder, and a socket's path has at most 107
 _LONGEST_FOLDER = 40
 
@@ -63,6 +68,7 @@ def ray_session(
     ClusterError
         When Ray does not start, or none answers.
     """
+    use_engine("Ray")
     address = os.environ.get("RAY_ADDRESS", "")
     if address not in ("", "local"):
         with _connected(address) as session:
@@ -80,20 +86,34 @@ def ray_session(
                 "this run has begun, call ray.init() before it, or set RAY_AUTH_MODE=token and "
                 "RAY_AUTH_TOKEN in the environment."
             )
-        folder = _short_folder()
-        try:
-            context = _init(
-                address="local",
-                num_cpus=num_cpus,
-                num_gpus=num_gpus,
-                include_dashboard=dashboard,
-                object_store_memory=_OBJECT_STORE_BYTES,
-                _temp_dir=folder,
-            )
-            yield RaySession(_url(context.dashboard_url), ray_pids, private=True)
-        finally:
-            ray.shutdown()
-            shutil.rmtree(folder, ignore_errors=True)
+        with scratch_folder("ray", _short_parent()) as folder, _quiet():
+            try:
+                context = _init(
+                    address="local",
+                    num_cpus=num_cpus,
+                    num_gpus=num_gpus,
+                    include_dashboard=dashboard,
+                    object_store_memory=_OBJECT_STORE_BYTES,
+                    _temp_dir=str(folder),
+                )
+                yield RaySession(_url(context.dashboard_url), ray_pids, private=True)
+            finally:
+                _end_private()
+
+
+def _end_private() -> None:
+    """End this process's own Ray, those of its processes that stand still included."""
+    import ray
+
+    members = [psutil.Process(pid) for pid in ray_pids() if psutil.pid_exists(pid)]
+    stopped = [one for one in members if is_stopped(one.pid)]
+    for one in stopped:  # Ray would wait for them without end
+        with contextlib.suppress(psutil.Error):
+            one.resume()
+    ray.shutdown()
+    for one in members if stopped else ():  # some wait for another that stood still
+        with contextlib.suppress(psutil.Error):
+            one.kill()
 
 
 @contextlib.contextmanager
@@ -103,11 +123,51 @@ def _connected(address: str) -> Iterator[RaySession]:
     if ray.is_initialized():
         yield _current()
         return
-    context = _init(address=address)
+    check_ray_address(address)
+    with _quiet():
+        context = _init(address=address)
+        try:
+            yield RaySession(_url(context.dashboard_url), ray_pids)
+        finally:
+            ray.shutdown()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Let Ray print nothing of its servers: what an actor's end means is told by this package.
+
+    ``log_to_driver`` silences its workers alone.
+    """
+    from ray._private import worker
+
+    before, worker._worker_logs_enabled = getattr(worker, "_worker_logs_enabled", True), False
     try:
-        yield RaySession(_url(context.dashboard_url), ray_pids)
+        yield
     finally:
-        ray.shutdown()
+        worker._worker_logs_enabled = before
+
+
+def check_ray_address(address: str) -> None:
+    """Raise :class:`ClusterError` where nothing answers; Ray itself would wait ten minutes."""
+    from ray._private.services import canonicalize_bootstrap_address
+
+    try:
+        found = address.removeprefix("ray://")
+        host, _, port = str(canonicalize_bootstrap_address(found)).rpartition(":")
+        wait_for_port(host.strip("[]"), int(port))
+        reached = os.environ.get("RAY_USE_TLS", "0") != "0" or speaks_grpc(host.strip("[]"), int(port))
+    except (OSError, ValueError) as error:
+        reason = one_line(getattr(error, "strerror", None) or str(error))
+        raise _no_ray(address, reason) from error
+    if not reached:
+        raise _no_ray(address, "what listens there does not answer")
+
+
+def _no_ray(address: str, reason: str) -> ClusterError:
+    return ClusterError(
+        f"no Ray answers at {shown(address)} ({reason}), which RAY_ADDRESS names; start it with "
+        "`ray start --head`, correct RAY_ADDRESS, or unset it for a Ray of this run's own."
+    )
 
 
 def _import_ray(*, with_token: bool = False) -> Any:
@@ -146,6 +206,16 @@ def ray_pids() -> list[int]:
     return sorted(found)
 
 
+def ray_servers() -> dict[str, int]:
+    """Return the process ids of Ray's servers below this process by their names; none of a Ray elsewhere."""
+    found = {}
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if (name := child.name()) in _SERVERS:
+                found[name] = child.pid
+    return found
+
+
 def _private_settings() -> dict[str, str]:
     return {
         "RAY_USAGE_STATS_ENABLED": "0",
@@ -175,11 +245,11 @@ def _environment(settings: Mapping[str, str]) -> Iterator[None]:
             os.environ.pop(name, None)
 
 
-def _short_folder() -> str:
+def _short_parent() -> str:
     parent = tempfile.gettempdir()
-    if len(parent) > _LONGEST_FOLDER - len("/l3ae-ray-12345678") and Path("/tmp").is_dir():  # noqa: S108
+    if len(parent) + 1 + LONGEST_NAME > _LONGEST_FOLDER and Path("/tmp").is_dir():  # noqa: S108
         parent = "/tmp"  # noqa: S108
-    return tempfile.mkdtemp(prefix="l3ae-ray-", dir=parent)
+    return parent
 
 
 def _current() -> RaySession:

@@ -2,14 +2,18 @@
 
 import contextlib
 import os
+from collections.abc import Callable
 from typing import Protocol
 
+from l3ae_dist.data.shuffle.each import Each
 from l3ae_dist.runtime.backends.address import existing_cluster
 from l3ae_dist.runtime.backends.in_process import in_process
 from l3ae_dist.runtime.backends.local import local_cluster
 from l3ae_dist.runtime.events import OnEvent
 from l3ae_dist.runtime.executors import Executor
 from l3ae_dist.runtime.versions import Environment
+from l3ae_dist.storage.forked import use_engine
+from l3ae_dist.storage.kept import Kept
 
 
 class ClusterOptions(Protocol):
@@ -67,8 +71,14 @@ class Session(Protocol):
     def scheduler_pids(self) -> list[int]:
         """Process id of the scheduler, where it is a process of its own on this machine."""
 
-    def executor(self) -> Executor:
-        """Return what runs the tasks."""
+    def executor(self, *, peer_reads: bool = False) -> Executor:
+        """Return what runs the tasks, on workers that may read tiles from each other."""
+
+    def each(self, threads: int) -> Each:
+        """Return what runs the passes of an ingest, with so many threads in each process."""
+
+    def trouble(self, function: Callable[[], object]) -> str | None:
+        """Run a function in every worker; returns the error of one of them, None when it works in all."""
 
     def pids(self) -> list[int]:
         """Return the process ids of the workers on this machine."""
@@ -82,8 +92,31 @@ class Session(Protocol):
     def environments(self) -> dict[str, Environment]:
         """Return the versions and the BLAS of every worker that answers, by address."""
 
-    def watched(self, report: OnEvent) -> contextlib.AbstractContextManager[None]:
-        """Report the workers that are lost during the ``with`` block."""
+    def float64_shares(self, device: str) -> list[tuple[str, float]]:
+        """Measure the rate in float64 of each worker's device; returns names and shares of float32's."""
+
+    def device_sharers(self, device: str) -> int:
+        """Count the workers that compute on the same GPU, at most; 1 on CPUs."""
+
+    def watched(
+        self, report: OnEvent, idle: Callable[[], None] = ..., kept: Kept | None = None
+    ) -> contextlib.AbstractContextManager[None]:
+        """Report the workers that are lost or stand still during the ``with`` block.
+
+        Parameters
+        ----------
+        report
+            Takes the events, from other threads.
+        idle
+            Called now and then while the executor waits.
+        kept
+            What the run keeps when it ends; all that is finished when None.
+        """
+
+
+def default_threads(workers: int) -> int:
+    """Return the threads of each of some workers that share this machine."""
+    return max(1, (os.cpu_count() or 1) // workers)
 
 
 def open_cluster(options: ClusterOptions, report: OnEvent) -> contextlib.AbstractContextManager[Session]:
@@ -101,9 +134,11 @@ def open_cluster(options: ClusterOptions, report: OnEvent) -> contextlib.Abstrac
     ClusterError, ConfigError
         What the back end raises when it cannot start.
     """
+    if options.cluster != "synchronous":
+        use_engine("Dask")
     if options.cluster == "address":
         return existing_cluster(str(options.address), insecure=options.insecure)
-    threads = options.threads or max(1, (os.cpu_count() or 1) // options.workers)
+    threads = options.threads or default_threads(options.workers)
     if options.cluster == "synchronous":
         return in_process(threads=options.threads or os.cpu_count() or 1)
     if options.cluster == "local":

@@ -23,7 +23,7 @@ PAGE = "/l3ae"
 # Seconds between two batches of events.
 SECONDS = 1.0
 # Fields of a tile's event that the view reads.
-_TILE = ("kind", "time", "stage", "array", "i", "j", "done", "total", "flops", "bytes")
+_TILE = ("kind", "time", "stage", "array", "i", "j", "done", "total", "flops", "bytes", "bytes_from_peers")
 
 
 class TilesPlugin(SchedulerPlugin):  # type: ignore[misc]

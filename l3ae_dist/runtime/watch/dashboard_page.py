@@ -97,7 +97,7 @@ def stages_html(view: RunView) -> str:
     if not view.run:
         return ""
     now = time.time()
-    headings = ("stage", "done", "time", "rate", "data", "left", "recomputed", "bad")
+    headings = ("stage", "done", "time", "rate", "data", "from peers", "left", "recomputed", "bad")
     lines = ["<tr>" + "".join(f"<th>{name}</th>" for name in headings) + "</tr>"]
     for stage in view.stages[-12:]:
         summary = stage.summary(now)
@@ -107,6 +107,7 @@ def stages_html(view: RunView) -> str:
             clock(summary.seconds),
             summary.rate,
             f"{summary.bytes_per_second / 1e6:,.0f} MB/s" if summary.bytes else "",
+            f"{summary.bytes_from_peers_per_second / 1e6:,.0f} MB/s" if summary.bytes_from_peers else "",
             summary.left.removesuffix(" left"),
             summary.tiles["recomputed"] or "",
             summary.tiles["bad"] or "",
@@ -115,9 +116,18 @@ def stages_html(view: RunView) -> str:
     messages = "".join(f"<div>{html.escape(text)}</div>" for text in view.messages)
     lost = f"<div>{view.workers_lost} workers were lost.</div>" if view.workers_lost else ""
     return (
-        f"{_STYLE}<div class='l3ae'><table>{''.join(lines)}</table><p>{memory_html(view)}</p>{lost}"
+        f"{_STYLE}<div class='l3ae'><table>{''.join(lines)}</table><p>{memory_html(view)}</p>"
+        f"{hosts_html(view)}{lost}"
         f"<div style='color:#555'>{messages}</div></div>"
     )
+
+
+def hosts_html(view: RunView) -> str:
+    """Render the tiles that were made on each host, where there are several."""
+    if len(view.hosts) < 2:
+        return ""
+    counts = (f"{html.escape(host or 'unknown')} {count:,}" for host, count in sorted(view.hosts.items()))
+    return f"<div>Tiles made by host: {', '.join(counts)}</div>"
 
 
 def memory_html(view: RunView) -> str:

@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, TextIO
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from rich.text import Text
 
 from l3ae_dist.runtime.events import (
     BadTile,
@@ -20,6 +18,7 @@ from l3ae_dist.runtime.events import (
     WorkerLost,
 )
 from l3ae_dist.runtime.watch.stage_progress import StageProgress
+from l3ae_dist.runtime.watch.terminal import PlainConsole, plain_text
 
 LINE_SECONDS = 5.0
 
@@ -42,11 +41,11 @@ class ProgressPrinter:
     """
 
     def __init__(self, stream: TextIO) -> None:
-        # in a notebook rich would show every line as HTML of its own instead of writing to the stream
-        self._console = Console(file=stream, highlight=False, force_jupyter=False)
+        # in a notebook it writes to the stream too, and shows no line as HTML of its own
+        self._console = PlainConsole(stream)
         self._stages: dict[str, _Shown] = {}
         self._bars = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[rate]}"),
@@ -129,8 +128,7 @@ class ProgressPrinter:
             self._line(f"{stage.name}: {', '.join(part for part in parts if part)}")
 
     def _line(self, text: str) -> None:
-        # Text, so that brackets in paths and titles are not read as markup
-        self._console.print(Text(text), soft_wrap=True)
+        self._console.print(plain_text(text), soft_wrap=True)
 
 
 def progress_printer(stream: TextIO) -> ProgressPrinter:

@@ -6,7 +6,7 @@ the same view.
 
 import re
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from enum import IntEnum
@@ -59,6 +59,7 @@ STATE_NAMES = {
 class StageSummary:
     """Figures of a stage for a table: seconds, bytes and bytes per second as numbers, the rest as text.
 
+    ``bytes`` are those of the workspace; ``bytes_from_peers`` were read from other workers instead.
     ``tiles`` counts the tiles by the names of their states.
     """
 
@@ -70,6 +71,8 @@ class StageSummary:
     rate: str
     bytes_per_second: int
     bytes: int
+    bytes_from_peers_per_second: int
+    bytes_from_peers: int
     left: str
     running: bool
     tiles: dict[str, int]
@@ -169,6 +172,8 @@ class StageView(StageProgress):
             rate=self.rate(end),
             bytes_per_second=round(self.bytes / seconds),
             bytes=round(self.bytes),
+            bytes_from_peers_per_second=round(self.bytes_from_peers / seconds),
+            bytes_from_peers=round(self.bytes_from_peers),
             left="" if self.ended else self.time_left(now),
             running=self.ended is None,
             tiles={name: int(counts[state]) for state, name in STATE_NAMES.items()},
@@ -198,6 +203,8 @@ class RunView:
         self.plan: PlanMade | None = None
         self.memory: MemorySample | None = None
         self.messages: deque[str] = deque(maxlen=MESSAGES)
+        self.hosts: Counter[str] = Counter()
+        """Tiles made on each host."""
         self.workers_lost = 0
         self.outcome = ""
         self.seen = 0.0
@@ -281,6 +288,7 @@ class RunView:
             "plan": _plain(self.plan, _PLAN),
             "memory": _plain(self.memory, _MEMORY),
             "workers_lost": self.workers_lost,
+            "hosts": dict(self.hosts),
             "messages": list(self.messages),
         }
 
@@ -294,6 +302,7 @@ class RunView:
         match event:
             case TileDone(i=i, j=j):
                 stage.update(event)
+                self.hosts[event.host] += not event.skipped
                 if event.array == stage.array:
                     stage.finish(i, j)
                 else:

@@ -17,6 +17,7 @@ class StageProgress:
     """Units (tasks, chunks) that were complete before the run."""
     flops: float = 0.0
     bytes: float = 0.0
+    bytes_from_peers: float = 0.0
     rows: int = 0
     started: float = field(default_factory=time.monotonic)
 
@@ -26,6 +27,7 @@ class StageProgress:
         self.bytes += event.bytes
         if isinstance(event, TileDone):
             self.flops += event.flops
+            self.bytes_from_peers += event.bytes_from_peers
         else:
             self.rows += event.rows
 
