@@ -15,8 +15,15 @@ from l3ae_dist.graphs.chunk_tasks import ChunkTask
 from l3ae_dist.graphs.gram import gram_tile
 from l3ae_dist.graphs.tasks import TileRef
 from l3ae_dist.planning.embedding_rate import measure_texts
+from l3ae_dist.planning.memory_benchmarks import (
+    CopyRates,
+    give_back_tiles,
+    hold_tiles,
+    measure_device_copies,
+    measure_peers,
+)
 from l3ae_dist.planning.plan_of_config import fill_in
-from l3ae_dist.planning.rates import CALIBRATION_DOC, Rates, StorageRates
+from l3ae_dist.planning.rates import ASSUMED_PEER_BYTES_S, Rates, StorageRates
 from l3ae_dist.planning.tile_size import MAX_TILE
 from l3ae_dist.planning.trial_solve import SCRATCH, trial_overlap
 from l3ae_dist.planning.worker_benchmarks import (
@@ -25,16 +32,17 @@ from l3ae_dist.planning.worker_benchmarks import (
     measure_kernels,
     measure_sparse,
     measure_store,
-    measure_upload,
     nothing,
 )
 from l3ae_dist.planning.worker_memory import INTERPRETER_BYTES
 from l3ae_dist.runtime.backends.dask_session import DaskSession
 from l3ae_dist.runtime.backends.ray_session import ray_session
 from l3ae_dist.runtime.backends.session import Session, open_cluster
+from l3ae_dist.runtime.event_log import told_as_events
 from l3ae_dist.runtime.events import Message, OnEvent, ignore
 from l3ae_dist.runtime.executors import Executor
 from l3ae_dist.runtime.versions import blas_builds, blas_threads, machine, versions
+from l3ae_dist.storage import layout
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.lock import WorkspaceLock
 from l3ae_dist.storage.workspace import Workspace
@@ -43,6 +51,8 @@ from l3ae_dist.storage.workspace import Workspace
 TILES = {"cpu": (512, 1024, 2048), "cuda": (1024, 2048, MAX_TILE)}
 # Tiles that a worker holds while it is measured: operands, accumulators and their copies.
 _HELD = 8
+# Tiles that each worker serves to others, of the larger kind.
+_SERVED = 2
 # Small and large tiles of the storage measurement, and how many of each.
 _STORED = {128: 24, 2048: 8}
 _TASKS, _ROUND_TRIPS = 240, 16
@@ -69,7 +79,7 @@ def calibrate(config: RunConfig, *, texts: bool = True, on_event: OnEvent = igno
     workspace = Workspace.create(config.workspace)
     _say(on_event, f"the rates will be kept in the workspace {workspace.url}")
     ray = ray_session() if config.compute.cluster == "ray" else contextlib.nullcontext()
-    with WorkspaceLock(workspace, "calibrate"), ray:
+    with WorkspaceLock(workspace, "calibrate", told_as_events(on_event)), ray:
         # on Ray, workers and their memory come from the nodes, as for a run
         config = config.model_copy(update={"compute": fill_in(config.compute)})
         try:
@@ -81,7 +91,7 @@ def calibrate(config: RunConfig, *, texts: bool = True, on_event: OnEvent = igno
             _say(on_event, f"embedding with {config.encoder.model}")
             rate = measure_texts(config.encoder, config.compute.cluster, config.compute.gpus_per_actor)
             rates = rates.model_copy(update={"texts_per_second": rate, "encoder": config.encoder.model})
-        workspace.write_doc(CALIBRATION_DOC, rates.model_dump(mode="json"))
+        workspace.write_doc(layout.CALIBRATION, rates.model_dump(mode="json"))
     return rates
 
 
@@ -100,7 +110,9 @@ def measure_cluster(config: RunConfig, session: Session, workspace: Workspace, o
         Called with log events.
     """
     compute = config.compute
-    dtypes = ("float32", "float64") if compute.dtype == "auto" else (compute.dtype,)
+    dtypes: tuple[str, ...] = ("float32", "float64")
+    if compute.dtype != "auto":
+        dtypes = tuple(sorted({compute.dtype, compute.arithmetic} - {"auto"}))
     device = _device(session, compute.device)
     workers, threads = len(_addresses(session)), _threads(session)
     _say(on_event, f"measuring {workers} worker(s): tasks, kernels, storage")
@@ -108,8 +120,9 @@ def measure_cluster(config: RunConfig, session: Session, workspace: Workspace, o
     gflops = {dtype: _kernel_rates(session, dtype, device, compute.memory_budget) for dtype in dtypes}
     sparse = on_workers(session, measure_sparse, 1024)
     copies = on_workers(session, measure_copies, 2048)
-    upload = on_workers(session, measure_upload, 2048)[0] if device == "cuda" else None
     stored = store_rates(session, workspace)
+    between = _between_workers(session, workspace, compute.peer_reads == "off", on_event)
+    device_copies = _device_copies(session, device)
     rates = Rates(
         source=f"measured with {workers} x {threads} threads",
         date=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -124,7 +137,9 @@ def measure_cluster(config: RunConfig, session: Session, workspace: Workspace, o
         pair_rate=median(one["pair_rate"] for one in sparse),
         score_flops=median(one["score_flops"] for one in sparse),
         rank_rate=median(one["rank_rate"] for one in sparse),
-        upload_bytes_s=upload,
+        upload_bytes_s=device_copies and device_copies.upload,
+        download_bytes_s=device_copies and device_copies.download,
+        peer_bytes_s=between,
         **stored,
     )
     _say(on_event, "a trial factorisation and inversion")
@@ -204,6 +219,57 @@ def _latency_and_bandwidth(
         for workers in (1, count)
     )
     return latency, alone, max(together, alone)
+
+
+def peer_rate(session: Session, workspace: Workspace) -> float | None:
+    """Measure the bytes a second of tiles that a worker receives from another while it sends as many.
+
+    Parameters
+    ----------
+    session
+        With two workers at least, which all ask each other at the same time.
+    workspace
+        Holds the tiles too, as that of a run does.
+
+    Returns
+    -------
+    The median of the workers; None where no tile arrived.
+    """
+    addresses, tile = _addresses(session), max(_STORED)
+    path = f"{SCRATCH}/peers-{uuid4().hex}"
+    shape, chunks = (len(addresses) * tile, _SERVED * tile), (tile, tile)
+    ChunkArray.create(workspace, path, shape=shape, chunks=chunks, dtype="float32")
+    try:
+        on_workers(session, hold_tiles, workspace.url, path, numbered=True)
+        found = on_workers(session, measure_peers, workspace.url, path, addresses, numbered=True)
+    finally:
+        on_workers(session, give_back_tiles)
+    rates = [rate for rate in found if rate is not None]
+    return median(rates) if rates else None
+
+
+def _between_workers(session: Session, workspace: Workspace, off: bool, on_event: OnEvent) -> float | None:
+    """Measure tiles between workers, or say why not and which rate is assumed instead."""
+    workers, rate = len(_addresses(session)), None
+    if off:
+        why = "compute.peer_reads is off"
+    elif workers == 1:
+        why = "there is one worker, which has nobody to read from"
+    else:
+        _say(on_event, f"tiles between the {workers} workers")
+        rate, why = peer_rate(session, workspace), "no tile arrived from another worker"
+    if rate is None:
+        assumed = f"{ASSUMED_PEER_BYTES_S / 1e9:g} GB/s a worker is assumed"
+        _say(on_event, f"the rate of tiles between workers was not measured, because {why}; {assumed}")
+    return rate
+
+
+def _device_copies(session: Session, device: str) -> CopyRates | None:
+    """Measure copies to and from the devices of all workers; None where they compute on a processor."""
+    if device != "cuda":
+        return None
+    found = on_workers(session, measure_device_copies, device, 2048)
+    return CopyRates(*(median(rates) for rates in zip(*found, strict=True)))
 
 
 def on_workers(

@@ -1,14 +1,17 @@
 """Size of the data of a plan: of an ingested dataset, or given numbers."""
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
 
 from l3ae_dist.config.embedding import TransformConfig
 from l3ae_dist.config.run_config import RunConfig
+from l3ae_dist.data.core import in_core
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.ingest import dataset_id
 from l3ae_dist.errors import ConfigError, StageMissingError, WorkspaceError
+from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.linalg.sparse_gram import exact_dtype
 from l3ae_dist.planning.plan_inputs import DataSize
 from l3ae_dist.storage import layout
@@ -23,19 +26,42 @@ _SAMPLE = 100_000
 DIMENSIONS = {"minilm": 384, "nv-embed-v2": 4096, "llama-3.2-3b": 3072, "qwen3-embedding-8b": 4096}
 
 
-def dataset_size(dataset: Dataset, dim: int) -> DataSize:
-    """Return the size of an ingested dataset with features of ``dim`` columns."""
-    popularity = cache(dataset.popularity)  # several tiles may be tried
+def dataset_size(dataset: Dataset, dim: int, min_interactions: int = 0) -> DataSize:
+    """Return the size of an ingested dataset, or of the core that it would have.
+
+    Parameters
+    ----------
+    dataset
+        The dataset, or the core of one.
+    dim
+        Columns of its features.
+    min_interactions
+        Training interactions that an item of the core has at least; 0 for no core.
+
+    Raises
+    ------
+    ConfigError
+        When no item has so many.
+    """
+
+    @cache  # several tiles may be tried
+    def popularity() -> Array:
+        counts = dataset.popularity()
+        return counts[in_core(counts, min_interactions)] if min_interactions else counts
+
+    items = len(popularity()) if min_interactions else dataset.n_items
+    interactions = int(popularity().sum()) if min_interactions else dataset.nnz("train")
 
     def widest(tile: int) -> int:
-        return int(np.add.reduceat(popularity(), np.arange(0, dataset.n_items, tile)).max())
+        return int(np.add.reduceat(popularity(), np.arange(0, items, tile)).max())
 
     def pairs() -> float:
         activity = dataset.activity()
         return float(np.dot(activity, activity))
 
     itemsize = int(np.dtype(exact_dtype(dataset.max_count(), dataset.weighted)).itemsize)
-    return DataSize(dataset.n_items, dataset.n_users, dataset.nnz("train"), dim, itemsize, widest, pairs)
+    tail = dataset.stats.n_items - items
+    return DataSize(items, dataset.n_users, interactions, dim, itemsize, widest, pairs, tail=tail)
 
 
 def given_size(
@@ -50,15 +76,21 @@ def given_size(
     items, users, interactions
         Of the training matrix; all three or none.
     dim
-        Columns of the item features.
+        Columns of the item features before a transformation.
 
     Raises
     ------
     ConfigError
-        When a number is missing, or there are more interactions than pairs.
+        When a number is missing, there are more interactions than pairs, or a core is configured.
     """
     if items is None and users is None and interactions is None:
         return None
+    if config.data.core is not None:
+        raise ConfigError(
+            "how many items are in data.core is known from the data alone; ingest them first with "
+            "`l3ae-dist embed CONFIG` and leave --items out, or set data.core=null and give the numbers of "
+            "the core."
+        )
     if items is None or users is None or interactions is None:
         raise ConfigError("--items, --users and --interactions go together; give all three or none.")
     if interactions > items * users:
@@ -69,11 +101,28 @@ def given_size(
 
     weighted = config.data.options.weight_column is not None
     itemsize = int(np.dtype(exact_dtype(users, weighted)).itemsize)
-    return DataSize(items, users, interactions, feature_dim(config, dim), itemsize)
+    columns, raw = feature_dim(config, dim, items), raw_dim(config, dim)
+    return DataSize(items, users, interactions, columns, itemsize, raw_dim=raw)
 
 
 def ingested_size(config: RunConfig, dim: int | None) -> DataSize:
     """Return the size of the dataset in the workspace: that of the configured sources, else the last run's.
+
+    It is that of the core, where one is configured.
+
+    Raises
+    ------
+    ConfigError
+        When it was not ingested yet, or no item is in the core.
+    """
+    dataset, core = ingested_dataset(config), config.data.core
+    columns = feature_dim(config, dim, dataset.n_items)
+    size = dataset_size(dataset, columns, 0 if core is None else core.min_interactions)
+    return replace(size, raw_dim=raw_dim(config, dim))
+
+
+def ingested_dataset(config: RunConfig) -> Dataset:
+    """Open the dataset in the workspace: that of the configured sources, else the last run's.
 
     Raises
     ------
@@ -89,34 +138,74 @@ def ingested_size(config: RunConfig, dim: int | None) -> DataSize:
             if last is None:
                 raise StageMissingError(f"{config.workspace} holds no dataset.")
             identifier = str(last["dataset"])
-        dataset = Dataset(workspace, identifier)
+        return Dataset(workspace, identifier)
     except WorkspaceError as error:
         raise ConfigError(
             f"the size of the data is not known ({str(error).rstrip('.')}); give --items, --users and "
             "--interactions, or ingest it first with `l3ae-dist embed CONFIG`."
         ) from error
-    return dataset_size(dataset, feature_dim(config, dim))
 
 
-def feature_dim(config: RunConfig, dim: int | None) -> int:
+def feature_dim(config: RunConfig, dim: int | None, items: int | None = None) -> int:
     """Return the columns of the item features after the configured transformation, 0 for a model without.
+
+    Parameters
+    ----------
+    config
+        The run.
+    dim
+        Columns before the transformation; those of the encoder when None.
+    items
+        Items of the catalog, where they are known.
 
     Raises
     ------
     ConfigError
-        When neither ``dim`` nor the encoder tells.
+        When neither ``dim`` nor the encoder tells, or fewer are there than the transformation keeps.
     """
     if config.model.uses is None:
         return 0
-    own = config.encoder.truncate_dim or DIMENSIONS.get(config.encoder.model.lower())
     transform: TransformConfig = config.transform
-    if config.model.uses == "embeddings" and transform.compress != "none":
+    given = embedding_dim(config, dim)
+    if given is None and transform.compress != "none":
         return transform.dim
-    if dim is None and (own is None or config.model.uses == "words" or config.data.embeddings is not None):
+    if given is None and transform.truncate_dim is not None:
+        return transform.truncate_dim
+    if given is None:
         raise ConfigError(
             f"the columns of the item {config.model.uses} are not known before they are there; give --dim."
         )
-    return dim or own or 0
+    return transform.columns(given, items) if config.model.uses == "embeddings" else given
+
+
+def raw_dim(config: RunConfig, dim: int | None) -> int | None:
+    """Return the columns of the embeddings before a transformation; None without one, or unknown.
+
+    Parameters
+    ----------
+    config
+        The run.
+    dim
+        Columns that are given; those of the encoder when None.
+    """
+    return (
+        embedding_dim(config, dim) if config.transform.active and config.model.uses == "embeddings" else None
+    )
+
+
+def embedding_dim(config: RunConfig, dim: int | None) -> int | None:
+    """Return the columns of the item features before a transformation; None where they are not known.
+
+    Parameters
+    ----------
+    config
+        The run.
+    dim
+        Columns that are given; those of the encoder when None.
+    """
+    if dim is not None or config.model.uses == "words" or config.data.embeddings is not None:
+        return dim
+    return config.encoder.truncate_dim or DIMENSIONS.get(config.encoder.model.lower())
 
 
 def evaluated_count(interactions: int, items: int, users: int, max_users: int | None) -> int:

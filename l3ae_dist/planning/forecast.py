@@ -8,8 +8,9 @@ from l3ae_dist.config.evaluated_models import evaluated_models
 from l3ae_dist.config.prices import PriceConfig
 from l3ae_dist.config.run_config import RunConfig
 from l3ae_dist.errors import BudgetError
-from l3ae_dist.planning.advice import faster, rate_remarks, size_remarks
+from l3ae_dist.planning.advice import encoder_remarks, faster, rate_remarks, size_remarks
 from l3ae_dist.planning.estimate import StageForecast, estimate
+from l3ae_dist.planning.intermediates import as_run_chooses, otherwise_by
 from l3ae_dist.planning.plan import Plan
 from l3ae_dist.planning.plan_inputs import DataSize
 from l3ae_dist.planning.plan_of_config import planned_device, uses_gpu
@@ -17,6 +18,7 @@ from l3ae_dist.planning.resources import Resources
 from l3ae_dist.planning.smallest_change import plan_or_smallest_change
 from l3ae_dist.planning.stage_counts import StageCounts, fullest_bytes
 from l3ae_dist.planning.tile_size import choose_tile, tile_limits
+from l3ae_dist.planning.transform_stage import planned_transforms, transform_stage
 from l3ae_dist.storage.stages import Stage
 from l3ae_dist.units import GIB, human_bytes
 
@@ -71,14 +73,14 @@ class Forecast:
 
     @property
     def network_bytes(self) -> float:
-        """Bytes that the workers read and write."""
-        return sum(stage.bytes_read + stage.bytes_written for stage in self.stages if stage.engine == "Dask")
+        """Bytes that the workers read and write, and read from each other."""
+        return sum(_moved(stage) for stage in self.stages if stage.engine == "Dask")
 
     @property
     def worker_bytes_s(self) -> float:
         """Bytes a second of one worker in the stage that moves the most in its time."""
         return max(
-            (stage.bytes_read + stage.bytes_written) / stage.seconds / min(self.plan.workers, stage.tasks)
+            _moved(stage) / stage.seconds / min(self.plan.workers, stage.tasks)
             for stage in self.stages
             if stage.engine == "Dask"
         )
@@ -86,10 +88,11 @@ class Forecast:
     def summary(self) -> dict[str, object]:
         """Return the forecast as JSON-like values; times are estimates."""
         size = {name: getattr(self.size, name) for name in ("items", "users", "interactions", "dim")}
+        tail = {"tail": self.size.tail} if self.size.tail else {}
         return {
             **self.plan.summary(),
             "estimated": True,
-            "data": size,
+            "data": size | tail,
             "workers": self.plan.workers,
             "tile_reason": self.tile_reason,
             "stages": [asdict(stage) for stage in self.stages],
@@ -102,6 +105,10 @@ class Forecast:
             "advice": list(self.advice),
             "rates": self.resources.rates.model_dump(mode="json"),
         }
+
+
+def _moved(stage: StageForecast) -> float:
+    return stage.bytes_read + stage.bytes_peers + stage.bytes_written
 
 
 def forecast(config: RunConfig, size: DataSize, resources: Resources) -> Forecast:
@@ -123,16 +130,33 @@ def forecast(config: RunConfig, size: DataSize, resources: Resources) -> Forecas
     ConfigError
         When the rates are of another precision or device.
     """
-    plan = plan_or_smallest_change(config, size)
-    resources.rates.check(plan.dtype, planned_device(config))
+    unchosen = plan_or_smallest_change(config, size)
+    plan = as_run_chooses(unchosen, config.compute, resources)
+    resources.rates.check(plan.arithmetic, planned_device(config))
     counts = StageCounts.of(evaluated_models(config))
     embeds = config.model.uses == "embeddings" and config.data.embeddings is None
-    once = estimate(plan, size, resources, heads=counts.heads, embeds=embeds)
+    once = estimate(
+        plan,
+        size,
+        resources,
+        heads=counts.heads,
+        embeds=embeds,
+        workers_ingest=config.compute.ingests_on_workers(size.interactions),
+    )
     stages = tuple(stage.times(counts.stage(stage.name)) for stage in once)
-    storage = fullest_bytes(plan, size, config.compute.keep, counts.ridges)
+    transforms = planned_transforms(config, size)
+    if transforms:
+        made = transform_stage(transforms, plan, resources.rates)
+        stages = (*stages[: 1 + embeds], made, *stages[1 + embeds :])
+    storage = fullest_bytes(plan, size, config.compute.keep, counts)
+    # that of the configuration is counted with the rows of the model
+    storage += sum(one.bytes for one in transforms if one.options != config.transform)
     _check_disk(storage, resources.disk_bytes, config)
     objects = 2 * sum(stage.tasks for stage in plan.stages if stage.bytes_written)
     remarks = size_remarks(config, plan, size) + rate_remarks(config, plan, resources, stages)
+    remarks += otherwise_by(unchosen, plan, config.compute, resources)
+    if embeds:
+        remarks += encoder_remarks(config)
     return Forecast(
         plan=plan,
         size=size,
@@ -152,9 +176,11 @@ def _tile_reason(config: RunConfig, plan: Plan) -> str:
     if config.compute.tile_size is not None:
         return _REASONS["given"]
     n, itemsize, budget = plan.grid.n, int(np.dtype(plan.dtype).itemsize), plan.memory_budget
-    if plan.grid.tile < choose_tile(n, itemsize, budget, plan.workers, gpu=uses_gpu(config)):
+    gpu = uses_gpu(config)
+    widened = plan.arithmetic != plan.dtype and not gpu
+    if plan.grid.tile < choose_tile(n, itemsize, budget, plan.workers, gpu=gpu, widened=widened):
         return _REASONS["popular"]
-    return _REASONS[tile_limits(n, itemsize, budget, plan.workers, gpu=uses_gpu(config)).binding]
+    return _REASONS[tile_limits(n, itemsize, budget, plan.workers, gpu=gpu, widened=widened).binding]
 
 
 def _fullest(plan: Plan, storage: int, objects: int) -> list[str]:

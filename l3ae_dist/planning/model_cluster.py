@@ -44,13 +44,25 @@ class ModelCluster:
     cache_bytes
         What the tile cache of each holds.
     network_bytes_s
-        What a worker's network carries at most.
+        What a worker's network carries at most, to and from storage and peers together.
+    peers
+        Whether workers read tiles from each other's caches.
+    peer_bytes_s
+        What a worker receives from others at most while it sends as much.
+    device_cache_bytes
+        What the device of each keeps; 0 for workers that compute in the memory of their process.
     trouble
         Failures, slow workers, the window.
+    unwritten
+        Arrays whose tiles a worker writes only where its cache has no room for them.
     """
 
     workers: int
     rates: Rates
     cache_bytes: int
     network_bytes_s: float = float("inf")
+    peers: bool = False
+    peer_bytes_s: float = float("inf")
+    device_cache_bytes: int = 0
     trouble: Trouble = Trouble()
+    unwritten: frozenset[str] = frozenset()

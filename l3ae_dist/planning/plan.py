@@ -6,12 +6,16 @@ is projected to hold at most must fit, and the tile size follows from it.
 
 from dataclasses import asdict, dataclass
 
+import numpy as np
+
 from l3ae_dist.errors import BudgetError
+from l3ae_dist.graphs.blocks import BlockShape
+from l3ae_dist.linalg.arithmetic import precision_text
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.planning.plan_inputs import DataSize, Machine, ModelNeeds
 from l3ae_dist.planning.stage_plans import StageInputs, StagePlan, plan_stages
 from l3ae_dist.planning.tile_size import choose_tile
-from l3ae_dist.planning.worker_memory import WorkerMemory
+from l3ae_dist.planning.worker_memory import WorkerMemory, accumulators, device_bytes, tiles_held
 from l3ae_dist.units import mebibytes
 
 
@@ -23,30 +27,84 @@ class Plan:
     ----------
     grid
         The tiles.
-    dtype
-        Of the arithmetic.
+    dtype, arithmetic
+        Dtype that tiles are stored in, and the one that they are computed in.
     memory_budget, workers
         Bytes of a worker process, and how many there are.
+    block
+        The largest block of tiles that a task of the factorisation makes side by side.
     cache_bytes
         What the tile cache of a worker may hold.
     user_block
         Users that are scored together.
     stages
         In the order in which they run.
+    peer_reads
+        Whether workers read tiles from each other.
+    in_memory
+        Arrays whose tiles are not written as long as the workers have room for them: L, Linv, both or none.
+    intermediates
+        Why these, in words.
+    device_room
+        Bytes of the memory of a device in which they stay, as far as they are known.
+    device_cache_bytes, device_work_bytes
+        What a worker may keep on its device, and what tiles at work take of it; 0 without one.
+    device_sharers
+        Workers on one device at most.
     """
 
     grid: TileGrid
     dtype: str
+    arithmetic: str
     memory_budget: int
     workers: int
+    block: BlockShape
     cache_bytes: int
     user_block: int
     stages: tuple[StagePlan, ...]
+    peer_reads: bool = False
+    in_memory: tuple[str, ...] = ()
+    intermediates: str = "L and Linv are written"
+    device_room: int = 0
+    device_cache_bytes: int = 0
+    device_work_bytes: int = 0
+    device_sharers: int = 1
+
+    @property
+    def tile_bytes(self) -> int:
+        """Bytes of a tile."""
+        return self.grid.tile**2 * int(np.dtype(self.dtype).itemsize)
+
+    @property
+    def precision(self) -> str:
+        """Say what tiles are stored and computed in."""
+        return precision_text(self.dtype, self.arithmetic)
+
+    @property
+    def headline(self) -> str:
+        """Say the items, the tiles and their precision."""
+        grid = self.grid
+        return f"{grid.n:,} items in {grid.count} x {grid.count} tiles of {grid.tile}, {self.precision}"
+
+    @property
+    def at_stake(self) -> str:
+        """Say what a kill would cost where tiles stay in memory, as the end of a sentence; else nothing."""
+        return f"; {self.intermediates}" if self.in_memory else ""
 
     @property
     def peak_bytes(self) -> int:
         """The largest projection of any stage."""
         return max(stage.peak_bytes for stage in self.stages)
+
+    @property
+    def accumulators(self) -> int:
+        """Tiles of a worker that are computed, or on their way to and from the store."""
+        return accumulators(self.block)
+
+    @property
+    def tiles_held(self) -> int:
+        """Tiles of a worker at most, operands included."""
+        return tiles_held(self.block)
 
     def summary(self) -> dict[str, object]:
         """Return the plan as JSON-like values."""
@@ -54,9 +112,13 @@ class Plan:
             "items": self.grid.n,
             "tile": self.grid.tile,
             "tiles_per_side": self.grid.count,
+            "block": [self.block.rows, self.block.columns],
             "dtype": self.dtype,
+            "arithmetic": self.arithmetic,
             "memory_budget": self.memory_budget,
             "projected_peak_bytes": self.peak_bytes,
+            "in_memory": list(self.in_memory),
+            "intermediates": self.intermediates,
             "stages": [{**asdict(stage), "name": str(stage.name)} for stage in self.stages],
         }
 
@@ -100,11 +162,17 @@ def make_plan(size: DataSize, models: ModelNeeds, machine: Machine) -> Plan:
     return Plan(
         grid=grid,
         dtype=machine.dtype,
+        arithmetic=machine.arithmetic or machine.dtype,
         memory_budget=machine.memory_budget,
         workers=machine.workers,
+        block=memory.block,
         cache_bytes=memory.cache,
         user_block=given.user_block,
         stages=plan_stages(given),
+        peer_reads=machine.among_peers,
+        device_cache_bytes=given.device_cache,
+        device_work_bytes=device_bytes(memory.block, grid, machine, size.gram_itemsize) if machine.gpu else 0,
+        device_sharers=machine.sharers,
     )
 
 
@@ -112,4 +180,11 @@ def _tile(size: DataSize, machine: Machine) -> int:
     """Return the rows of a tile, chosen unless they are given."""
     if machine.tile is not None:
         return min(machine.tile, size.items)
-    return choose_tile(size.items, machine.itemsize, machine.memory_budget, machine.workers, gpu=machine.gpu)
+    return choose_tile(
+        size.items,
+        machine.itemsize,
+        machine.memory_budget,
+        machine.workers,
+        gpu=machine.gpu,
+        widened=machine.widened,
+    )

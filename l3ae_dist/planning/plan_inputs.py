@@ -29,6 +29,10 @@ class DataSize:
     pair_count
         Gives the squared interactions of a user, summed over the users; without it :data:`UNEVEN_USERS` times
         what equally active users would have.
+    raw_dim
+        Columns of the embeddings before a transformation; None where there is none, or it is not known.
+    tail
+        Items outside the core: they have features and scores, and are in no n x n matrix.
     """
 
     items: int
@@ -38,6 +42,13 @@ class DataSize:
     gram_itemsize: int | None = None
     block_interactions: Callable[[int], int] | None = None
     pair_count: Callable[[], float] | None = None
+    raw_dim: int | None = None
+    tail: int = 0
+
+    @property
+    def catalog(self) -> int:
+        """Number of all items, in the core or not."""
+        return self.items + self.tail
 
     def widest_block(self, tile: int) -> int:
         """Return the interactions of the most popular tile of ``tile`` items."""
@@ -72,6 +83,10 @@ class ModelNeeds:
         Singular vectors of a low-pass filter, 0 for none.
     dense_features
         Whether item features are dense rows; sparse ones (words) are multiplied as they are.
+    scalings
+        Scalings of the rows of one inverse by the popularity of the items; each is a product of its own.
+    weighted_users
+        Whether the users of a Gram matrix have weights.
     """
 
     heads: int = 1
@@ -81,6 +96,8 @@ class ModelNeeds:
     product: bool = False
     low_rank: int = 0
     dense_features: bool = True
+    scalings: int = 0
+    weighted_users: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +111,24 @@ class Machine:
     workers
         Worker processes.
     dtype
-        Of the arithmetic: ``float32`` or ``float64``.
+        Of the tiles: ``float32`` or ``float64``.
     gpu
         Whether workers compute on a GPU, which takes host memory for torch and page-locked tiles.
     tile
         Rows of a tile; chosen from the budget when None.
+    arithmetic
+        Dtype that tiles are computed in; their own when None.
+    block
+        Tiles a side of a block that a task makes side by side, at most; chosen when None.
+    peer_reads
+        Whether workers may read tiles from each other; where there are several when None.
+    device_memory
+        Bytes of a GPU that a worker may use; None where each decides for itself.
+    sharers
+        Workers on one GPU, as far as that is known before they are started.
+    counted
+        Whether the tiles that small stages read are counted one by one; a search for a plan that fits only
+        estimates them.
     """
 
     memory_budget: int
@@ -106,6 +136,22 @@ class Machine:
     dtype: str = "float32"
     gpu: bool = False
     tile: int | None = None
+    arithmetic: str | None = None
+    block: int | None = None
+    peer_reads: bool | None = None
+    device_memory: int | None = None
+    sharers: int = 1
+    counted: bool = True
+
+    @property
+    def among_peers(self) -> bool:
+        """True where a worker reads tiles from others, and sends them its own."""
+        return self.workers > 1 if self.peer_reads is None else self.peer_reads
+
+    @property
+    def widened(self) -> bool:
+        """True where the worker's processor computes in copies of tiles that are wider than these."""
+        return self.arithmetic not in (None, self.dtype) and not self.gpu
 
     @property
     def itemsize(self) -> int:

@@ -9,9 +9,10 @@ from l3ae_dist.config.compute import ComputeConfig
 from l3ae_dist.config.evaluated_models import evaluated_models
 from l3ae_dist.config.members import ModelSpec, Route
 from l3ae_dist.config.run_config import RunConfig
+from l3ae_dist.data.core import core_part
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.features import SparseRows, open_rows
-from l3ae_dist.data.linear_systems import spectrum, systems_of
+from l3ae_dist.data.linear_systems import cancellation, spectrum, systems_of
 from l3ae_dist.errors import BudgetError
 from l3ae_dist.linalg.spectral import choose_dtype, condition_number
 from l3ae_dist.linalg.torch_kernels import gpu_visible
@@ -76,16 +77,28 @@ def plan_run(
     BudgetError
         When not even the smallest tile fits the budget.
     """
-    compute = config.compute
+    compute, dataset = config.compute, core_part(dataset)
     features = None if embedding is None else open_rows(workspace, layout.features(embedding))
     route = semantic_route(config, None if features is None else features.shape)
     systems = {system for spec in specs for system in systems_of(spec, embedding, route)}
     kappas = [condition_number(spectrum(workspace, dataset, system), ridge) for ridge, system in systems]
     kappa = max(kappas, default=1.0)
-    machine = configured_machine(compute, choose_dtype(kappa, compute.dtype), gpu=may_use_gpu(compute))
+    cancels = _cancellation(dataset, embedding, specs, route)
+    dtype = choose_dtype(kappa, compute.dtype, cancels, compute.arithmetic)
+    machine = configured_machine(compute, dtype, gpu=may_use_gpu(compute))
     size = dataset_size(dataset, 0 if features is None else features.shape[1])
     models = model_needs(config, specs, size, route, sparse=isinstance(features, SparseRows))
     return RunPlan(fitting_plan(size, models, machine), kappa, route)
+
+
+def _cancellation(dataset: Dataset, embedding: str | None, specs: Sequence[ModelSpec], route: Route) -> float:
+    """Return the largest factor by which sums of the woodbury route cancel; 1 on the direct route."""
+    if route == "direct" or embedding is None:
+        return 1.0
+    ridges = {float(spec.reg_f or 0.0) for spec in specs if spec.with_semantics}
+    given = dataset.workspace, embedding
+    found = (cancellation(*given, ridge, dataset.n_items) for ridge in sorted(ridges))
+    return max(found, default=1.0)
 
 
 def model_needs(
@@ -117,7 +130,18 @@ def model_needs(
         low_rank=max(spec.rank for spec in specs),
         # sparse features are multiplied as they are, unless the woodbury route makes them dense
         dense_features=not (sparse and route == "direct"),
+        scalings=_scalings(specs),
+        weighted_users=any(spec.beta for spec in specs),
     )
+
+
+def _scalings(specs: Sequence[ModelSpec]) -> int:
+    """Count the exponents of popularity that models of one inverse have."""
+    alphas: dict[object, set[float]] = {}
+    for spec in specs:
+        if spec.objective.alpha:
+            alphas.setdefault(spec.group, set()).add(spec.alpha)
+    return max(map(len, alphas.values()), default=0)
 
 
 def configured_machine(compute: ComputeConfig, dtype: str, *, gpu: bool) -> Machine:
@@ -128,11 +152,24 @@ def configured_machine(compute: ComputeConfig, dtype: str, *, gpu: bool) -> Mach
     compute
         Workers, memory budget and tile size.
     dtype
-        Of the arithmetic, which is decided where ``auto`` is configured.
+        Of the tiles, which is decided where ``auto`` is configured.
     gpu
         Whether workers compute on a GPU.
     """
-    return Machine(compute.memory_budget, compute.workers, dtype, gpu, compute.tile_size)
+    arithmetic = dtype if compute.arithmetic == "auto" else compute.arithmetic
+    tile, block = compute.tile_size, compute.block
+    return Machine(
+        compute.memory_budget,
+        compute.workers,
+        dtype,
+        gpu,
+        tile,
+        arithmetic,
+        block,
+        compute.reads_from_peers,
+        compute.device_memory,
+        compute.workers if gpu and compute.cluster == "local" else 1,
+    )
 
 
 def fitting_plan(size: DataSize, models: ModelNeeds, machine: Machine) -> Plan:
@@ -152,22 +189,23 @@ def fitting_plan(size: DataSize, models: ModelNeeds, machine: Machine) -> Plan:
     BudgetError
         When not even the smallest tile fits the budget.
     """
-    first = make_plan(size, models, machine)
-    if machine.tile is not None or first.peak_bytes <= machine.memory_budget:
-        return first
-    # popular items may take more than the tiles leave: the largest smaller tile that fits
-    sides = range(first.grid.tile // STEP * STEP, _SMALLEST - 1, -STEP)
-    smaller = (make_plan(size, models, replace(machine, tile=side)) for side in sides)
-    return next((plan for plan in smaller if plan.peak_bytes <= machine.memory_budget), first)
+    quick = replace(machine, counted=False)
+    found = first = make_plan(size, models, quick)
+    if machine.tile is None and first.peak_bytes > machine.memory_budget:
+        # popular items may take more than the tiles leave: the largest smaller tile that fits
+        sides = range(first.grid.tile // STEP * STEP, _SMALLEST - 1, -STEP)
+        smaller = (make_plan(size, models, replace(quick, tile=side)) for side in sides)
+        found = next((plan for plan in smaller if plan.peak_bytes <= machine.memory_budget), first)
+    return make_plan(size, models, replace(machine, tile=found.grid.tile)) if machine.counted else found
 
 
 def semantic_route(config: RunConfig, features: tuple[int, ...] | None) -> Route:
     """Choose the cheaper route of the semantic phase, in flops, of those that fit the memory budget.
 
     Woodbury costs ``2 n d^2 + d^3`` and 24 d^2 bytes in one process, L3AE another ``2 n^2 d`` for P F';
-    direct costs ``n^3``, L3AE another ``2 n^3`` for P C.
+    direct costs ``n^3``, L3AE another ``2 n^3`` for P C, and knows no core.
     """
-    wanted = config.compute.semantic_route
+    wanted = "woodbury" if config.data.core is not None else config.compute.semantic_route
     if features is None or wanted != "auto":
         return "woodbury" if wanted == "auto" else wanted
     (n, d), budget = features, config.compute.memory_budget
@@ -219,33 +257,51 @@ def planned_device(config: RunConfig) -> str:
     return "cuda" if uses_gpu(config) else "cpu"
 
 
-def cluster_plan(config: RunConfig, size: DataSize) -> Plan:
+def cluster_plan(config: RunConfig, size: DataSize, *, counted: bool = True) -> Plan:
     """Plan a run on data that need not be there, and validate it.
 
-    The dtype ``auto`` counts as float64, the larger of the two, and the device ``auto`` as ``cpu``.
+    The dtype ``auto`` counts as float64, the larger of the two, unless the arithmetic is float32, and the
+    device ``auto`` as ``cpu``.
+
+    Parameters
+    ----------
+    config, size
+        The run and its data.
+    counted
+        Whether the tiles that small stages read are counted, and not estimated.
 
     Raises
     ------
     BudgetError
         With the numbers, when the budget of a worker is too small.
     """
-    dtype = "float64" if config.compute.dtype == "auto" else config.compute.dtype
+    dtype = _assumed_dtype(config.compute)
     route = semantic_route(config, (size.items, size.dim) if size.dim else None)
     models = model_needs(config, evaluated_models(config), size, route, sparse=config.model.uses == "words")
-    plan = fitting_plan(size, models, configured_machine(config.compute, dtype, gpu=uses_gpu(config)))
+    machine = configured_machine(config.compute, dtype, gpu=uses_gpu(config))
+    plan = fitting_plan(size, models, replace(machine, counted=counted))
     plan.validate()
     return plan
+
+
+def _assumed_dtype(compute: ComputeConfig) -> str:
+    """Return the dtype of tiles to plan with before there are data."""
+    if compute.dtype != "auto":
+        return compute.dtype
+    return "float32" if compute.arithmetic == "float32" else "float64"
 
 
 def workspace_bytes(plan: Plan, size: DataSize) -> int:
     """Return the bytes of a workspace at its fullest.
 
     There are three triangles of each system at once, a full product, the interactions, and the item rows F,
-    V and Q.
+    V and Q, those of F also before their transformation.
     """
     written = {stage.name: stage.bytes_written for stage in plan.stages}
     tiles = (
         3 * written[Stage.GRAM] + 3 * written.get(semantic(Stage.GRAM), 0.0) + written.get(Stage.PRODUCT, 0.0)
     )
-    rows = size.items * size.dim * (4 + 2 * np.dtype(plan.dtype).itemsize)
+    rows = size.catalog * size.dim * (4 + 2 * np.dtype(plan.dtype).itemsize)
+    if size.raw_dim is not None:  # transformed rows are float64
+        rows += 4 * size.catalog * (size.raw_dim + size.dim)
     return int(tiles + rows + 24 * size.interactions)

@@ -24,34 +24,58 @@ class RankPlan:
     stage: StagePlan
 
 
-def plan_ranks(plan: Plan, n_users: int, nnz: int, d: int, matrices: int, *, gpu: bool = False) -> RankPlan:
+@dataclass(frozen=True, slots=True)
+class RankNeeds:
+    """Sizes that the ranking of a group of models depends on.
+
+    Parameters
+    ----------
+    users, held
+        Users with held-out items at most, and their items.
+    nnz, d
+        Training interactions, and columns of the features.
+    models, matrices
+        Models of the largest group, and its products ``x A`` with n x n matrices.
+    """
+
+    users: int
+    held: int
+    nnz: int
+    d: int
+    models: int = 1
+    matrices: int = 1
+
+
+def plan_ranks(plan: Plan, needs: RankNeeds, *, gpu: bool = False) -> RankPlan:
     """Fit the ranking of held-out items into what the plan's tiles leave of the budget.
 
     Parameters
     ----------
     plan
         Of the run.
-    n_users, nnz, d
-        Users with held-out items at most, training interactions, and columns of the features.
-    matrices
-        Products ``x A`` with n x n matrices that one model needs.
+    needs
+        What is ranked.
     gpu
         Whether workers hold torch too.
     """
-    grid, itemsize = plan.grid, int(np.dtype(plan.dtype).itemsize)
+    grid, itemsize, models = plan.grid, int(np.dtype(plan.dtype).itemsize), needs.models
     tile_bytes = grid.tile**2 * itemsize
-    held = process_bytes(gpu=gpu) + TILES_HELD * tile_bytes + grid.tile * d * (8 + itemsize)
+    held = process_bytes(gpu=gpu) + TILES_HELD * tile_bytes
+    # rows of V, and the factors of the products' columns of each model: as they are stored, and at work
+    held += grid.tile * (needs.d + 2 * models) * (8 + itemsize)
     free = max(plan.memory_budget - held, 0)
-    # each x A, one that is being added, x L likewise
-    per_user = itemsize * ((matrices + 1) * grid.tile + 2 * d)
-    users = users_that_fit(n_users, per_user, free)
+    # each x A, one that is being added, x L likewise; of each held-out item ranks, scores and limits
+    items = -(-needs.held // max(needs.users, 1))
+    per_user = itemsize * ((needs.matrices + 1) * grid.tile + 2 * needs.d)
+    per_user += items * models * (4 + 3 * itemsize)
+    users = users_that_fit(needs.users, per_user, free)
     scores = int(max(grid.tile, min(_SCORES, users * grid.tile, 0.2 * free / (_COPIES * itemsize))))
-    blocks = -(-n_users // users)
+    blocks = -(-needs.users // users)
     stage = StagePlan(
         Stage.RANK,
         blocks * (1 + grid.count),
-        2.0 * nnz * grid.n + 2.0 * n_users * grid.n * d,
-        2.0 * blocks * grid.count**2 * tile_bytes,
+        2.0 * needs.nnz * grid.n * needs.matrices + 2.0 * needs.users * grid.n * (needs.d + 2 * models),
+        2.0 * blocks * grid.count**2 * tile_bytes * needs.matrices,
         0.0,
         held + users * per_user + _COPIES * itemsize * scores,
     )

@@ -7,13 +7,19 @@ from typing import TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from l3ae_dist.errors import ConfigError, WorkspaceError
+from l3ae_dist.errors import ConfigError, DamagedDocumentError, WorkspaceError
+from l3ae_dist.storage import layout
 
 KERNELS = (
     "gemm_nt", "gemm_nn", "gemm_tn", "syrk_n", "syrk_t", "potrf", "trtri", "lauum",
     "trsm_rt", "trsm_ll", "trmm_rn", "trmm_lt",
 )  # fmt: skip
-CALIBRATION_DOC = "calibration"
+
+
+ASSUMED_PEER_BYTES_S = 1e9
+"""Bytes a second of tiles between workers, where it was not measured."""
+ASSUMED_COPY_BYTES_S = 2e10
+"""Bytes a second between the memory of a worker and its GPU, where it was not measured."""
 
 
 class Rates(BaseModel):
@@ -70,7 +76,12 @@ class Rates(BaseModel):
     encoder: str = ""
     """The encoder that they were measured with."""
     upload_bytes_s: float | None = Field(default=None, gt=0)
-    """Bytes a second from a worker's memory to its GPU; None on a CPU."""
+    """Bytes a second from a worker's memory to its GPU, through page-locked memory; None on a CPU."""
+    download_bytes_s: float | None = Field(default=None, gt=0)
+    """Bytes a second from there to the worker's memory; None on a CPU, or where it was not measured."""
+    peer_bytes_s: float | None = Field(default=None, gt=0)
+    """Bytes a second of tiles that a worker receives from others, and verifies, while it sends as many; None
+    where it was not measured, as with one worker."""
 
     @field_validator("gflops")
     @classmethod
@@ -90,6 +101,18 @@ class Rates(BaseModel):
         if not value or min(value.values()) <= 0:
             raise ValueError("empty, or a share is not positive")
         return value
+
+    def upload_seconds(self, nbytes: float) -> float:
+        """Return the seconds of a copy from the worker's memory to its GPU, 0 on a CPU."""
+        return nbytes / (self.upload_bytes_s or self._assumed_copy)
+
+    def download_seconds(self, nbytes: float) -> float:
+        """Return the seconds of a copy from there to the worker's memory, 0 on a CPU."""
+        return nbytes / (self.download_bytes_s or self._assumed_copy)
+
+    @property
+    def _assumed_copy(self) -> float:
+        return ASSUMED_COPY_BYTES_S if self.device == "cuda" else math.inf
 
     @property
     def kind(self) -> str:
@@ -234,7 +257,8 @@ ASSUMED_GPU = Rates(
     **REMOTE_STORAGE,
     texts_per_second=300.0,
     encoder="a model of 7 to 8 billion parameters",
-    upload_bytes_s=2e10,
+    upload_bytes_s=ASSUMED_COPY_BYTES_S,
+    download_bytes_s=ASSUMED_COPY_BYTES_S,
 )
 """One GPU."""
 
@@ -283,7 +307,9 @@ def stored_rates(url: str) -> Rates | None:
     from l3ae_dist.storage.workspace import Workspace
 
     try:
-        document = Workspace.open(url).read_doc(CALIBRATION_DOC)
+        document = Workspace.open(url).read_doc(layout.CALIBRATION)
+    except DamagedDocumentError:
+        raise
     except WorkspaceError:
         return None
     return None if document is None else parse_rates(document, f"the calibration of {url}")

@@ -14,10 +14,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from l3ae_dist.errors import ConfigError
+from l3ae_dist.graphs.blocks import AnyTask, BlockTask
 from l3ae_dist.graphs.execute import STAGED
+from l3ae_dist.graphs.holders import NOBODY, Holders
 from l3ae_dist.graphs.tasks import Graph, TileRef, TileTask
 from l3ae_dist.planning.model_cluster import ModelCluster
+from l3ae_dist.planning.simulated_links import Links, Load, Peers
 from l3ae_dist.planning.task_model import TaskModel
+from l3ae_dist.planning.traffic import WorkerTiles, give_up_unneeded
 from l3ae_dist.runtime.submission_window import SubmissionWindow
 from l3ae_dist.storage.tile_cache import TileCache
 
@@ -44,7 +48,9 @@ class SimulatedStage:
     client
         Share of the time in which the client is busy.
     bytes_read, bytes_written
-        Of all workers.
+        From and to storage, of all workers.
+    bytes_peers
+        That workers read from the caches of others.
     cache_bytes
         The most that the cache of a worker held.
     failures, repeated
@@ -60,6 +66,7 @@ class SimulatedStage:
     client: float = 0.0
     bytes_read: float = 0.0
     bytes_written: float = 0.0
+    bytes_peers: float = 0.0
     cache_bytes: int = 0
     failures: int = 0
     repeated: int = 0
@@ -67,21 +74,25 @@ class SimulatedStage:
 
 @dataclass
 class _Worker:
-    cache: TileCache[bool]
+    tiles: WorkerTiles
     slow: float = 1.0
     life: int = 0  # counts its failures: what belongs to an earlier life is void
     up: bool = True
-    queue: deque[TileTask] = field(default_factory=deque)
-    held: dict[TileRef, TileTask] = field(default_factory=dict)
-    arithmetic: deque[tuple[TileTask, float]] = field(default_factory=deque)
+    queue: deque[AnyTask] = field(default_factory=deque)
+    held: dict[TileRef, AnyTask] = field(default_factory=dict)
+    arithmetic: deque[tuple[AnyTask, float]] = field(default_factory=deque)
     computing: bool = False
     failed: float = 0.0  # when it last did
-    streams: float = 0.0  # its transfers now; one that computes counts in part
 
     @property
     def load(self) -> int:
         """Tasks it was given and has not told of."""
         return len(self.queue) + len(self.held)
+
+
+def _no_tiles(cluster: ModelCluster) -> WorkerTiles:
+    device = TileCache[TileRef](cluster.device_cache_bytes) if cluster.device_cache_bytes else None
+    return WorkerTiles(TileCache(cluster.cache_bytes), device, cluster.peers, cluster.unwritten)
 
 
 def outside_validation(workers: int, items: int, tile: int) -> str | None:
@@ -121,9 +132,10 @@ class Simulation:
         random = np.random.default_rng(trouble.seed)
         slow = random.random(cluster.workers) < trouble.straggler_share
         self._workers = [
-            _Worker(TileCache(cluster.cache_bytes), trouble.straggler_factor if is_slow else 1.0)
-            for is_slow in slow
+            _Worker(_no_tiles(cluster), trouble.straggler_factor if is_slow else 1.0) for is_slow in slow
         ]
+        self._peers = Peers([worker.tiles.cache for worker in self._workers])
+        self._links = Links(cluster, self._peers)
         self._random = random
 
     def run(self, graph: Graph) -> SimulatedStage:
@@ -132,7 +144,11 @@ class Simulation:
         Cost: a few microseconds for every operand of every task.
         """
         times = TaskModel(self._cluster.rates, graph.grid, self._dtype, self._itemsize)
-        return _Stage(graph, times, self._cluster, self._workers, self._random).run()
+        for worker in self._workers:
+            give_up_unneeded(worker.tiles, graph.stage)
+        return _Stage(
+            graph, times, self._cluster, self._links, self._peers, self._workers, self._random
+        ).run()
 
     def run_all(self, graphs: Sequence[Graph]) -> list[SimulatedStage]:
         """Simulate stages in their order."""
@@ -147,24 +163,29 @@ class _Stage:
         graph: Graph,
         times: TaskModel,
         cluster: ModelCluster,
+        links: Links,
+        peers: Peers,
         workers: list[_Worker],
         random: np.random.Generator,
     ) -> None:
         self._times = times
         self._cluster, self._rates, self._trouble = cluster, cluster.rates, cluster.trouble
+        self._links, self._peers = links, peers
+        links.clear()  # between stages nothing is on its way
         self._workers, self._random = workers, random
-        self._window = SubmissionWindow(graph.tasks(), set(), cluster.trouble.lookahead)
+        self._window = SubmissionWindow(graph.tasks(), set(), self._trouble.lookahead)
         self._total = SimulatedStage(graph.stage)
         self._heap: list[tuple[float, int, Callable[[], None]]] = []
         self._serial = 0
         self._now = 0.0
         self._client_free = 0.0
         self._in_flight = 0
-        self._streams = 0.0  # workers that read or write now; one that computes counts in part
         self._path: dict[TileRef, float] = {}
-        self._homeless: list[TileTask] = []
-        for worker in workers:  # between stages those that failed come back, and nothing is on its way
-            worker.up, worker.streams = True, 0.0
+        self._kernels: dict[TileRef, float] = {}
+        self._told: dict[TileRef, Holders] = {}
+        self._homeless: list[AnyTask] = []
+        for worker in workers:  # between stages those that failed come back
+            worker.up = True
         self._idle = [(0, number) for number in range(len(workers))]
 
     def run(self) -> SimulatedStage:
@@ -191,14 +212,14 @@ class _Stage:
     def _submit(self) -> None:
         slots, any_up = PER_WORKER * self._cluster.workers, any(worker.up for worker in self._workers)
         while self._in_flight < slots and (task := self._window.pop()) is not None:
-            assert isinstance(task, TileTask)
+            assert isinstance(task, (TileTask, BlockTask))
             self._in_flight += 1
             if any_up:
                 self._send(task, self._rates.latency_seconds / 2)
             else:
                 self._homeless.append(task)
 
-    def _send(self, task: TileTask, delay: float) -> None:
+    def _send(self, task: AnyTask, delay: float) -> None:
         """Give a task to the worker with the fewest."""
         while True:
             load, number = heapq.heappop(self._idle)
@@ -206,21 +227,27 @@ class _Stage:
             if worker.up and load == worker.load:  # else a later entry tells its load
                 break
         worker.queue.append(task)
+        self._told[task.target] = self._peers.told(task) if self._cluster.peers else NOBODY
         heapq.heappush(self._idle, (worker.load, number))
         life = worker.life
         self._at(delay, lambda: self._begin(number) if worker.life == life else None)
 
-    def _told(self, task: TileTask) -> None:
+    def _hear(self, task: AnyTask, number: int, kept: int) -> None:
         """The client hears of a finished task when it is free."""
         start = max(self._now, self._client_free)
         self._client_free = start + self._rates.task_seconds
         self._total.client += self._rates.task_seconds
-        self._at(self._client_free - self._now, lambda: self._complete(task))
+        self._at(self._client_free - self._now, lambda: self._complete(task, number, kept))
 
-    def _complete(self, task: TileTask) -> None:
+    def _complete(self, task: AnyTask, number: int, kept: int) -> None:
+        if self._cluster.peers:
+            self._peers.note(task, number, kept)
+        del self._told[task.target]
         before = max((self._path.get(ref, 0.0) for ref in task.deps), default=0.0)
-        self._path[task.target] = before + self._times.alone(task)
-        self._total.tasks += 1
+        self._path |= dict.fromkeys(
+            task.targets, before + self._times.alone(task, self._kernels.pop(task.target))
+        )
+        self._total.tasks += len(task.targets)
         self._in_flight -= 1
         self._window.complete(task)
         self._submit()
@@ -233,11 +260,13 @@ class _Stage:
         while worker.queue and len(worker.held) < STAGED:
             task = worker.queue.popleft()
             worker.held[task.target] = task
-            size = 0.0 if task.start in worker.cache else self._times.tile_bytes
-            self._total.bytes_read += size
-            self._transfer(number, self._read(number, size), self._loaded, task)
+            starts = self._times.reads(task, worker.tiles).starts()
+            load = self._links.read(number, self._times.tile_bytes, starts, self._told[task.target])
+            self._total.bytes_read += load.bytes_storage
+            self._total.bytes_peers += load.bytes_peers
+            self._transfer(load, self._loaded, task)
 
-    def _loaded(self, number: int, task: TileTask) -> None:
+    def _loaded(self, number: int, task: AnyTask) -> None:
         self._workers[number].arithmetic.append((task, self._now))
         self._compute(number)
 
@@ -248,76 +277,62 @@ class _Stage:
             return
         worker.computing = True
         task, loaded = worker.arithmetic.popleft()
-        done = self._times.arithmetic(
-            task, worker.cache, lambda size: self._read(number, size), loaded, self._now, worker.slow
-        )
+        reading, told = Load(number), self._told[task.target]
+
+        def read(tiles: Sequence[TileRef]) -> float:
+            load = self._links.read(number, self._times.tile_bytes, tiles, told)
+            reading.join(load)
+            return load.seconds
+
+        reads = self._times.reads(task, worker.tiles)
+        done = self._times.arithmetic(reads, read, loaded, self._now, worker.slow)
+        self._kernels[task.target] = done.kernels
         total, length = self._total, max(done.end - self._now, 1e-9)
         began = self._now
-        share = min(1.0, done.reading / length)
-        self._stream(worker, share)
+        self._links.add(reading.over(length))
         life = worker.life
 
         def end() -> None:
-            self._stream(worker, -share)
+            self._links.add(reading, -1)
             # of a worker that failed meanwhile, what it did until then
             part = 1.0 if worker.life == life else max(0.0, min(1.0, (worker.failed - began) / length))
-            total.bytes_read += part * done.bytes_read
+            total.bytes_read += part * reading.bytes_storage
+            total.bytes_peers += part * reading.bytes_peers
             total.computing += part * done.computed
             total.reading += part * done.stalled
             if worker.life != life:
                 return
             worker.computing = False
-            size = self._times.tile_bytes
+            size = done.written * self._times.tile_bytes
             total.bytes_written += size
-            self._transfer(number, self._write(number, size), self._written, task)
+            load = self._links.write(number, size) if size else Load(number)
+            self._transfer(load, self._written, task)
             self._compute(number)
 
         self._at(length, end)
 
-    def _written(self, number: int, task: TileTask) -> None:
+    def _written(self, number: int, task: AnyTask) -> None:
         worker = self._workers[number]
         del worker.held[task.target]
-        if task.reread:
-            panel = task.panel if task.in_panel(task.target) else None
-            worker.cache.put(task.target, True, int(self._times.tile_bytes), task.stage, panel)
-            self._total.cache_bytes = max(self._total.cache_bytes, worker.cache.used)
+        self._total.cache_bytes = max(self._total.cache_bytes, worker.tiles.cache.used)
         heapq.heappush(self._idle, (worker.load, number))
-        self._at(self._rates.latency_seconds / 2, lambda: self._told(task))
+        kept = self._peers.kept(task, number) if self._cluster.peers else 0
+        self._at(self._rates.latency_seconds / 2, lambda: self._hear(task, number, kept))
         self._begin(number)
 
     # storage
 
-    def _transfer(
-        self, number: int, seconds: float, then: Callable[[int, TileTask], None], task: TileTask
-    ) -> None:
-        worker, life = self._workers[number], self._workers[number].life
-        self._stream(worker, 1)
+    def _transfer(self, load: Load, then: Callable[[int, AnyTask], None], task: AnyTask) -> None:
+        worker, life = self._workers[load.worker], self._workers[load.worker].life
+        seconds = load.seconds
+        self._links.add(load.over(seconds))
 
         def end() -> None:
-            self._stream(worker, -1)
+            self._links.add(load, -1)
             if worker.life == life:
-                then(number, task)
+                then(load.worker, task)
 
         self._at(seconds, end)
-
-    def _stream(self, worker: _Worker, share: float) -> None:
-        worker.streams += share
-        self._streams += share
-
-    def _read(self, number: int, size: float) -> float:
-        rates = self._rates
-        moving = self._moving(number, size, rates.read_bytes_s, rates.shared_read_bytes_s)
-        return rates.read_seconds + moving
-
-    def _write(self, number: int, size: float) -> float:
-        rates = self._rates
-        moving = self._moving(number, size, rates.write_bytes_s, rates.shared_write_bytes_s)
-        return rates.write_seconds + moving
-
-    def _moving(self, number: int, size: float, own: float, shared: float) -> float:
-        """Seconds at this transfer's part of what the worker, its network and the storage carry."""
-        mine = min(own, self._cluster.network_bytes_s) / max(1.0, self._workers[number].streams + 1)
-        return size / min(mine, shared / max(1.0, self._streams + 1))
 
     # failures
 
@@ -334,7 +349,8 @@ class _Stage:
         worker.held.clear()
         worker.queue.clear()
         worker.arithmetic.clear()
-        worker.cache = TileCache(self._cluster.cache_bytes)
+        worker.tiles = _no_tiles(self._cluster)
+        self._peers.lose(number, worker.tiles.cache)
         self._total.failures += 1
         if self._total.failures > _HOPELESS * (self._total.tasks + self._cluster.workers):
             raise ConfigError(

@@ -1,5 +1,7 @@
 """The smallest change of a configuration with which a refused run would fit its memory budget."""
 
+from collections.abc import Mapping
+
 from l3ae_dist.config.run_config import RunConfig
 from l3ae_dist.errors import BudgetError
 from l3ae_dist.planning.plan import Plan
@@ -48,29 +50,44 @@ def plan_with_tile(config: RunConfig, size: DataSize, tile: int) -> Plan | None:
     tile
         Rows of a tile.
     """
-    return _plan_with(config, size, "tile_size", tile)
+    return plan_with(config, size, {"tile_size": tile}, counted=False)
 
 
-def _plan_with(config: RunConfig, size: DataSize, name: str, value: int) -> Plan | None:
-    """Plan a run with one value of ``compute`` changed; None when that does not fit."""
-    compute = config.compute.model_copy(update={name: value})
+def plan_with(
+    config: RunConfig, size: DataSize, changes: Mapping[str, object], *, counted: bool = True
+) -> Plan | None:
+    """Plan a run with values of ``compute`` changed; None when that does not fit.
+
+    Parameters
+    ----------
+    config, size
+        The run and its data.
+    changes
+        New values by the names of their settings.
+    counted
+        As for :func:`~l3ae_dist.planning.plan_of_config.cluster_plan`.
+    """
+    compute = config.compute.model_copy(update=changes)
     try:
-        return cluster_plan(config.model_copy(update={"compute": compute}), size)
+        return cluster_plan(config.model_copy(update={"compute": compute}), size, counted=counted)
     except BudgetError:
         return None
+
+
+def _fits(config: RunConfig, size: DataSize, budget: int) -> bool:
+    return plan_with(config, size, {"memory_budget": budget}, counted=False) is not None
 
 
 def _smallest_budget(config: RunConfig, size: DataSize) -> int | None:
     """Return the smallest budget that fits, in bytes and to a MiB; None when none is enough."""
     low, high = config.compute.memory_budget, 2 * config.compute.memory_budget
-    while _plan_with(config, size, "memory_budget", high) is None:
+    while not _fits(config, size, high):
         low, high = high, 2 * high
         if high > _LARGEST_BUDGET:
             return None
     while high - low > MIB:
         middle = (low + high) // 2
-        fits = _plan_with(config, size, "memory_budget", middle) is not None
-        low, high = (low, middle) if fits else (middle, high)
+        low, high = (low, middle) if _fits(config, size, middle) else (middle, high)
     return high
 
 

@@ -2,19 +2,23 @@
 
 from dataclasses import dataclass, replace
 
-from l3ae_dist.graphs.cholesky import CholeskyGraph
 from l3ae_dist.graphs.execute import STAGED
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.planning.plan_inputs import DataSize, Machine, ModelNeeds
+from l3ae_dist.planning.tier_traffic import TileMemories, partial_tiles, stage_traffic
 from l3ae_dist.planning.worker_memory import (
     INTERPRETER_BYTES,
     WorkerMemory,
+    device_cache_bytes,
     score_block_bytes,
     users_that_fit,
 )
 from l3ae_dist.storage.stages import Stage
+from l3ae_dist.storage.tier_pace import share_from_peers
 
 _SEMANTIC = "semantic "
+ASKED_FIRST = share_from_peers(0.0, 1.0)
+"""Share of what other workers hold that is read from them where they are quicker."""
 
 
 def semantic(stage: str) -> str:
@@ -38,9 +42,12 @@ class StagePlan:
     tasks, flops
         Tile tasks, and their floating-point operations in all.
     bytes_read, bytes_written
-        Moved between workers and storage in all.
+        Moved between workers and storage in all, where workers ask each other first.
     peak_bytes
         Held at most by one worker process, interpreter included.
+    bytes_peers, bytes_cached, bytes_device
+        Of tiles that tasks use: read from the memory of other workers, found in the worker's own, and on its
+        device.
     """
 
     name: str
@@ -49,6 +56,15 @@ class StagePlan:
     bytes_read: float
     bytes_written: float
     peak_bytes: int
+    bytes_peers: float = 0.0
+    bytes_cached: float = 0.0
+    bytes_device: float = 0.0
+
+    def asking(self, share: float) -> "StagePlan":
+        """Return the stage with so large a share of what other workers hold read from them."""
+        held = self.bytes_peers / ASKED_FIRST
+        peers = share * held
+        return replace(self, bytes_read=self.bytes_read + self.bytes_peers - peers, bytes_peers=peers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +83,14 @@ class StageInputs:
         return self.size.dim if self.models.dense_features else 0
 
     @property
+    def device_cache(self) -> int:
+        """Bytes of tiles that a worker keeps on its device."""
+        return device_cache_bytes(self.memory.block, self.grid, self.machine, self.size.gram_itemsize)
+
+    @property
     def matrices(self) -> int:
         """Matrices of n x n entries that one model's scores are computed from."""
-        return 2 if self.models.semantic_tiles else 1
+        return (2 if self.models.semantic_tiles else 1) + self.models.scalings
 
     @property
     def scored_users(self) -> int:
@@ -102,6 +123,8 @@ def gram_stage(given: StageInputs) -> StagePlan:
     size, grid, tile_bytes = given.size, given.grid, given.memory.tile_bytes
     # each staged task: a tile, its copy, its blocks by column and by row, and what converting them takes
     held = INTERPRETER_BYTES + STAGED * (2 * tile_bytes + 32 * size.widest_block(grid.tile) + 8 * size.users)
+    if given.models.weighted_users:  # their weights, and a block that has them
+        held += 16 * size.users + STAGED * 16 * size.widest_block(grid.tile)
     # the products of features are summed in float64 before they join the tile
     if given.dim or given.models.semantic_tiles:
         held += STAGED * 8 * grid.tile * (grid.tile + 2 * given.dim)
@@ -111,12 +134,11 @@ def gram_stage(given: StageInputs) -> StagePlan:
 
 def factor_stage(given: StageInputs) -> StagePlan:
     """Plan ``L L' = G + ridge I``: n^3 / 3 flops, with the partial sums that several workers make."""
-    partials = len(CholeskyGraph(given.grid, given.machine.workers)) - given.grid.lower_count
-    return _triangular_stage(Stage.FACTOR, given, partials)
+    return _triangular_stage(Stage.FACTOR, given)
 
 
 def linv_stage(given: StageInputs) -> StagePlan:
-    """Plan ``L^-1``: n^3 / 3 flops."""
+    """Plan ``L^-1``: n^3 / 3 flops, with the partial sums that many workers make."""
     return _triangular_stage(Stage.LINV, given)
 
 
@@ -125,17 +147,25 @@ def invert_stage(given: StageInputs) -> StagePlan:
     return _triangular_stage(Stage.INVERT, given)
 
 
-def _triangular_stage(name: Stage, given: StageInputs, partials: int = 0) -> StagePlan:
-    """Plan a stage of n^3 / 3 flops that writes a lower triangle of tiles, and ``partials`` more."""
+def _triangular_stage(name: Stage, given: StageInputs) -> StagePlan:
+    """Plan a stage of n^3 / 3 flops that writes a lower triangle of tiles, and partial sums."""
     grid, memory, tile_bytes = given.grid, given.memory, given.memory.tile_bytes
-    read = tiles_read(grid.count, given.machine.workers, memory.cache // tile_bytes) * tile_bytes
+    partials = partial_tiles(name, grid.count, given.machine.workers, memory.block)
+    device = given.device_cache // tile_bytes
+    memories = TileMemories(given.machine.workers, memory.cache // tile_bytes, device)
+    counted = given.machine.counted
+    found = stage_traffic(name, grid.count, memories, memory.block, counted=counted).times(tile_bytes)
+    found = found.asking(ASKED_FIRST if given.machine.among_peers else 0.0)
     return StagePlan(
         name,
         grid.lower_count + partials,
         float(grid.n) ** 3 / 3,
-        read + partials * tile_bytes,
+        found.workspace,
         (grid.lower_count + partials) * tile_bytes,
         max(memory.streaming, memory.beside_cache + memory.cache),
+        found.peers,
+        found.cache,
+        found.device,
     )
 
 
@@ -147,22 +177,28 @@ def product_stage(given: StageInputs) -> StagePlan:
 
 
 def assemble_stage(given: StageInputs) -> StagePlan:
-    """Plan the item rows of the Woodbury route, F and M and V and Q: 2 n^2 d + 4 n d^2 flops."""
-    grid, d, itemsize = given.grid, given.dim, given.machine.itemsize
+    """Plan the item rows of the Woodbury route, F and M and V and Q: 2 n^2 d + 4 n d^2 flops.
+
+    Items outside the core have rows, too, and are not in P.
+    """
+    grid, d, itemsize, every = given.grid, given.dim, given.machine.itemsize, given.size.catalog
     n, count = grid.n, grid.count
     return StagePlan(
         Stage.ASSEMBLE,
-        4 * count + 1,
-        2.0 * n * n * d + 4.0 * n * d * d,
+        2 * count + 2 * -(-every // grid.tile) + 1,
+        2.0 * n * n * d + 2.0 * (n + every) * d * d,
         # P for Q = P F' and each of its tile rows all of F; F twice for M and V
-        count**2 * given.memory.tile_bytes + (count + 2.0) * n * d * itemsize,
-        n * d * (8.0 + itemsize),
+        count**2 * given.memory.tile_bytes + (count * n + n + every) * d * itemsize,
+        every * d * (8.0 + itemsize),
         given.memory.streaming + 24 * d * d + 4 * grid.tile * d * 8,
     )
 
 
 def score_stage(given: StageInputs) -> StagePlan:
-    """Plan the scores of the evaluated users: every block of users on every tile of items."""
+    """Plan the scores of the evaluated users: every block of users on every tile of all items.
+
+    The dense products with the text are not counted: they are quick beside the sparse ones.
+    """
     grid, models, itemsize, block = given.grid, given.models, given.machine.itemsize, given.user_block
     size, scored = given.size, given.scored_users
     blocks = -(-scored // block)
@@ -171,34 +207,9 @@ def score_stage(given: StageInputs) -> StagePlan:
     held += block * max(given.dim, models.low_rank) * itemsize
     return StagePlan(
         Stage.SCORE,
-        blocks * grid.count,
+        blocks * -(-size.catalog // grid.tile),
         2.0 * size.interactions * grid.n * scored / size.users,
         2.0 * blocks * grid.lower_count * given.memory.tile_bytes,
         0.0,
         held,
     )
-
-
-def tiles_read(count: int, workers: int, cached: int) -> float:
-    """Count the tiles that a stage reads: start tiles, operands, and panels once a worker.
-
-    The tasks of a column (or row) k read k tiles that are their own (but the one on the diagonal), and the k
-    of the panel, of which a worker keeps as many as its cache holds. What a cache holds beyond the panel is
-    found there again, the whole triangle by a cache that holds it.
-
-    Parameters
-    ----------
-    count
-        Tiles a side.
-    workers
-        Worker processes.
-    cached
-        Tiles that the cache of each holds.
-    """
-    total, whole = 0.0, count * (count + 1) / 2
-    for k in range(count):
-        tasks = count - k
-        held = min(k, cached)
-        share = min(1.0, (cached - held) / whole)
-        total += tasks * (1 + k - held) + (tasks - 1) * k * (1 - share) + held * min(workers, tasks)
-    return total

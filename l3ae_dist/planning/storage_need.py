@@ -1,6 +1,6 @@
 """The storage that the tile stages of a run need: bytes, objects and requests, and their price."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +9,7 @@ from l3ae_dist.config.prices import PriceConfig
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.linear_systems import System, gram_name
 from l3ae_dist.errors import WorkspaceError
+from l3ae_dist.planning.intermediates import NAMES
 from l3ae_dist.planning.plan import Plan
 from l3ae_dist.storage import layout
 from l3ae_dist.storage.array_sizes import ArraySize, array_sizes, free_bytes
@@ -61,6 +62,7 @@ def storage_need(
     keep: tuple[str, ...] = (),
     product: bool = False,
     low_pass: bool = False,
+    arithmetics: Sequence[str] = (),
 ) -> StorageNeed:
     """Estimate the storage that the tile stages of a run need beside what is there.
 
@@ -78,6 +80,9 @@ def storage_need(
         Whether ``P C`` is made in tiles, once for each semantic inverse.
     low_pass
         Whether the Gram matrix of the normalised interactions is made.
+    arithmetics
+        What tiles may be found to be computed in; that of the plan when empty. What is there in one of them
+        counts.
     """
     sizes = array_sizes(workspace)
     pairs = sorted(set(solves), key=repr)
@@ -85,15 +90,27 @@ def storage_need(
     lower = plan.grid.lower_count
     triangle = lower * _chunk(plan, plan.dtype)
     grams = {layout.gram(name): lower * _chunk(plan, dtype) for name, dtype in names.values()}
-    factors = [layout.FactorPaths.of(names[system][0], ridge, plan.dtype) for ridge, system in pairs]
-    undone = [k for k, one in enumerate(factors) if not workspace.stage_done(Stage.CERTIFIED, one.id)]
+    factors = [
+        [
+            layout.FactorPaths.of(names[system][0], ridge, plan.dtype, arithmetic)
+            for arithmetic in arithmetics or (plan.arithmetic,)
+        ]
+        for ridge, system in pairs
+    ]
+    undone = [
+        k
+        for k, ones in enumerate(factors)
+        if not any(workspace.stage_done(Stage.CERTIFIED, one.id) for one in ones)
+    ]
     gram_bytes = _stored(sizes, lambda path: path in grams)
-    held = [_stored(sizes, one.holds) for one in factors]
+    held = [max(_stored(sizes, one.holds) for one in ones) for ones in factors]
     missing = max(0, sum(grams.values()) + (triangle if low_pass else 0) - gram_bytes)
     beside = 0
     if undone:
-        at_work = (2 + ("L" in keep)) * triangle  # L and its inverse, then that and P
-        missing += max(0, at_work - max(held[k] for k in undone))
+        # L and its inverse, then that and P; those that are lost from memory are written beside P
+        at_work = (3 if plan.in_memory else 2 + ("L" in keep)) * triangle
+        useful = [_useful(workspace, sizes, one, plan) for k in undone for one in factors[k]]
+        missing += max(0, at_work - max(useful))
         beside = _others(pairs, undone, keep) * (1 + sum(name in keep for name in ("L", "Linv"))) * triangle
     if product:
         square = plan.grid.count**2 * _chunk(plan, plan.dtype)
@@ -107,14 +124,35 @@ def storage_need(
         missing=missing,
         bytes=fullest,
         objects=2 * -(-fullest // _chunk(plan, plan.dtype)),
-        writes=2 * lower * (len(undone) * len(TILE_STAGES) + len(grams)),
+        writes=2
+        * (lower * (len(undone) * len(TILE_STAGES) + len(grams)) - len(undone) * _spared(plan, lower)),
         reads=int(len(undone) * reads / _chunk(plan, plan.dtype)),
     )
+
+
+def _spared(plan: Plan, lower: int) -> int:
+    """Count the tiles of one solve that stay in memory; lost with a worker, they are written after all."""
+    written = {stage.name: stage.bytes_written for stage in plan.stages}
+    return sum(lower - int(written[NAMES[name]] / plan.tile_bytes) for name in plan.in_memory)
 
 
 def _stored(sizes: Mapping[str, ArraySize], wanted: Callable[[str], bool]) -> int:
     """Add up the bytes of the stored arrays whose paths are wanted."""
     return sum(size.bytes for path, size in sizes.items() if wanted(path))
+
+
+def _useful(
+    workspace: Workspace, sizes: Mapping[str, ArraySize], factor: layout.FactorPaths, plan: Plan
+) -> int:
+    """Return the stored bytes of a factorisation that count among those that a run holds at its fullest.
+
+    Of a run that kept L and Linv in memory there may be a part of P alone; one that writes them makes both
+    again beside it.
+    """
+    whole = bool(plan.in_memory) or any(
+        workspace.stage_done(stage, factor.id) for stage in (Stage.LINV, Stage.INVERT)
+    )
+    return _stored(sizes, lambda path: factor.holds(path) and (whole or path != factor.inverse))
 
 
 def _others(pairs: list[tuple[float, System]], undone: list[int], keep: tuple[str, ...]) -> int:

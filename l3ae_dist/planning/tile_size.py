@@ -9,11 +9,12 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from l3ae_dist.errors import BudgetError
+from l3ae_dist.graphs.blocks import SINGLE, BlockShape
 from l3ae_dist.planning.worker_memory import (
     MARGIN_BYTES,
-    PINNED_TILES,
-    TILES_BESIDE_PANEL,
-    TILES_HELD,
+    MAX_BLOCK,
+    WIDENED_TILES,
+    host_tiles,
     process_bytes,
 )
 from l3ae_dist.units import MIB, mebibytes
@@ -23,6 +24,9 @@ MAX_TILE = 4096
 STEP = 128
 # Rows that a kernel of float32 or float64 takes at a time divide this.
 _ALIGNED = 32
+# Kernels beside reads and writes lose little on such tiles (those of 1,024 a tenth), and blocks of many of
+# them read less than fewer larger tiles do.
+_EFFICIENT = 1408
 # No smaller tile is chosen to keep workers busy.
 _SMALLEST_BUSY = 512
 
@@ -60,7 +64,9 @@ class TileLimits:
         return min(limits, key=lambda name: limits[name])
 
 
-def choose_tile(n: int, itemsize: int, memory_budget: int, workers: int, *, gpu: bool = False) -> int:
+def choose_tile(
+    n: int, itemsize: int, memory_budget: int, workers: int, *, gpu: bool = False, widened: bool = False
+) -> int:
     """Choose the largest tile whose working set fits the budget and that leaves every worker enough tiles.
 
     Parameters
@@ -75,6 +81,8 @@ def choose_tile(n: int, itemsize: int, memory_budget: int, workers: int, *, gpu:
         Worker processes; with several, :func:`tiles_for` them on each side keep them all busy.
     gpu
         Whether workers compute on a GPU, which takes host memory too.
+    widened
+        Whether they compute in copies of tiles in float64.
 
     Returns
     -------
@@ -86,17 +94,19 @@ def choose_tile(n: int, itemsize: int, memory_budget: int, workers: int, *, gpu:
         When not even the smallest tile fits.
 
     >>> choose_tile(100_000, 4, memory_budget=2 * 2**30, workers=1)
-    3456
+    1888
     """
-    return _even(n, tile_limits(n, itemsize, memory_budget, workers, gpu=gpu).side)
+    return _even(n, tile_limits(n, itemsize, memory_budget, workers, gpu=gpu, widened=widened).side)
 
 
-def tile_limits(n: int, itemsize: int, memory_budget: int, workers: int, *, gpu: bool = False) -> TileLimits:
+def tile_limits(
+    n: int, itemsize: int, memory_budget: int, workers: int, *, gpu: bool = False, widened: bool = False
+) -> TileLimits:
     """Return what bounds the rows of a tile.
 
     Parameters
     ----------
-    n, itemsize, memory_budget, workers, gpu
+    n, itemsize, memory_budget, workers, gpu, widened
         As for :func:`choose_tile`.
 
     Raises
@@ -104,18 +114,26 @@ def tile_limits(n: int, itemsize: int, memory_budget: int, workers: int, *, gpu:
     BudgetError
         When not even the smallest tile fits.
     """
-    process, pinned = process_bytes(gpu=gpu), PINNED_TILES if gpu else 0
+    process, beside = process_bytes(gpu=gpu), WIDENED_TILES if widened else 0
     free = max(memory_budget - process - MARGIN_BYTES, 0) / itemsize
-    # a quarter of what is free stays for the user blocks and a part of the row panel
-    streamed = int(np.sqrt(0.75 * free / (TILES_HELD + pinned))) // STEP * STEP
-    # with a row panel of T tiles in the cache too, half as much is read for each product
-    held = TILES_BESIDE_PANEL + pinned
-    cached = MAX_TILE
-    while cached >= STEP and (held - (-n // cached)) * cached**2 > free:
-        cached -= STEP
-    side = cached if 2 * cached >= streamed else streamed
+    side = 0
+    for block in (MAX_BLOCK, 2, 1):
+        # a quarter of what is free stays for the user blocks and a part of the panel
+        fits = (
+            int(np.sqrt(0.75 * free / (host_tiles(BlockShape(block, block), gpu=gpu) + beside)))
+            // STEP
+            * STEP
+        )
+        side = max(side, fits if block == MAX_BLOCK else min(fits, _EFFICIENT))
+        if side >= _EFFICIENT:
+            break
     if side < STEP:
-        needed = process + MARGIN_BYTES + int((TILES_HELD + pinned) * STEP**2 * itemsize / 0.75) + MIB
+        needed = (
+            process
+            + MARGIN_BYTES
+            + int((host_tiles(SINGLE, gpu=gpu) + beside) * STEP**2 * itemsize / 0.75)
+            + MIB
+        )
         raise BudgetError(
             f"the memory budget of {mebibytes(memory_budget)} per worker is too small: "
             f"at least {mebibytes(needed)} is needed."

@@ -5,13 +5,14 @@ from uuid import uuid4
 
 import numpy as np
 
+from l3ae_dist.graphs.blocks import SINGLE, BlockShape
 from l3ae_dist.graphs.cholesky import CholeskyGraph
 from l3ae_dist.graphs.context import StageContext
 from l3ae_dist.graphs.inverse import InverseGraph, TriangularInverseGraph
 from l3ae_dist.graphs.tasks import Graph, TileRef, TileTask
 from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.linalg.tiles import TileGrid
-from l3ae_dist.planning.plan import make_plan
+from l3ae_dist.planning.plan import Plan, make_plan
 from l3ae_dist.planning.plan_inputs import DataSize, Machine, ModelNeeds
 from l3ae_dist.planning.rates import Rates
 from l3ae_dist.planning.task_model import TaskModel
@@ -28,7 +29,9 @@ RANK = 64
 _SIDES = {512: 10, 1024: 7, 0: 4}
 
 
-def solve_graphs(grid: TileGrid, workers: int, ridge: float = 0.0) -> tuple[Graph, ...]:
+def solve_graphs(
+    grid: TileGrid, workers: int, ridge: float = 0.0, block: BlockShape = SINGLE
+) -> tuple[CholeskyGraph, TriangularInverseGraph, InverseGraph]:
     """Return the stages of an inverse.
 
     Parameters
@@ -39,8 +42,14 @@ def solve_graphs(grid: TileGrid, workers: int, ridge: float = 0.0) -> tuple[Grap
         Worker processes.
     ridge
         Added to the diagonal of the Gram matrix; plans and simulations need none.
+    block
+        Tiles that a task makes side by side at most.
     """
-    return CholeskyGraph(grid, workers, ridge), TriangularInverseGraph(grid), InverseGraph(grid)
+    return (
+        CholeskyGraph(grid, workers, ridge, block),
+        TriangularInverseGraph(grid, workers, block),
+        InverseGraph(grid, workers, block),
+    )
 
 
 def trial_overlap(
@@ -77,7 +86,7 @@ def trial_overlap(
     plan = make_plan(DataSize(items=grid.n, users=1, interactions=1), ModelNeeds(), machine)
     # workers keep what they know of an array, and its tiles, by its name
     path = f"{SCRATCH}/trial-{uuid4().hex}"
-    stages = list(trial(session, workspace, path, grid, dtype, rates.workers, plan.cache_bytes))
+    stages = list(trial(session, workspace, path, plan))
     workspace.delete(path)
     times = TaskModel(
         rates.model_copy(update={"overlap": {tile: 1.0}}), grid, dtype, np.dtype(dtype).itemsize
@@ -87,7 +96,7 @@ def trial_overlap(
         for event in events:
             task = graph.task_for(TileRef(event.array, event.i, event.j))
             assert isinstance(task, TileTask)
-            expected += sum(seconds for seconds, _ in times.actions(task))
+            expected += times.kernels(task)
             measured += event.computed - event.stalled
     return min(1.0, expected / measured)  # more is noise
 
@@ -98,7 +107,7 @@ def system_rows(n: int, dtype: str) -> Array:
 
 
 def write_system(
-    workspace: Workspace, path: str, grid: TileGrid, dtype: str, *, workers: int = 1, cache_bytes: int = 0
+    workspace: Workspace, path: str, plan: Plan
 ) -> tuple[StageContext, list[tuple[Graph, set[str]]]]:
     """Write the Gram tiles ``Y Y' / r`` and make the arrays of the stages.
 
@@ -106,24 +115,34 @@ def write_system(
     ----------
     workspace, path
         Where: the arrays lie below the path.
-    grid, dtype
-        Of the tiles.
-    workers
-        Worker processes, for the partial sums of the factorisation.
-    cache_bytes
-        What the tile cache of each may hold.
+    plan
+        Tiles, blocks and memory of the stages.
 
     Returns
     -------
     The context of the stages, and their graphs (with ridge 1) with the arrays that each writes.
     """
-    factor, linv, invert = solve_graphs(grid, workers, ridge=1.0)
-    stages = [(factor, {"L", *CholeskyGraph(grid, workers).partials}), (linv, {"Linv"}), (invert, {"P"})]
+    grid, workers, dtype = plan.grid, plan.workers, plan.dtype
+    factor, linv, invert = solve_graphs(grid, workers, 1.0, plan.block)
+    stages: list[tuple[Graph, set[str]]] = [
+        (factor, {"L", *factor.partials}),
+        (linv, {"Linv", *linv.partials}),
+        (invert, {"P"}),
+    ]
     paths = {name: f"{path}/{name}" for name in {"gram"}.union(*(targets for _, targets in stages))}
     shape, chunks = (grid.n, grid.n), (grid.tile, grid.tile)
     for where in paths.values():
         ChunkArray.create(workspace, where, shape=shape, chunks=chunks, dtype=dtype)
-    context = StageContext(url=workspace.url, paths=paths, grid=grid, dtype=dtype, cache_bytes=cache_bytes)
+    context = StageContext(
+        url=workspace.url,
+        paths=paths,
+        grid=grid,
+        dtype=dtype,
+        cache_bytes=plan.cache_bytes,
+        accumulators=plan.accumulators,
+        tiles_held=plan.tiles_held,
+        arithmetic=plan.arithmetic,
+    )
     y, gram = system_rows(grid.n, dtype), ChunkArray.open(workspace, paths["gram"])
     for i, j in grid.lower():
         gram.write(i, j, y[grid.rows(i)] @ y[grid.rows(j)].T / np.asarray(RANK, dtype))
@@ -131,13 +150,7 @@ def write_system(
 
 
 def trial(
-    session: Session,
-    workspace: Workspace,
-    path: str,
-    grid: TileGrid,
-    dtype: str,
-    workers: int,
-    cache_bytes: int = 0,
+    session: Session, workspace: Workspace, path: str, plan: Plan
 ) -> Iterator[tuple[Graph, StageStats, list[TileDone]]]:
     """Factor and invert the synthetic system, stage by stage, with the events of its tiles.
 
@@ -145,10 +158,10 @@ def trial(
     ----------
     session
         Runs the tasks.
-    workspace, path, grid, dtype, workers, cache_bytes
+    workspace, path, plan
         As for :func:`write_system`.
     """
-    context, stages = write_system(workspace, path, grid, dtype, workers=workers, cache_bytes=cache_bytes)
+    context, stages = write_system(workspace, path, plan)
     for graph, written in stages:
         events: list[Event] = []
         stats = run_graph(graph, context, session.executor(), targets=written, on_event=events.append)

@@ -14,10 +14,11 @@ import numpy as np
 from scipy import sparse
 
 from l3ae_dist.graphs.context import open_chunks
-from l3ae_dist.graphs.execute import ARITHMETIC, process_kernels
+from l3ae_dist.graphs.make_tiles import ARITHMETIC
 from l3ae_dist.graphs.tasks import kernel_flops
+from l3ae_dist.graphs.tile_memory import process_kernels
 from l3ae_dist.linalg.arrays import Array
-from l3ae_dist.linalg.kernels import Kernel, Kernels, apply_kernel
+from l3ae_dist.linalg.kernels import Handle, Kernel, Kernels, apply_kernel
 from l3ae_dist.linalg.sparse_gram import gram_block
 from l3ae_dist.linalg.top_k import top_k
 from l3ae_dist.planning.rates import KERNELS
@@ -55,7 +56,7 @@ def wait_until(start: float) -> None:
 def measure_kernels(
     dtype: str, tiles: tuple[int, ...], device: str, repeats: int, start: float
 ) -> dict[str, dict[int, float]]:
-    """Measure the GFLOP/s of every kernel at every tile size.
+    """Measure the GFLOP/s of every kernel at every tile size, with operands in the memory of the device.
 
     Parameters
     ----------
@@ -77,7 +78,7 @@ def measure_kernels(
             for name in KERNELS:
                 acc = positive if name == "potrf" else lower if name in ("trtri", "lauum") else dense
                 other = lower if name.startswith("tr") else dense
-                operands = _operand_count(name) * (other,)
+                operands = _operand_count(name) * (kernels.operand(other),)
                 _seconds(kernels, name, acc, operands)  # threads and caches are warm then
                 seconds = median(_seconds(kernels, name, acc, operands) for _ in range(repeats))
                 found[name][tile] = kernel_flops(name, tile, tile, tile) / seconds / 1e9
@@ -98,7 +99,7 @@ def _operand_count(name: str) -> int:
     return {"gemm": 2, "syrk": 1, "trsm": 1, "trmm": 1}.get(name[:4], 0)
 
 
-def _seconds(kernels: Kernels, name: str, acc: Array, operands: tuple[Array, ...]) -> float:
+def _seconds(kernels: Kernels, name: str, acc: Array, operands: tuple[Handle, ...]) -> float:
     """Time one kernel.
 
     A GPU goes on after the call: fetching the last result waits for it, and what a second fetch takes is the
@@ -178,23 +179,6 @@ def measure_sparse(tile: int, start: float) -> SparseRates:
         rank = _median_seconds(lambda: top_k(values.copy(), _RANKED, seen=some), 3)
     flops = 2.0 * some.nnz * tile
     return {"pair_rate": pairs / gram, "score_flops": flops / score, "rank_rate": values.size / rank}
-
-
-def measure_upload(tile: int, start: float) -> float | None:
-    """Measure the bytes a second from this worker's memory to its GPU, None without one."""
-    import torch
-
-    if not torch.cuda.is_available():
-        return None
-    from l3ae_dist.linalg.staging import Staging
-
-    staging, block = Staging(torch.device("cuda", 0)), np.ones((tile, tile), np.float32)
-
-    def upload() -> None:
-        staging.upload(block)
-        torch.cuda.synchronize()
-
-    return block.nbytes / _median_seconds(upload, 5)
 
 
 def _median_seconds(work: Callable[[], object], repeats: int) -> float:
