@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from l3ae_dist.data.dataset import Dataset
+from l3ae_dist.embed.encoder_identity import identity
 from l3ae_dist.embed.encoders import Encoder, EncoderConfig, load_encoder
-from l3ae_dist.errors import ClusterError, DataError
-from l3ae_dist.linalg.arrays import Array
+from l3ae_dist.errors import ClusterError, ConfigError, DataError
+from l3ae_dist.linalg.arrays import Array, Integers
+from l3ae_dist.messages import shown
+from l3ae_dist.runtime.streams import neutralise_streams
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.workspace import Workspace
 
@@ -49,6 +52,23 @@ class ChunkRecord:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class EmbedTask:
+    """A row chunk to be embedded.
+
+    Parameters
+    ----------
+    path, chunk
+        The array that it is written to, and its number there.
+    rows
+        Rows of the dataset that it holds.
+    """
+
+    path: str
+    chunk: int
+    rows: Integers
+
+
 class EmbeddingActor:
     """Encodes row chunks with one encoder on one device; :func:`start_actors` makes it a Ray actor.
 
@@ -61,26 +81,33 @@ class EmbeddingActor:
         Workspace and id of the dataset that holds the texts.
     options
         Encoder to load.
+    encoder
+        Its :func:`~l3ae_dist.embed.encoder_identity.identity` where the run is, which it must have here too.
+    durable
+        Whether writes are flushed to the disk before they count.
     """
 
-    def __init__(self, url: str, dataset: str, options: EncoderConfig) -> None:
+    def __init__(
+        self, url: str, dataset: str, options: EncoderConfig, *, encoder: str, durable: bool = False
+    ) -> None:
+        neutralise_streams()
         self._url = url
+        self._durable = durable
         self._dataset_id = dataset
         self._options = options
+        self._identity = encoder
 
     def describe(self) -> ActorInfo:
         """Load the encoder, and return its dimension and its device."""
         return ActorInfo(self._encoder.dim, self.device, _gpu_ids(), os.getpid())
 
-    def embed(self, path: str, chunk: int, epoch: int) -> ChunkRecord:
+    def embed(self, task: EmbedTask, epoch: int) -> ChunkRecord:
         """Write the embeddings of one row chunk, unless it is done; rows are never returned.
 
         Parameters
         ----------
-        path
-            Array of the embeddings, (n, d) float32.
-        chunk
-            Number of the row chunk.
+        task
+            Which chunk of which (n, d) float32 array, and the rows of the dataset that it holds.
         epoch
             Epoch of the lock, kept in the done-mark.
 
@@ -90,19 +117,18 @@ class EmbeddingActor:
             When the encoder gives NaN or infinite values; names the items.
         """
         started, gpus, size = time.perf_counter(), _gpu_ids(), 0
-        array = ChunkArray.open(self._workspace, path)
-        rows = array.row_range(chunk)
-        skipped = array.find_mark(chunk, 0) is not None
+        array = ChunkArray.open(self._workspace, task.path)
+        skipped = array.find_mark(task.chunk, 0) is not None
         if not skipped:
-            texts = self._dataset.texts(rows.start, rows.stop)
+            texts = self._dataset.texts_of(task.rows)
             vectors = self._encoder.encode(texts)
-            self._check(vectors, rows)
+            self._check(vectors, task.rows)
             extra = {"sha256": content_hash(texts, self._options), "gpus": gpus, "pid": os.getpid()}
-            array.write(chunk, 0, vectors, epoch=epoch, extra=extra)
+            array.write(task.chunk, 0, vectors, epoch=epoch, extra=extra)
             size = vectors.nbytes
         return ChunkRecord(
-            chunk=chunk,
-            rows=rows.stop - rows.start,
+            chunk=task.chunk,
+            rows=len(task.rows),
             bytes=size,
             pid=os.getpid(),
             host=gethostname(),
@@ -121,7 +147,7 @@ class EmbeddingActor:
 
     @cached_property
     def _workspace(self) -> Workspace:
-        return Workspace.open(self._url)
+        return Workspace.open(self._url, durable=self._durable)
 
     @cached_property
     def _dataset(self) -> Dataset:
@@ -129,16 +155,21 @@ class EmbeddingActor:
 
     @cached_property
     def _encoder(self) -> Encoder:
+        if identity(self._options) != self._identity:
+            raise ConfigError(
+                f"the encoder {shown(self._options.model)} is another model on the node "
+                f"{shown(gethostname())} than where the run is; put the same files there."
+            )
         if self.device == "cpu":
             import torch
 
             torch.set_num_threads(1)  # one actor per core beats one actor with several threads
         return load_encoder(self._options, self.device)
 
-    def _check(self, vectors: Array, rows: slice) -> None:
-        bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+    def _check(self, vectors: Array, rows: Integers) -> None:
+        bad = rows[~np.isfinite(vectors).all(axis=1)]
         if len(bad):
-            ids = self._dataset.item_ids(rows.start, rows.stop)[bad[:5]].tolist()
+            ids = [self._dataset.item_ids(row, row + 1).tolist()[0] for row in bad[:5].tolist()]
             raise DataError(
                 f"the encoder gave NaN or infinite values for {len(bad)} item(s), first {ids}; "
                 "check their text or use dtype float32."
@@ -164,7 +195,7 @@ def start_actors(
     chunks
         Number of row chunks; more actors than that are of no use.
     num_actors, gpus
-        As ``num_actors`` and ``num_gpus_per_actor`` of :func:`l3ae_dist.embed.run.embed_items`.
+        As ``count`` and ``gpus_each`` of :class:`~l3ae_dist.embed.actor_pool.ActorRequest`.
 
     Raises
     ------
@@ -191,7 +222,13 @@ def start_actors(
         max_task_retries=_TASK_RETRIES,
         max_concurrency=1,
     )(EmbeddingActor)
-    return [actor.remote(dataset.workspace.url, dataset.id, options) for _ in range(count)]
+    workspace = dataset.workspace
+    durable = workspace.blobs.durable
+    encoder = identity(options)
+    return [
+        actor.remote(workspace.url, dataset.id, options, encoder=encoder, durable=durable)
+        for _ in range(count)
+    ]
 
 
 def content_hash(texts: list[str], options: EncoderConfig) -> str:

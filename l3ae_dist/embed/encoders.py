@@ -2,7 +2,7 @@
 
 import contextlib
 import importlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,13 +10,17 @@ import numpy as np
 
 from l3ae_dist.config.embedding import PRESETS, EncoderConfig
 from l3ae_dist.embed.batching import encode_in_batches
+from l3ae_dist.embed.encoder_identity import pinned
 from l3ae_dist.errors import ConfigError
 from l3ae_dist.linalg.arrays import Array
+from l3ae_dist.linalg.whitening import unit_rows
+from l3ae_dist.messages import shown
 
 __all__ = ["PRESETS", "Encoder", "EncoderConfig", "load_encoder"]
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
+    from torch import Tensor
 
 _POOLING = {"mean": "mean", "cls": "cls", "last": "lasttoken"}
 _DEFAULT_LIMIT = 512
@@ -72,10 +76,9 @@ class Encoder:
             convert_to_numpy=False,
             normalize_embeddings=False,
         )
-        # NumPy has no bfloat16, so rows become float32 first
-        array: Array = np.stack([row.float().cpu().numpy() for row in rows])[:, : self.dim]
+        array = _as_float32(rows)[:, : self.dim]
         if self._options.normalize:
-            array = array / np.maximum(np.linalg.norm(array, axis=1, keepdims=True), 1e-12)
+            array = unit_rows(array).astype(np.float32)  # squares of large and small values are no float32
         return array
 
 
@@ -92,22 +95,21 @@ def load_encoder(options: EncoderConfig, device: str = "cpu") -> Encoder:
     Raises
     ------
     ConfigError
-        When the model is not there or needs code that was not allowed.
+        When the model is not there, its commit is unknown, or it needs code that was not allowed.
     """
-    options = options.resolved()
+    options = pinned(options)
     name = _location(options.model)
     import torch
     from sentence_transformers import SentenceTransformer
 
-    dtype = options.dtype
-    if dtype == "auto":
-        dtype = "bfloat16" if device.startswith("cuda") else "float32"
+    dtype = options.on_device(device).dtype
     try:
         with _without_bars():
             model = SentenceTransformer(
                 name,
                 device=device,
                 trust_remote_code=options.trust_remote_code,
+                revision=options.revision,
                 model_kwargs={"torch_dtype": getattr(torch, dtype), "use_safetensors": True},
             )
     except (OSError, ValueError, ImportError) as error:
@@ -139,13 +141,13 @@ def _without_bars() -> Iterator[None]:
 def _cannot_load(options: EncoderConfig, error: Exception) -> ConfigError:
     if "trust_remote_code" in str(error) and not options.trust_remote_code:
         return ConfigError(
-            f"the encoder {options.model!r} comes with code of its own, which runs only when "
+            f"the encoder {shown(options.model)} comes with code of its own, which runs only when "
             "trust_remote_code is true; read that code, then set it."
         )
     reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
     return ConfigError(
-        f"cannot load the encoder {options.model!r} ({reason}); give a preset, a local folder with "
-        "safetensors weights, or a model that is in the local cache."
+        f"cannot load the encoder {shown(options.model)} ({reason}); give a preset, a local folder with "
+        "safetensors weights, or a model of the hub that can be downloaded or is in the local cache."
     )
 
 
@@ -166,6 +168,14 @@ def _location(model: str) -> str:
     return model
 
 
+def _as_float32(rows: "Sequence[Tensor]") -> Array:
+    """Return tensors as the rows of an array: one copy from the device, as each waits for it."""
+    import torch
+
+    array: Array = torch.stack(list(rows)).float().cpu().numpy()  # NumPy has no bfloat16
+    return array
+
+
 def _dimension(model: "SentenceTransformer") -> int:
     """Return the width of the rows; the method has had two names."""
     for name in ("get_embedding_dimension", "get_sentence_embedding_dimension"):
@@ -182,4 +192,4 @@ def _set_pooling(model: "SentenceTransformer", mode: str) -> None:
             width = getattr(module, "embedding_dimension", None) or module.word_embedding_dimension
             model[position] = type(module)(int(width), pooling_mode=_POOLING[mode])
             return
-    raise ConfigError(f"the encoder has no pooling layer to set to {mode!r}; use pooling: default.")
+    raise ConfigError(f"the encoder has no pooling layer to set to {shown(mode)}; use pooling: default.")

@@ -1,30 +1,33 @@
-"""Embeddings that exist already: .npy, Parquet, Zarr, a pickled or given array, checked row by row."""
+"""Embeddings that exist already: arrays, .npy, Zarr, pickled arrays and tables, checked row by row."""
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol, cast
 
 import fsspec
 import numpy as np
 
-from l3ae_dist.data.catalog import ids_of, same_kind
+from l3ae_dist.data.catalog import NO_ITEMS
 from l3ae_dist.data.dataset import Dataset
+from l3ae_dist.data.intake.files import first_line, shortened
+from l3ae_dist.data.intake.identity import content_hash, identity
+from l3ae_dist.data.intake.open_table import open_table, paths_of
+from l3ae_dist.data.intake.stamps import stamp_of
 from l3ae_dist.data.pickles import load_restricted
-from l3ae_dist.data.readers import describe, expand, is_frame, partitions
+from l3ae_dist.embed.embedding_table import rows_in_catalog_order
+from l3ae_dist.embed.value_range import TOO_SMALL, ValueRange, out_of_range
 from l3ae_dist.errors import DataError
 from l3ae_dist.linalg.arrays import Array
+from l3ae_dist.messages import listed, shown
 from l3ae_dist.storage import layout
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.credentials import refuse_secrets
 from l3ae_dist.storage.fingerprint import fingerprint
 from l3ae_dist.storage.stages import Stage
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 _ROWS = 1024
-_SHOWN = 5
-_KEY = "item_id"
+_WHAT = "embeddings"
 
 
 class RowTable(Protocol):
@@ -48,19 +51,20 @@ class RowTable(Protocol):
 def import_id(source: object, catalog: str) -> str:
     """Return the id of embeddings that are imported for a catalog.
 
-    It names the content of an array or a DataFrame, and the path, size and time of files. Costs one pass over
-    an array or DataFrame in memory; files are not read.
+    It names the content of an array or a table in memory, and the path, size and time of files. Costs one
+    pass over what is in memory; files are not read.
     """
-    if isinstance(source, np.ndarray):
-        _check_kind(source)
-        identity: object = [source.shape, str(source.dtype), _checksum(source)]
-    elif is_frame(source):
-        identity = [_describe_part(part) for part in partitions(source, None, "embeddings")]
-    elif _is_zarr(source):
-        identity = _describe_tree(source)
+    array = _array_of(source)
+    if array is not None:
+        _check_kind(array)
+        named: object = [array.shape, str(array.dtype), _checksum(array)]
+    elif paths_of(source) is None:
+        named = content_hash(open_table(source, _WHAT))
+    elif _is_zarr(name := _single_path(source)):
+        named = _describe_tree(name)
     else:
-        identity = describe(source)
-    return fingerprint(["imported", catalog, identity])
+        named = identity(source, _WHAT)
+    return fingerprint(["imported", catalog, named])
 
 
 def import_embeddings(source: object, dataset: Dataset, identifier: str) -> None:
@@ -71,9 +75,9 @@ def import_embeddings(source: object, dataset: Dataset, identifier: str) -> None
     Parameters
     ----------
     source
-        (n, d) array, ``.npy`` file, Zarr array or pickled array in catalog order, or Parquet file(s) or a
-        DataFrame with an ``item_id`` column (the first column when there is none of that name) and either
-        one list column or numeric columns, in any order. Files may be paths or URLs.
+        (n, d) array, ``.npy`` file, Zarr array or pickled array in catalog order; or a table, in files or in
+        memory, with an ``item_id`` column (the first column when there is none of that name) and either one
+        column of lists or columns of numbers, in any order. Files may be paths or URLs.
     dataset
         Dataset whose items they embed.
     identifier
@@ -82,15 +86,15 @@ def import_embeddings(source: object, dataset: Dataset, identifier: str) -> None
     Raises
     ------
     DataError
-        For a wrong length, missing or duplicate items, rows with NaN or Inf, or values that are not
-        numbers. Nothing is left in the workspace then.
+        For a wrong length, missing or duplicate items, rows with NaN or Inf or too small for float32, or
+        values that are not numbers. Nothing is left in the workspace then.
 
     Notes
     -----
     A table is put into catalog order on local disk: 4 n d bytes of temporary space.
     """
     workspace = dataset.workspace
-    if workspace.stage_done(Stage.EMBED, identifier) is not None:
+    if workspace.stage_held(Stage.EMBED, identifier) is not None:
         return
     with workspace.scratch_dir() as scratch:
         table = _open(source, dataset, scratch)
@@ -103,38 +107,64 @@ def import_embeddings(source: object, dataset: Dataset, identifier: str) -> None
             )
         path = layout.embeddings(identifier)
         try:
-            _copy(
-                table, ChunkArray.create(workspace, path, shape=(n, d), chunks=(min(_ROWS, n), d), dtype="f4")
-            )
+            array = ChunkArray.create(workspace, path, shape=(n, d), chunks=(min(_ROWS, n), d), dtype="f4")
+            values = _copy(table, array)
         except DataError:
             workspace.delete(path)
             raise
-    workspace.mark_stage(Stage.EMBED, identifier, {"imported": True}, {"rows": n, "dim": d})
+    workspace.mark_stage(
+        Stage.EMBED, identifier, {"imported": True}, {"rows": n, "dim": d, **values.record()}
+    )
 
 
-def _copy(table: RowTable, array: ChunkArray) -> None:
+def _copy(table: RowTable, array: ChunkArray) -> ValueRange:
+    """Copy all rows that float32 holds; raises :class:`DataError` where there are others."""
     bad: list[int] = []
-    finished = array.done()
+    small: list[int] = []
+    finished, values = array.done(), ValueRange()
     for chunk in range(array.grid[0]):
         rows = array.row_range(chunk)
-        with np.errstate(over="ignore"):  # too large for float32 becomes Inf, which is reported
-            block = np.asarray(table[rows], dtype=np.float32)
-        bad += (rows.start + np.flatnonzero(~np.isfinite(block).all(axis=1))).tolist()
-        if not bad and (chunk, 0) not in finished:
-            array.write(chunk, 0, block)
+        block = np.asarray(table[rows])
+        for places, found in zip((bad, small), out_of_range(block), strict=True):
+            places += (rows.start + np.flatnonzero(found)).tolist()
+        values.add(block)
+        if not bad and not small and (chunk, 0) not in finished:
+            array.write(chunk, 0, block.astype(np.float32))
     if bad:
         raise DataError(
-            f"embedding rows {_some(bad)} hold NaN or infinite values ({len(bad)} of {array.shape[0]}); "
-            "mend or drop those items."
+            f"embedding rows {listed(bad, 5)} hold NaN or infinite values ({len(bad)} of {array.shape[0]}; "
+            "float32 ends at 3.4e38); mend or drop those items."
         )
+    if small:
+        raise DataError(
+            f"embedding rows {listed(small, 5)} are {TOO_SMALL} ({len(small)} of {array.shape[0]}); scale "
+            "all embeddings by one factor."
+        )
+    return values
 
 
 def _check_kind(table: RowTable) -> None:
     if table.ndim != 2 or table.dtype.kind not in "fiub" or not table.shape[1]:
         raise DataError(
-            f"the embeddings are an array of {table.dtype} of shape {table.shape}; "
+            f"the embeddings are an array of {shown(str(table.dtype))[1:-1]} of shape {shown(table.shape)}; "
             "give a two-dimensional array of numbers, one row for each item."
         )
+
+
+def _array_of(source: object) -> Array | None:
+    """Return an array, a tensor or a list of rows as an array; None for tables and paths."""
+    if isinstance(source, np.ndarray):
+        return source
+    rows = isinstance(source, list | tuple) and not all(isinstance(one, str | os.PathLike) for one in source)
+    is_table = hasattr(source, "columns") or hasattr(source, "column_names")
+    if not rows and (is_table or not hasattr(source, "__array__") or not hasattr(source, "shape")):
+        return None
+    try:
+        return np.asarray(source)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise DataError(
+            f"the embeddings are no array of numbers ({error}); give a row for each item, all of one length."
+        ) from error
 
 
 def _checksum(array: Array) -> str:
@@ -147,57 +177,78 @@ def _checksum(array: Array) -> str:
     return fingerprint(parts)
 
 
-def _describe_part(part: "pd.DataFrame") -> list[object]:
-    import pandas as pd
+def _single_path(source: object) -> str:
+    """Return the one path or URL that a source is; empty for several, and for objects in memory."""
+    paths = paths_of(source) or []
+    return os.fspath(paths[0]) if len(paths) == 1 else ""
 
-    ids, values = _columns(part)
-    return [_checksum(pd.util.hash_array(ids)[:, None]), values.shape, _checksum(values)]
 
-
-def _is_zarr(source: object) -> bool:
-    refuse_secrets(str(source), "embeddings")
-    fs, path = fsspec.core.url_to_fs(str(source))
+def _is_zarr(name: str) -> bool:
+    if not name:
+        return False
+    refuse_secrets(name, _WHAT)
+    fs, path = fsspec.core.url_to_fs(name)
     if not any(mark in path for mark in "*?[") and not fs.exists(path):
-        raise DataError(f"no embeddings at {source}; check the path.")
-    return any(fs.exists(f"{path.rstrip('/')}/{name}") for name in (layout.GROUP_HEADER, ".zarray"))
+        raise DataError(f"no embeddings at {name}; check the path.")
+    return any(fs.exists(f"{path.rstrip('/')}/{inside}") for inside in (layout.GROUP_HEADER, ".zarray"))
 
 
-def _describe_tree(source: object) -> list[object]:
+def _describe_tree(source: str) -> list[object]:
     """List the names, sizes and times of a folder's files."""
-    fs, path = fsspec.core.url_to_fs(str(source))
+    fs, path = fsspec.core.url_to_fs(source)
     return [path] + [
-        [name, info.get("size"), str(info.get("ETag") or info.get("mtime") or info.get("LastModified"))]
-        for name, info in sorted(fs.find(path, detail=True).items())
+        [name, info.get("size"), stamp_of(info)] for name, info in sorted(fs.find(path, detail=True).items())
     ]
 
 
 def _open(source: object, dataset: Dataset, scratch: Path) -> RowTable:
     """Open the rows in catalog order."""
-    if isinstance(source, np.ndarray):
-        return source
-    if is_frame(source):
-        return _in_catalog_order(partitions(source, None, "embeddings"), dataset, scratch)
-    if _is_zarr(source):
-        return _open_zarr(str(source))
-    files = expand(str(source)) if Path(str(source)).suffix != ".npy" else [str(source)]
-    if files[0].endswith(".npy"):
-        return _open_npy(files[0], scratch)
-    if files[0].endswith(".pkl"):
-        return _open_pickle(files[0], scratch)
-    if all(Path(name).suffix in (".parquet", ".pq") for name in files):
-        return _in_catalog_order(_parquet_parts(files), dataset, scratch)
-    raise DataError(
-        f"embeddings at {source} are neither .npy, Parquet, Zarr nor .pkl; convert them to one of these."
-    )
+    array = _array_of(source)
+    name = _single_path(source) if array is None else ""
+    if _is_zarr(name):
+        array = _open_zarr(name)
+    elif name.endswith(".npy"):
+        array = _open_npy(name, scratch)
+    elif name.endswith(".pkl"):
+        array = _open_pickle(name, scratch)
+    if array is None:
+        return rows_in_catalog_order(open_table(source, _WHAT), dataset, scratch)
+    _refuse_unknown_order(dataset)
+    return array
 
 
-def _open_zarr(source: str) -> RowTable:
+def _refuse_unknown_order(dataset: Dataset) -> None:
+    """Raise :class:`DataError` for rows without ids where no table of items gives them an order."""
+    ids, of_log = dataset.item_ids(), dataset.stats.no_text == NO_ITEMS
+    if of_log and (ids.dtype == object or (ids != np.arange(len(ids))).any()):
+        raise DataError(
+            "the embeddings are rows without item ids, and no items table gives the order of the items; give "
+            "items (data.items), or embeddings as a table with an item_id column."
+        )
+
+
+def _open_zarr(source: str) -> Array:
     import zarr
 
-    node = zarr.open(source, mode="r")
+    try:
+        node = zarr.open(source, mode="r")
+    except Exception as error:  # of any codec or store
+        raise DataError(
+            f"the Zarr array {shortened(source)} cannot be opened ({first_line(error)}); save the embeddings "
+            "as an array of numbers with a compressor of Zarr's own, or as .npy."
+        ) from error
     if not isinstance(node, zarr.Array):
         raise DataError(f"{source} is a Zarr group; give the path of the array inside it.")
-    return node
+    if _holds_pickles(node.metadata.to_dict()):
+        raise DataError(
+            f"the chunks of {shortened(source)} are pickles, which may run code and are not read; save the "
+            "embeddings as an array of numbers."
+        )
+    return cast(Array, node)  # it is sliced as one
+
+
+def _holds_pickles(metadata: Mapping[str, object]) -> bool:
+    return any("pickle" in str(metadata.get(part)) for part in ("filters", "compressor", "codecs"))
 
 
 def _local(name: str, scratch: Path) -> str:
@@ -224,78 +275,3 @@ def _open_npy(name: str, scratch: Path) -> Array:
     except (ValueError, EOFError) as error:
         raise DataError(f"{name} is not a plain .npy array of numbers; save it with numpy.save.") from error
     return rows
-
-
-def _parquet_parts(files: list[str]) -> Iterator["pd.DataFrame"]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    for name in files:
-        fs, path = fsspec.core.url_to_fs(name)
-        try:
-            with fs.open(path, "rb") as file:
-                for batch in pq.ParquetFile(file).iter_batches(batch_size=_ROWS):
-                    yield batch.to_pandas()
-        except pa.ArrowException as error:
-            reason = str(error).splitlines()[0]
-            raise DataError(f"cannot read the embeddings at {name} ({reason}); check the file.") from error
-
-
-def _in_catalog_order(parts: Iterator["pd.DataFrame"], dataset: Dataset, scratch: Path) -> Array:
-    """Scatter the rows of a table to the places of their items, on disk."""
-    import pandas as pd
-
-    catalog = dataset.item_ids()
-    lookup = pd.Index(catalog)
-    found = np.zeros(dataset.n_items, bool)
-    rows: Array | None = None
-    for part in parts:
-        key, values = _columns(part)
-        if rows is None:
-            rows = np.memmap(scratch / "rows", np.float32, "w+", shape=(dataset.n_items, values.shape[1]))
-        if values.shape[1] != rows.shape[1]:
-            raise DataError(
-                f"some embeddings have {rows.shape[1]} dimensions and some {values.shape[1]}; "
-                "give all rows the same number."
-            )
-        ids = same_kind(key, catalog)
-        place = lookup.get_indexer(ids)
-        known = place >= 0
-        again = known & (found[place] | pd.Series(place).duplicated().to_numpy())
-        if again.any():
-            raise DataError(f"the embeddings hold item(s) twice: {_some(ids[again])}; keep one row for each.")
-        found[place[known]] = True
-        rows[place[known]] = values[known]
-    missing = catalog[~found]
-    if rows is None or len(missing):
-        raise DataError(f"{len(missing)} item(s) have no embedding: {_some(missing)}; add their rows.")
-    return np.asarray(rows)
-
-
-def _columns(part: "pd.DataFrame") -> tuple[Array, Array]:
-    """Return the ids and the float32 rows of one piece of a table."""
-    if _KEY not in part.columns and part.index.name is not None:
-        part = part.reset_index()
-    key = _KEY if _KEY in part.columns else part.columns[0]
-    rest = [name for name in part.columns if name != key]
-    if not rest:
-        raise DataError(f"the embedding table has the column {key!r} alone; add the vectors.")
-    try:
-        with np.errstate(over="ignore"):
-            if len(rest) == 1 and part[rest[0]].dtype == object:
-                values = np.asarray(np.stack(part[rest[0]].tolist()), np.float32)
-            else:
-                values = part[rest].to_numpy(dtype=np.float32)
-    except (ValueError, TypeError) as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(
-            f"the embedding columns are not all numbers, or lists of one length ({reason}); mend the table."
-        ) from error
-    if values.ndim != 2:
-        raise DataError("the embedding column holds no lists of numbers; give one list for each item.")
-    return ids_of(part[key], "item id"), values
-
-
-def _some(values: Sequence[object] | Array) -> str:
-    shown = ", ".join(str(value) for value in list(values[:_SHOWN]))
-    return shown + (", ..." if len(values) > _SHOWN else "")

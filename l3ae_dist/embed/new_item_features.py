@@ -8,17 +8,28 @@ import numpy as np
 from l3ae_dist.config.embedding import EncoderConfig
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.multi_hot_words import words_of
-from l3ae_dist.embed.transform import transform_rows
+from l3ae_dist.embed.encoder_identity import identity, names_its_model, recorded_encoder
+from l3ae_dist.embed.stored_transform import transform_rows
+from l3ae_dist.embed.value_range import TOO_SMALL, ValueRange, out_of_range, refuse_lost_products
 from l3ae_dist.errors import ConfigError, DataError
 from l3ae_dist.linalg.arrays import Array, Matrix
+from l3ae_dist.messages import shown
 from l3ae_dist.storage import layout
+from l3ae_dist.storage.forked import in_children
 from l3ae_dist.storage.stages import Stage
 
 if TYPE_CHECKING:
     from l3ae_dist.embed.encoders import Encoder
 
 
-def features_of_new(identifier: str, dataset: Dataset, texts: list[str] | None, vectors: object) -> Matrix:
+def features_of_new(
+    identifier: str,
+    dataset: Dataset,
+    texts: list[str] | None,
+    vectors: object,
+    *,
+    trust_remote_code: bool = False,
+) -> Matrix:
     """Make the features of items that are not in the catalog, as those of the catalog were made.
 
     Parameters
@@ -31,6 +42,8 @@ def features_of_new(identifier: str, dataset: Dataset, texts: list[str] | None, 
         Embedded in this process, without Ray, by the encoder recorded with the catalog's embeddings.
     vectors
         (m, d) embeddings instead, as the encoder (or the imported file) would give them.
+    trust_remote_code
+        Whether the user lets code of the model run; the record alone does not.
 
     Returns
     -------
@@ -39,9 +52,11 @@ def features_of_new(identifier: str, dataset: Dataset, texts: list[str] | None, 
     Raises
     ------
     ConfigError
-        When embeddings that were imported leave no encoder to use, or words are given as vectors.
+        When embeddings that were imported leave no encoder to use, words are given as vectors, or the
+        encoder is not the one that embedded the catalog, or runs code that was not allowed; and where float32
+        loses the products of the features, after the transformation.
     DataError
-        For embeddings of another dimension, or with NaN or infinite values.
+        For embeddings of another dimension, or with values that float32 does not hold.
     """
     workspace = dataset.workspace
     if layout.are_words(identifier):
@@ -56,9 +71,30 @@ def features_of_new(identifier: str, dataset: Dataset, texts: list[str] | None, 
                 "the embeddings of this workspace were imported, so no encoder is recorded for new texts; "
                 "give embeddings=, one row for each item."
             )
-        vectors = _encoder(EncoderConfig(**record.params).model_dump_json()).encode(texts or [])
+        encoder = recorded_encoder(record.params, trust_remote_code=trust_remote_code)
+        _require_same(encoder, record.stats.get("encoder"))
+        vectors = _encoder(encoder.model_dump_json()).encode(texts or [])
     rows = _checked(vectors, int(record.stats["dim"]))
-    return rows if source is None else transform_rows(rows, identifier, workspace)
+    if source is not None:
+        rows = transform_rows(rows, identifier, workspace)
+    values = ValueRange()
+    values.add(rows)
+    refuse_lost_products(values.record())
+    return rows
+
+
+def _require_same(encoder: EncoderConfig, made_with: object) -> None:
+    """Raise :class:`ConfigError` unless a recorded encoder is the one that embedded the catalog."""
+    if not names_its_model(encoder):
+        raise ConfigError(
+            f"the workspace records no commit of the encoder {shown(encoder.model)}, so its vectors might be "
+            "mixed with those of another; give embeddings=, or embed the catalog again with `l3ae-dist run`."
+        )
+    if made_with is not None and identity(encoder) != made_with:
+        raise ConfigError(
+            f"the encoder {shown(encoder.model)} is not the one that the catalog was embedded with; put its "
+            "files back, give embeddings=, or embed the catalog again with `l3ae-dist run`."
+        )
 
 
 def _checked(vectors: object, dim: int) -> Array:
@@ -68,11 +104,16 @@ def _checked(vectors: object, dim: int) -> Array:
             f"the embeddings have shape {rows.shape} and those of the catalog {dim} dimensions; "
             f"give an array of (items, {dim})."
         )
-    bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+    bad, small = map(np.flatnonzero, out_of_range(rows))
     if len(bad):
         raise DataError(
-            f"{len(bad)} embedding(s) hold NaN or infinite values, first rows {bad[:5].tolist()}; "
-            "mend or leave out these items."
+            f"{len(bad)} embedding(s) hold NaN or infinite values, first rows {bad[:5].tolist()} (float32 "
+            "ends at 3.4e38); mend or leave out these items."
+        )
+    if len(small):
+        raise DataError(
+            f"{len(small)} embedding(s) are {TOO_SMALL}, first rows {small[:5].tolist()}; scale all by the "
+            "factor of those of the catalog."
         )
     return rows
 
@@ -83,5 +124,13 @@ def _encoder(options: str) -> "Encoder":
 
     from l3ae_dist.embed.encoders import load_encoder
 
+    in_children(_one_thread)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return load_encoder(EncoderConfig.model_validate_json(options), device)
+
+
+def _one_thread() -> None:
+    """Let torch compute with one thread: in a child of a fork it waits for ever for those of the parent."""
+    import torch
+
+    torch.set_num_threads(1)

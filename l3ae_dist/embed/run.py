@@ -1,36 +1,33 @@
-"""The embed stage: the texts of items go through a pool of Ray actors, one row chunk after the other."""
+"""The embed stage: texts that are new go through a pool of Ray actors, the rows of all others are copied."""
 
 import time
-from collections import deque
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+
+import numpy as np
 
 from l3ae_dist.config.embedding import EncoderConfig
 from l3ae_dist.data.dataset import Dataset
-from l3ae_dist.errors import ClusterError, L3AEError
+from l3ae_dist.embed.actor_pool import ANY_ACTORS, ActorPool, ActorRequest
+from l3ae_dist.embed.actors import EmbedTask, start_actors
+from l3ae_dist.embed.encoder_identity import encoder_fields, identity, pinned
+from l3ae_dist.embed.reuse import KnownRows, RowOrigins, begins_with, copy_rows, find_origins, known_rows
+from l3ae_dist.embed.text_digests import dataset_digests, digested, write_digests
+from l3ae_dist.errors import ConfigError, DamagedTileError
+from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.runtime.backends.ray_session import ray_session
-from l3ae_dist.runtime.events import ChunkDone, Message, OnEvent, StageEnd, StageStart, ignore
+from l3ae_dist.runtime.events import Message, OnEvent, StageEnd, StageStart, ignore
 from l3ae_dist.runtime.memory import MemorySampler
 from l3ae_dist.storage import layout
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.fingerprint import fingerprint
 from l3ae_dist.storage.stages import Stage
 
-if TYPE_CHECKING:
-    from ray import ObjectRef
-    from ray.actor import ActorHandle
-
-    from l3ae_dist.embed.actors import ActorInfo, ChunkRecord
-
-# the second chunk waits at the actor while the first is computed, so that it never idles
-_IN_FLIGHT = 2
-_PATIENCE_SECONDS = 60.0
 _MEMORY_INTERVAL = 1.0
 
 
 def embedding_id(catalog: str, options: EncoderConfig) -> str:
     """Return the id of the embeddings of a catalog by an encoder; how texts are batched does not count."""
-    return fingerprint([catalog, options.resolved().model_dump(exclude={"batch_tokens", "rows_per_chunk"})])
+    return fingerprint([catalog, encoder_fields(options)])
 
 
 def embed_items(
@@ -38,14 +35,16 @@ def embed_items(
     options: EncoderConfig,
     identifier: str,
     *,
-    num_actors: int | None = None,
-    num_gpus_per_actor: float | None = None,
+    actors: ActorRequest = ANY_ACTORS,
+    parent: str | None = None,
     epoch: int = 0,
     on_event: OnEvent = ignore,
 ) -> None:
     """Write the embeddings of all items that have none yet, on the initialised Ray or else a private one.
 
-    When all is done already it returns at once and imports neither Ray nor torch.
+    A text that the workspace has an embedding of, by the same encoder with the same parameters, is not
+    embedded again: its row is copied, bit by bit, whatever the other catalog and its order; and a text that
+    several items share is embedded once. When nothing is new neither Ray nor torch is imported.
 
     Parameters
     ----------
@@ -55,10 +54,11 @@ def embed_items(
         Encoder, and rows of a chunk.
     identifier
         Id of the embeddings, by :func:`embedding_id`, under which their rows are stored as n x d float32.
-    num_actors
-        Actors to start; one per GPU, or per CPU where there is none, when not given.
-    num_gpus_per_actor
-        GPUs each actor asks Ray for (a fraction shares one); 1 where there are GPUs, 0 for none.
+    actors
+        What is asked of Ray where texts are new.
+    parent
+        Embeddings that come before others where several have a text; the completion record names them as
+        ``parent`` when all of their rows are the first ones here.
     epoch
         The lock's epoch, kept in the done-marks.
     on_event
@@ -69,136 +69,202 @@ def embed_items(
     DataError
         Without text, or when the model gives NaN.
     ConfigError
-        When the model cannot be loaded.
+        When the model cannot be loaded, is another than it was, or is of the hub and its commit unknown.
     ClusterError
         When an actor does not fit the cluster, or actors keep dying.
     """
     workspace = dataset.workspace
-    if workspace.stage_done(Stage.EMBED, identifier) is not None:
+    if workspace.stage_held(Stage.EMBED, identifier) is not None:
         return
     dataset.require_text()
-    from l3ae_dist.embed.actors import start_actors
+    options = pinned(options)
+    started, n = time.perf_counter(), dataset.n_items
+    first = [identifier] if parent is None else [identifier, parent]
+    decided = _with_dtype(dataset, options, first)
+    digests = dataset_digests(dataset, decided)
+    if decided.dtype != "auto":
+        write_digests(workspace, identifier, digests)
+    work = _Embedding(dataset, decided, identifier, actors, epoch, on_event, digests)
+    _complete(work, first)
+    array = ChunkArray.open(workspace, layout.embeddings(identifier))
+    seconds, embedded = time.perf_counter() - started, work.embedded
+    stats: dict[str, object] = {
+        "rows": n,
+        "embedded": embedded,
+        "reused": n - embedded,
+        "dim": array.shape[1],
+    }
+    stats["encoder"] = identity(options)
+    stats |= {"seconds": round(seconds, 3), "texts_per_second": round(embedded / max(seconds, 1e-9), 1)}
+    if parent is not None and begins_with(array, workspace, parent):
+        stats["parent"] = parent
+    workspace.mark_stage(Stage.EMBED, identifier, options.model_dump(), stats | work.figures)
+    if embedded < n:
+        message = f"{embedded:,} of {n:,} texts embedded, the others taken over"
+        on_event(Message(stage=Stage.EMBED, message=message))
+    on_event(StageEnd(stage=Stage.EMBED, rows=embedded))
 
-    started = time.perf_counter()
-    with ray_session() as session, MemorySampler({"ray": session.pids}, interval=_MEMORY_INTERVAL) as memory:
-        chunks = -(-dataset.n_items // options.rows_per_chunk)
-        actors = start_actors(dataset, options, chunks=chunks, num_actors=num_actors, gpus=num_gpus_per_actor)
-        pool = _Pool(actors, dataset, options, layout.embeddings(identifier), epoch, on_event)
+
+def _with_dtype(dataset: Dataset, options: EncoderConfig, first: list[str]) -> EncoderConfig:
+    """Return an encoder of ``auto`` arithmetic with that of the most rows that can be taken over.
+
+    Rows of two arithmetics are never put together; where none is there, the device of the actors decides.
+    """
+    if options.dtype != "auto":
+        return options
+    best, most = options, 0
+    for device in ("cpu", "cuda"):
+        made = options.on_device(device)
+        digests = dataset_digests(dataset, made)
+        known = known_rows(dataset.workspace, digests, first, set())
+        if any(one.array.path == layout.embeddings(first[0]) for one in known):
+            return made  # it was begun so
+        there = np.concatenate([one.digests[one.there] for one in known] or [digests[:0]])
+        count = int(np.isin(digests, there).sum())
+        if count > most:
+            best, most = made, count
+    return best
+
+
+def _complete(work: "_Embedding", first: list[str]) -> None:
+    """Finish all chunks; rows that turn out to be damaged where they are taken from are embedded."""
+    damaged: set[tuple[str, int]] = set()
+    while True:
         try:
-            pool.run()
-        finally:
-            pool.stop()
-        stats = pool.stats(time.perf_counter() - started)
-        stats["ray_memory_bytes"] = memory.peak.ray
-    workspace.mark_stage(Stage.EMBED, identifier, options.resolved().model_dump(), stats)
+            work.finish(known_rows(work.dataset.workspace, work.digests, first, damaged))
+        except DamagedTileError as error:
+            place = (error.path, error.i)
+            if layout.kind_of(error.path) is not layout.Kind.EMBEDDINGS or place in damaged:
+                raise
+            damaged.add(place)
+        else:
+            return
 
 
-class _Pool:
-    """Feeds row chunks to the actors that are up, two to each; an autoscaling cluster adds some later."""
+@dataclass
+class _Embedding:
+    """The embeddings of one catalog on their way.
 
-    def __init__(
-        self,
-        actors: list["ActorHandle"],
-        dataset: Dataset,
-        options: EncoderConfig,
-        path: str,
-        epoch: int,
-        on_event: OnEvent,
-    ) -> None:
-        self._actors = actors
-        self._dataset = dataset
-        self._rows_per_chunk = min(options.rows_per_chunk, dataset.n_items)
-        self._path = path
-        self._epoch = epoch
-        self._on_event = on_event
-        self._joining: dict[ObjectRef, ActorHandle] = {actor.describe.remote(): actor for actor in actors}
-        self._running: dict[ObjectRef, ActorHandle] = {}
-        self._waiting: deque[int] = deque()
-        self._members: list[ActorInfo] = []
-        self._done = self._total = self._embedded = 0
+    Parameters
+    ----------
+    dataset, options, identifier, actors, epoch, on_event
+        As :func:`embed_items` takes them.
+    digests
+        (n,) digests of the texts.
+    """
 
-    def run(self) -> None:
-        """Return when every chunk is done; raises what an actor raised."""
-        import ray
+    dataset: Dataset
+    options: EncoderConfig
+    identifier: str
+    actors: ActorRequest
+    epoch: int
+    on_event: OnEvent
+    digests: Array
+    embedded: int = 0
+    figures: dict[str, object] = field(default_factory=dict)
 
-        while not self._members or self._running:
-            references = [*self._running, *self._joining]
-            ready, _ = ray.wait(references, num_returns=1, timeout=_PATIENCE_SECONDS)
-            for reference in ready:
-                if reference in self._joining:
-                    self._join(self._joining.pop(reference), _get(reference))
-                else:
-                    self._finish(self._running.pop(reference), _get(reference))
-            if not ready and not self._members:
-                message = "waiting for Ray to place an embedding actor: its CPUs or GPUs are taken"
-                self._on_event(Message(stage=Stage.EMBED, message=message))
-        self._on_event(StageEnd(stage=Stage.EMBED, rows=self._embedded))
+    def __post_init__(self) -> None:
+        self._workspace = self.dataset.workspace
+        self._path = layout.embeddings(self.identifier)
 
-    def stop(self) -> None:
-        """End the actors."""
-        import ray
+    def finish(self, known: list[KnownRows]) -> None:
+        """Finish every chunk: copy what is known, embed what is new, and put both together."""
+        finished, chunk_rows = self._begun()
+        count = -(-len(self.digests) // chunk_rows)
+        unfinished = [chunk for chunk in range(count) if chunk not in finished]
+        origins = find_origins(self.digests, known, unfinished, chunk_rows)
+        arrays = [one.array for one in known]
+        if arrays:
+            copy_rows(
+                self._created(arrays[0].shape[1], chunk_rows), origins.copied, origins, arrays, self.epoch
+            )
+        done = len(finished) + len(origins.copied)
+        apart = layout.apart(self.identifier, fingerprint(self.digests[origins.staged].tobytes().hex()))
+        if not origins.direct and not len(origins.staged):
+            self.on_event(StageStart(stage=Stage.EMBED, done=count, total=count))
+        else:
+            self._embed(origins, arrays, apart, done)
+        arrays.append(ChunkArray.open(self._workspace, self._path))
+        filled = origins.filled(own=len(arrays) - 1, staging=len(arrays))
+        if len(origins.staged):
+            arrays.append(ChunkArray.open(self._workspace, layout.embeddings(apart)))
+        copy_rows(arrays[len(known)], origins.mixed, filled, arrays, self.epoch)
+        self._delete_apart()
 
-        for actor in self._actors:
-            ray.kill(actor)
-
-    def stats(self, seconds: float) -> dict[str, object]:
-        """Return the figures of the stage's completion record."""
-        return {
-            "rows": self._dataset.n_items,
-            "embedded": self._embedded,
-            "seconds": round(seconds, 3),
-            "texts_per_second": round(self._embedded / max(seconds, 1e-9), 1),
-            "dim": self._members[0].dim,
-            "device": self._members[0].device,
-            "actors": len(self._members),
-        }
-
-    def _join(self, actor: "ActorHandle", info: "ActorInfo") -> None:
-        if not self._members:
-            self._open(info.dim)
-        self._members.append(info)
-        for _ in range(_IN_FLIGHT):
-            self._feed(actor)
-
-    def _open(self, dim: int) -> None:
-        """Make the array once the first actor has told the dimension, and list what is missing.
+    def _begun(self) -> tuple[set[int], int]:
+        """Return the chunks that are finished, and the rows of one.
 
         What was begun with other row chunks goes on with those, so that no finished row is lost.
         """
-        workspace, shape, rows = self._dataset.workspace, (self._dataset.n_items, dim), self._rows_per_chunk
-        if workspace.has(self._path):
-            begun = ChunkArray.open(workspace, self._path)
-            rows = begun.chunks[0] if begun.shape == shape else rows
-        array = ChunkArray.create(workspace, self._path, shape=shape, chunks=(rows, dim), dtype="float32")
-        finished = array.done()
-        self._total = array.grid[0]
-        self._done = len(finished)
-        self._waiting.extend(chunk for chunk in range(self._total) if (chunk, 0) not in finished)
-        self._on_event(StageStart(stage=Stage.EMBED, done=self._done, total=self._total))
+        n = len(self.digests)
+        if not self._workspace.has(self._path):
+            return set(), min(self.options.rows_per_chunk, n)
+        array = ChunkArray.open(self._workspace, self._path)
+        if array.shape[0] != n:
+            self._workspace.delete(self._path)
+            return self._begun()
+        return {i for i, _ in array.done()}, array.chunks[0]
 
-    def _feed(self, actor: "ActorHandle") -> None:
-        if self._waiting:
-            reference = actor.embed.remote(self._path, self._waiting.popleft(), self._epoch)
-            self._running[reference] = actor
+    def _created(self, dim: int, chunk_rows: int) -> ChunkArray:
+        shape, chunks = (len(self.digests), dim), (chunk_rows, dim)
+        return ChunkArray.create(self._workspace, self._path, shape=shape, chunks=chunks, dtype="float32")
 
-    def _finish(self, actor: "ActorHandle", record: "ChunkRecord") -> None:
-        self._done += 1
-        self._embedded += 0 if record.skipped else record.rows
-        self._on_event(ChunkDone(stage=Stage.EMBED, done=self._done, total=self._total, **asdict(record)))
-        self._feed(actor)
+    def _embed(self, origins: RowOrigins, arrays: list[ChunkArray], apart: str, done: int) -> None:
+        """Embed the chunks that are new as a whole in place, and all other new rows apart."""
+        staged, chunk_rows = origins.staged, origins.chunk_rows
+        tasks = [EmbedTask(self._path, chunk, origins.rows(chunk)) for chunk in origins.direct]
+        tasks += [
+            EmbedTask(layout.embeddings(apart), number, staged[start : start + chunk_rows])
+            for number, start in enumerate(range(0, len(staged), chunk_rows))
+        ]
 
+        def opened(dim: int) -> None:
+            if arrays and arrays[0].shape[1] != dim:
+                raise ConfigError(
+                    f"the encoder {self.options.model!r} gives rows of {dim} numbers and gave "
+                    f"{arrays[0].shape[1]} before, so it is another model; give it another name."
+                )
+            self._decide(str(pool.figures().get("device", "cpu")))
+            self._created(dim, chunk_rows)
+            if len(staged):
+                shape, chunks = (len(staged), dim), (min(chunk_rows, len(staged)), dim)
+                path = layout.embeddings(apart)
+                ChunkArray.create(self._workspace, path, shape=shape, chunks=chunks, dtype="float32")
+                write_digests(self._workspace, apart, self.digests[staged])
 
-def _get(reference: "ObjectRef") -> Any:
-    import ray
+        request = self.actors
+        with (
+            request.around(),
+            ray_session() as session,
+            MemorySampler({"ray": session.pids}, interval=_MEMORY_INTERVAL) as memory,
+        ):
+            handles = start_actors(
+                self.dataset,
+                self.options,
+                chunks=len(tasks),
+                num_actors=request.count,
+                gpus=request.gpus_each,
+            )
+            pool = ActorPool(
+                handles, tasks, done=done, opened=opened, epoch=self.epoch, on_event=self.on_event
+            )
+            try:
+                pool.run()
+            finally:
+                self.embedded += pool.embedded
+                pool.stop()
+        self.figures = {**pool.figures(), "ray_memory_bytes": memory.peak.ray}
 
-    try:
-        return ray.get(reference)
-    except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, L3AEError):
-            raise error.cause from None
-        raise ClusterError(f"embedding failed ({type(error.cause).__name__}: {error.cause}).") from error
-    except ray.exceptions.RayError as error:
-        raise ClusterError(
-            "an embedding actor kept dying; what was embedded is kept: give each actor more memory or lower "
-            f"batch_tokens, and run again ({str(error).splitlines()[0]})."
-        ) from error
+    def _decide(self, device: str) -> None:
+        """Note the arithmetic of the rows, where no rows that are taken over decide it, before the first."""
+        if self.options.dtype == "auto":
+            self.options = self.options.on_device(device)
+            self.digests = dataset_digests(self.dataset, self.options)
+            write_digests(self._workspace, self.identifier, self.digests)
+
+    def _delete_apart(self) -> None:
+        """Delete rows that were embedded apart, of this run or of one that was killed."""
+        for name in digested(self._workspace):
+            if name.startswith(layout.apart(self.identifier)):
+                self._workspace.delete(layout.embeddings(name))
+                self._workspace.delete(layout.digests(name))

@@ -7,7 +7,13 @@ import numpy as np
 from l3ae_dist.config.evaluate import EvaluateConfig
 from l3ae_dist.config.members import ModelSpec
 from l3ae_dist.evaluation.model_figures import Intervals, ModelFigures
-from l3ae_dist.evaluation.significance import PairedComparison, bootstrap_means, paired_bootstrap
+from l3ae_dist.evaluation.significance import (
+    PairedComparison,
+    bootstrap_means,
+    holm,
+    joint_level,
+    paired_bootstrap,
+)
 from l3ae_dist.evaluation.top_lists import TopLists
 from l3ae_dist.linalg.arrays import Array, Matrix
 from l3ae_dist.metrics import (
@@ -142,7 +148,7 @@ def measure_intervals(lists: TopLists, spec: ModelSpec, options: EvaluateConfig)
 def compare_models(
     lists: Mapping[ModelSpec, TopLists], chosen: Sequence[ModelSpec], options: EvaluateConfig
 ) -> list[PairedComparison]:
-    """Compare the first model with each other on the test split, paired over users.
+    """Compare the first model with each other on the test split, paired over users, corrected for how many.
 
     Parameters
     ----------
@@ -154,11 +160,14 @@ def compare_models(
     if not options.bootstrap:
         return []
     ours, *others = (measure_users(lists[spec], spec, "test", options.metric) for spec in chosen)
+    level = joint_level(len(others))
+    found = [
+        paired_bootstrap(ours, theirs, repeats=options.bootstrap, seed=options.seed, level=level)
+        for theirs in others
+    ]
+    adjusted = holm([one["p_value"] for one in found])
+    names = [(chosen[0].name, spec.name) for spec in chosen[1:]]
     return [
-        PairedComparison(
-            options.metric,
-            (chosen[0].name, spec.name),
-            **paired_bootstrap(ours, theirs, repeats=options.bootstrap, seed=options.seed),
-        )
-        for spec, theirs in zip(chosen[1:], others, strict=True)
+        PairedComparison(options.metric, pair, **{**one, "p_value": p}, pairs=float(len(others)))
+        for pair, one, p in zip(names, found, adjusted, strict=True)
     ]

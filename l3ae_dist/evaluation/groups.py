@@ -4,6 +4,7 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 
 from l3ae_dist.config.members import ModelSpec, Route
+from l3ae_dist.config.transformed_spec import transform_of, transform_settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,8 +16,16 @@ class ModelGroup:
 
 
 def group_label(spec: ModelSpec) -> str:
-    """Name what the models of a group have in common."""
-    return f"ridge {spec.ridge:g}" if spec.with_interactions else spec.name
+    """Name what the models of a group have in common.
+
+    >>> group_label(ModelSpec("EDLAE", 50.0, p=0.25))
+    'ridge 50, p 0.25'
+    """
+    if not spec.with_interactions:
+        return spec.name
+    others = [f"{name} {getattr(spec, name):g}" for name in ("p", "beta") if getattr(spec, name)]
+    others += ["weighted dropout"] if spec.objective.weighs_penalty else []
+    return ", ".join([f"ridge {spec.ridge:g}", *others])
 
 
 def score_groups(specs: Iterable[ModelSpec]) -> list[ModelGroup]:
@@ -28,17 +37,33 @@ def score_groups(specs: Iterable[ModelSpec]) -> list[ModelGroup]:
 
 
 def rank_groups(specs: Iterable[ModelSpec], route: Route) -> list[ModelGroup]:
-    """Group models by ridge, with equal reg_f beside each other; on the direct route by reg_f too.
+    """Group models by inverse, equal features and reg_f beside each other; on the direct route by these too.
 
-    There every reg_f has n x n matrices of its own, of which only those of one group are held.
+    There all features and every reg_f have n x n matrices of their own, of which only one group's are held.
     """
-    groups: dict[tuple[float, float | None], list[ModelSpec]] = {}
-    for spec in sorted(specs, key=lambda spec: (spec.ridge, spec.reg_f or 0.0, spec.reg_e)):
-        reg_f = spec.reg_f if route == "direct" else None
-        groups.setdefault((spec.ridge, reg_f), []).append(spec)
-    return [ModelGroup(_rank_label(*key), tuple(models)) for key, models in groups.items()]
+    groups: dict[Hashable, list[ModelSpec]] = {}
+    for spec in sorted(specs, key=_order):
+        text, reg_f = (transform_of(spec), spec.reg_f) if route == "direct" else ("", None)
+        groups.setdefault((spec.inverse, text, reg_f), []).append(spec)
+    with_text = route == "direct"
+    return [
+        ModelGroup(_rank_label(models[0], with_text=with_text), tuple(models)) for models in groups.values()
+    ]
 
 
-def _rank_label(ridge: float, reg_f: float | None) -> str:
-    parts = [f"ridge {ridge:g}" if ridge else "EASEText", "" if reg_f is None else f"reg_f {reg_f:g}"]
-    return ", ".join(part for part in parts if part)
+def _order(spec: ModelSpec) -> tuple[object, ...]:
+    return spec.inverse, transform_of(spec), spec.reg_f or 0.0, spec.alpha, spec.reg_e
+
+
+def _rank_label(spec: ModelSpec, *, with_text: bool) -> str:
+    """Name the inverse of a group, and the features that it has alone.
+
+    >>> _rank_label(ModelSpec("L3AE", 50.0, 5.0, 50.0), with_text=True)
+    'ridge 100, reg_f 5'
+    """
+    if not with_text or spec.reg_f is None:
+        return group_label(spec)
+    told = transform_settings(spec)
+    text = [f"{name} {told[name]}" for name in ("whiten", "truncate_dim") if told.get(name)]
+    text += ["unit length"] if told.get("normalize") else []
+    return ", ".join([group_label(spec), f"reg_f {spec.reg_f:g}", *text])

@@ -1,7 +1,9 @@
 """The measured figures of a model, as results keep them."""
 
+from collections.abc import Mapping
 from typing import NotRequired, TypedDict
 
+from l3ae_dist.config.members import Param
 from l3ae_dist.metrics import Figures
 
 
@@ -22,11 +24,12 @@ class Intervals(TypedDict):
 class ModelFigures(TypedDict):
     """Parameters of a model and, once it is measured, its figures on the splits and their intervals.
 
-    ``ridge`` is that of a pick of a sweep.
+    ``ridge`` is that of a pick of a sweep, and ``transform`` what the sweep varied of its embeddings.
     """
 
-    params: dict[str, float]
+    params: dict[str, Param]
     valid: NotRequired[Figures]
     test: NotRequired[Figures]
     intervals: NotRequired[Intervals]
     ridge: NotRequired[float]
+    transform: NotRequired[Mapping[str, Param | None]]

@@ -1,6 +1,6 @@
 """Confidence intervals of means over users and of differences between two models."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -17,6 +17,9 @@ _CHUNK, _DRAWS = 64, 1 << 22
 class PairedComparison:
     """Difference of two models on one test metric, paired over users, with 95 % intervals.
 
+    Where several pairs are compared, the intervals hold for all of them at once (Bonferroni), and p-values
+    are adjusted by :func:`holm`.
+
     Parameters
     ----------
     metric, models
@@ -29,6 +32,8 @@ class PairedComparison:
         Of the two-sided sign-flip test.
     users
         Users with figures of both models.
+    pairs
+        How many pairs were compared together.
     """
 
     metric: str
@@ -41,12 +46,19 @@ class PairedComparison:
     lift_high: float
     p_value: float
     users: float
+    pairs: float = 1.0
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> "PairedComparison":
-        """Read a comparison of a stored result; figures that it lacks are NaN."""
+        """Read a comparison of a stored result; figures that it lacks are NaN, and it was alone."""
         found = {one.name: document.get(one.name, float("nan")) for one in fields(cls)}
+        found["pairs"] = document.get("pairs", 1.0)
         return cls(**{**found, "models": tuple(document["models"])})
+
+    @property
+    def interval(self) -> str:
+        """The level of the intervals in words."""
+        return "95 % interval" + (f" for all {self.pairs:.0f} pairs at once" if self.pairs > 1 else "")
 
     def document(self) -> dict[str, object]:
         """Return the comparison as JSON-like values."""
@@ -87,6 +99,29 @@ def bootstrap_means(
         means[start : start + count] = times.astype(np.float64) @ values / users
     tail = (1 - level) / 2
     return np.asarray(np.quantile(means, [tail, 1 - tail], axis=0).T)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjust p-values for how many were tried (Holm, Scandinavian Journal of Statistics 6, 1979).
+
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+    """
+    order = np.argsort(p_values, kind="stable")
+    factors = len(p_values) - np.arange(len(p_values))
+    raised = np.minimum(np.maximum.accumulate(np.asarray(p_values)[order] * factors), 1.0)
+    adjusted = np.empty(len(p_values))
+    adjusted[order] = raised
+    return [round(float(value), 12) for value in adjusted]
+
+
+def joint_level(pairs: int, level: float = 0.95) -> float:
+    """Return the level of each of some intervals that hold at once with a level (Bonferroni).
+
+    >>> joint_level(5)
+    0.99
+    """
+    return round(1 - (1 - level) / max(pairs, 1), 12)
 
 
 def paired_bootstrap(

@@ -1,6 +1,6 @@
 """Top lists of the evaluated users: all models of one group are scored in a single pass over P."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -87,7 +87,7 @@ def score(store: ArtifactStore, family: Family, group: ModelGroup, k: int, users
     product of rank d.
     """
     specs = group.models
-    parts = [*family.identity(specs[0].ridge), [asdict(spec) for spec in specs], k, users.tolist()]
+    parts = [*family.identity(specs[0].ridge), [spec.document() for spec in specs], k, users.tolist()]
     identifier = fingerprint(parts)
     folder = ScorePaths.of(identifier)
     if not store.is_done(Stage.SCORE, identifier):
@@ -100,7 +100,7 @@ def score(store: ArtifactStore, family: Family, group: ModelGroup, k: int, users
 def _score(
     store: ArtifactStore, family: Family, group: ModelGroup, k: int, users: Array, folder: ScorePaths
 ) -> StageStats:
-    models = tuple(family.terms(spec) for spec in group.models)
+    models = tuple(family.of(spec).terms(spec) for spec in group.models)
     block, width = min(store.plan.user_block, len(users)), len(models) * k
     user_array = store.create(folder.array("users"), (len(users), 1), (block, 1), "int64")
     for i in range(user_array.grid[0]):
@@ -133,5 +133,5 @@ def _merge(store: ArtifactStore, folder: ScorePaths, models: int, k: int) -> Non
             flat_items = all_items[:, :, part].transpose(1, 0, 2).reshape(users, -1)
             flat_values = all_values[:, :, part].transpose(1, 0, 2).reshape(users, -1)
             block[:, part] = merge_top_k(flat_items, flat_values, k)[0]
-        merged.write(u, 0, block)
+        merged.write(u, 0, block, anew=True)
     store.delete(*(folder.array(name) for name in _SCORE_ARRAYS))

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from scipy import sparse
 
-from l3ae_dist.config.members import ADDITIVE, COLLECTIVE
+from l3ae_dist.config.members import ADDITIVE, COLLECTIVE, ModelSpec
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.features import HeldRows, Rows, open_rows
 from l3ae_dist.errors import ConfigError
@@ -20,8 +20,8 @@ from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.model.added_items import AddedItems
 from l3ae_dist.pipeline.model_document import ModelDocument
 from l3ae_dist.storage import layout
-from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.tile_reader import ReadCount, TileReader, TileRequest
+from l3ae_dist.storage.vectors import open_finished
 
 _STEP = 4096
 
@@ -48,17 +48,18 @@ class ColdStart:
 
     def __init__(self, dataset: Dataset, grid: TileGrid, document: ModelDocument, reader: TileReader) -> None:
         self._workspace = dataset.workspace
+        self._core = dataset.n_core
         self._grid = grid
         self._reader = reader
         self._name = document.name
-        self._params = document.params
+        self._spec = ModelSpec.of(document.name, document.params)
         self._arrays = document.arrays
         self._held: tuple[int, tuple[AddedTerm, ...]] = (-1, ())
 
     @property
     def scores(self) -> bool:
         """True for a model that can score an item by its text alone."""
-        return self._arrays.get("F") is not None and (self._name != "L3AE" or self._params["reg_e"] > 0)
+        return self._arrays.get("F") is not None and (self._name != "L3AE" or self._spec.reg_e > 0)
 
     def check(self) -> None:
         """Raise :class:`ConfigError` for a model that knows nothing of text."""
@@ -71,7 +72,16 @@ class ColdStart:
     @property
     def weight(self) -> float:
         """Weight of ``C_:,new`` in ``B_:,new``, for members other than L3AE."""
-        return float(self._params["alpha"]) if self._name in ADDITIVE else 1.0
+        return self._spec.alpha if self._name in ADDITIVE else 1.0
+
+    @property
+    def _pull(self) -> float:
+        """Weight of the semantic model in B, for L3AE."""
+        return self._spec.objective.pull
+
+    @property
+    def _reg_f(self) -> float:
+        return float(self._spec.reg_f or 0.0)
 
     @property
     def _features(self) -> Rows:
@@ -92,21 +102,21 @@ class ColdStart:
             right = features @ self._middle
             if self._name == "L3AE":
                 left = open_rows(self._workspace, str(self._arrays["Q"]))
-                return (AddedTerm(left, right, float(self._params["reg_e"])),)
+                return (AddedTerm(left, right, self._pull),)
             return (AddedTerm(self._features, right, self.weight),)
         columns, _ = self._solve(features)
         if self._name == "L3AE":
-            columns = float(self._params["reg_e"]) * self._times_inverse("P", columns)
+            columns = self._pull * self._times_inverse("P", columns)
         return (AddedTerm(HeldRows(columns), sparse.identity(columns.shape[1], format="csr"), self.weight),)
 
     @cached_property
     def _middle(self) -> Array:
-        return ChunkArray.open(self._workspace, str(self._arrays["M"])).read(0, 0)
+        return open_finished(self._workspace, str(self._arrays["M"])).read(0, 0)
 
     def _solve(self, features: Matrix) -> tuple[Array, Array]:
         """``u = S F' f`` and ``schur`` of every row of ``features``, with the tiles of the inverse S."""
-        squared = float(self._params["alpha"]) ** 2 if self._name in COLLECTIVE else 1.0
-        ridge = self._params["reg_x" if self._name in COLLECTIVE else "reg_f"]
+        squared = self._spec.alpha**2 if self._name in COLLECTIVE else 1.0
+        ridge = self._spec.reg_x if self._name in COLLECTIVE else self._reg_f
         products = squared * self._feature_products(features)
         columns = self._times_inverse("P" if self._name in COLLECTIVE else "P1", products)
         return columns, squared * _dots(features, features) + ridge - np.einsum("nm,nm->m", products, columns)
@@ -122,7 +132,7 @@ class ColdStart:
 
     def _times_inverse(self, name: str, vectors: Array) -> Array:
         """``S v`` from lower tiles, each read once."""
-        array = ChunkArray.open(self._workspace, str(self._arrays[name]))
+        array = open_finished(self._workspace, str(self._arrays[name]))
         out = np.zeros(vectors.shape)
         tiles = list(self._grid.lower())
         requests = [(TileRequest(array, *tile, stage="serve"),) for tile in tiles]
@@ -137,7 +147,7 @@ class ColdStart:
         """Return ``B_new,:`` of a refit with each item alone, (m, n) float64."""
         if self._name == "TextSimilarity":
             return self._feature_products(features).T
-        reg_f = float(self._params.get("reg_f", 0.0))
+        reg_f = self._reg_f
         if self._arrays.get("M"):
             right = features @ self._middle
             columns = self._feature_products(right)
@@ -149,8 +159,10 @@ class ColdStart:
             inverse = self._arrays["P" if self._name in COLLECTIVE else "P1"]
             diagonal = self._vector(layout.FactorPaths.holding(str(inverse)).diagonal)
         found = new_item_row(columns.T, diagonal, schur[:, None])
+        if self._core < self._grid.n:  # those outside the core come after the new item, too
+            found[:, self._core :] = columns.T[:, self._core :] * (reg_f / schur)[:, None]
         if self._name == "L3AE":
-            return found * (self._params["reg_e"] / (self._params["reg_x"] + self._params["reg_e"]))
+            return found * (self._spec.reg_e / (self._spec.reg_x + self._spec.reg_e))
         return found * self.weight
 
     def _vector(self, path: str) -> Array:

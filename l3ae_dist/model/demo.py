@@ -52,7 +52,7 @@ def run_demo(workspace: str, *, on_event: OnEvent | None = None) -> ResultDocume
     )
     result = run(config, interactions=interactions, items=items, on_event=on_event)
     if "examples" not in result:
-        result["examples"] = examples(load_model(workspace))
+        result["examples"] = examples(load_model(workspace, result["model"]["name"]))
         store = Workspace.open(workspace)
         store.write_doc(layout.result(result["run"]), result)
     return result

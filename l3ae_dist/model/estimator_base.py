@@ -1,5 +1,6 @@
 """The base class of the estimators: they are fitted, loaded and refitted by scikit-learn's conventions."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -8,10 +9,12 @@ from sklearn.exceptions import NotFittedError
 
 from l3ae_dist.config.members import MEMBERS
 from l3ae_dist.config.section import SectionValues
-from l3ae_dist.data.tables import Table, Vectors
+from l3ae_dist.data.tables import Items, Table, Vectors
 from l3ae_dist.errors import ConfigError
+from l3ae_dist.messages import named, shown
 from l3ae_dist.model.fitted import FittedModel, load_model
 from l3ae_dist.model.lifecycle import ModelLifecycle
+from l3ae_dist.pipeline.named_models import known_models
 from l3ae_dist.pipeline.result import ResultDocument
 from l3ae_dist.runtime.events import OnEvent
 
@@ -38,22 +41,28 @@ class Estimator(ModelLifecycle, BaseEstimator):  # type: ignore[misc]
     def fit(
         self,
         interactions: Table,
-        items: "Table | None" = None,
+        items: "Items | None" = None,
         *,
         workspace: str | Path,
         embeddings: "Vectors | None" = None,
+        name: str | None = None,
         on_event: OnEvent | None = None,
     ) -> Self:
         """Fit the model and keep everything in ``workspace``; what is there already is reused.
 
         Parameters
         ----------
-        interactions, items
-            DataFrames, paths or URLs.
+        interactions
+            A table with a row for each interaction: paths or URLs, a DataFrame, a sparse matrix, ...
+        items
+            A table with a row for each item, or texts by id. None takes the items that the interactions name,
+            for models without text, or with the embeddings of a table.
         workspace
             Path or URL.
         embeddings
-            (n, d) array, .npy, Parquet or Zarr, instead of embedding the items' text.
+            (n, d) array, .npy, Zarr, or a table with the ids of the items, instead of embedding their text.
+        name
+            Name of the model in the workspace; its kind, the date and a number when None.
         on_event
             Called with every event; a :func:`~l3ae_dist.runtime.watch.progress.progress_printer` shows them.
 
@@ -78,11 +87,12 @@ class Estimator(ModelLifecycle, BaseEstimator):  # type: ignore[misc]
         from l3ae_dist.pipeline.run import run
 
         values: dict[str, object] = {
-            "workspace": str(workspace),
+            "workspace": str(workspace) if isinstance(workspace, Path) else workspace,
             "model": {"name": self._name, **self._model_section()},
-            "data": {"options": {"split": "none", **(self.data_options or {})}},
-            "compute": self.compute or {},
-            **{name: getattr(self, name, None) or {} for name in _FEATURE_SECTIONS},
+            "data": {"options": {"split": "none", **self._section("data_options")}},
+            "compute": self._section("compute"),
+            **{section: self._section(section) for section in _FEATURE_SECTIONS},
+            "name": name,
         }
         self.result_ = run(
             make_config(values),
@@ -92,18 +102,34 @@ class Estimator(ModelLifecycle, BaseEstimator):  # type: ignore[misc]
             on_event=on_event,
             until="fit",
         )
-        return self._with(load_model(workspace))
+        return self._with(load_model(workspace, str(self.result_["model"]["name"])))
+
+    def _section(self, name: str) -> SectionValues:
+        """Return a section of the configuration that the estimator was given; an empty one for none."""
+        section = getattr(self, name, None)
+        if section is None:
+            return {}
+        if not isinstance(section, Mapping):
+            raise ConfigError(f"{name} is {shown(section)} but must be a mapping of settings.")
+        return section
 
     @classmethod
     def load(
-        cls, workspace: str | Path, *, memory_budget: int | str = "2GiB", threads: int | None = None
+        cls,
+        workspace: str | Path,
+        model: str | None = None,
+        *,
+        memory_budget: int | str = "2GiB",
+        threads: int | None = None,
     ) -> Self:
-        """Open the fitted model of a workspace as an estimator, from any process.
+        """Open a fitted model of a workspace as an estimator, from any process.
 
         Parameters
         ----------
         workspace
             Path or URL.
+        model
+            Name of the model; the current one when None.
         memory_budget
             Bytes of arrays that a call may hold beside the interpreter (such as ``"2GiB"``); half of it is
             for what is kept between calls.
@@ -113,7 +139,7 @@ class Estimator(ModelLifecycle, BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         ConfigError
-            When the workspace holds another member of the family, or ``memory_budget`` is no size.
+            When the model is another member of the family or not there, or ``memory_budget`` is no size.
         WorkspaceError
             When there is no workspace.
         WorkspaceVersionError
@@ -121,16 +147,18 @@ class Estimator(ModelLifecycle, BaseEstimator):  # type: ignore[misc]
         StageMissingError
             When the workspace holds no model.
         """
-        model = load_model(workspace, memory_budget=memory_budget, threads=threads)
-        if model.name != MEMBERS[cls._name].title:
+        found = load_model(workspace, model, memory_budget=memory_budget, threads=threads)
+        if found.name != MEMBERS[cls._name].title:
+            others = [one.label for one in known_models(found.workspace) if one.name == cls.__name__]
             raise ConfigError(
-                f"{workspace} holds {model.name}, not {cls.__name__}; use {model.name}.load, or load_model."
+                f"{workspace} holds {found.name}, not {cls.__name__}; use {found.name}.load, or load_model"
+                + (f", or name one of its models that are: {named(others)}." if others else ".")
             )
-        return cls(**model.params)._with(model)
+        return cls(**found.params)._with(found)
 
     def _model_section(self) -> dict[str, object]:
         """The parameters of the member and, where it has a choice, its features."""
-        names = (*MEMBERS[self._name].params, "features")
+        names = (*MEMBERS[self._name].all_params, "features")
         return {name: getattr(self, name) for name in names if hasattr(self, name)}
 
     def _with(self, model: FittedModel) -> Self:
@@ -146,7 +174,10 @@ class Estimator(ModelLifecycle, BaseEstimator):  # type: ignore[misc]
 
     def _refitted(self, result: ResultDocument) -> Self:
         self.result_ = result
-        return self._with(self._fitted().reopened())
+        return self._with(self._fitted().reopened(str(result["model"]["name"])))
 
     def _compute(self) -> SectionValues | None:
         return self.compute
+
+    def _trusts_code(self) -> bool:
+        return self._section("encoder").get("trust_remote_code") is True

@@ -1,60 +1,7 @@
-"""The family of models as scikit-learn estimators: L3AE, EASE, and the members beside them."""
+"""The members beside the linear ones as scikit-learn estimators: text alone, mixtures, and GF-CF."""
 
 from l3ae_dist.config.section import SectionValues
 from l3ae_dist.model.estimator_base import Estimator
-
-
-class L3AE(Estimator):
-    """LLM-enhanced linear autoencoder (Moon, Park, Lee, CIKM 2025), exact, out of core.
-
-    Parameters
-    ----------
-    reg_x, reg_f, reg_e
-        The paper's lambda_X (may be negative), lambda_F and lambda_KD; ``reg_x + reg_e > 0``.
-    encoder, transform, data_options, compute
-        Sections of the configuration as dictionaries.
-    """
-
-    _name = "l3ae"
-
-    def __init__(
-        self,
-        reg_x: float = 0.0,
-        reg_f: float = 5.0,
-        reg_e: float = 100.0,
-        *,
-        encoder: SectionValues | None = None,
-        transform: SectionValues | None = None,
-        data_options: SectionValues | None = None,
-        compute: SectionValues | None = None,
-    ) -> None:
-        self.reg_x, self.reg_f, self.reg_e = reg_x, reg_f, reg_e
-        self.encoder, self.transform = encoder, transform
-        self.data_options, self.compute = data_options, compute
-
-
-class EASE(Estimator):
-    """EASE (Steck, WWW 2019): the same system without text.
-
-    Parameters
-    ----------
-    reg_x
-        Ridge, positive.
-    data_options, compute
-        Sections of the configuration as dictionaries.
-    """
-
-    _name = "ease"
-
-    def __init__(
-        self,
-        reg_x: float = 100.0,
-        *,
-        data_options: SectionValues | None = None,
-        compute: SectionValues | None = None,
-    ) -> None:
-        self.reg_x = reg_x
-        self.data_options, self.compute = data_options, compute
 
 
 class EASEText(Estimator):

@@ -6,9 +6,6 @@ The folder holds ``header.json``, ``items.npz`` (ids and titles) and the weights
 """
 
 import contextlib
-import json
-import shutil
-import uuid
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,18 +16,22 @@ import numpy.typing as npt
 from scipy import sparse
 
 from l3ae_dist import __version__
-from l3ae_dist.errors import BudgetError, ConfigError, WorkspaceError
+from l3ae_dist.errors import BudgetError, ConfigError
 from l3ae_dist.graphs.context import StageContext
 from l3ae_dist.graphs.export import ColumnBlocks, ExportParams, block_bytes, export_graph, largest_weights
 from l3ae_dist.graphs.score_terms import TermArrays
 from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.linalg.tiles import TileGrid
+from l3ae_dist.messages import shown
+from l3ae_dist.model.export_folder import PARQUET, export_target, file_digests, replaced_folder
 from l3ae_dist.model.model_arrays import ModelArrays
 from l3ae_dist.planning.worker_memory import INTERPRETER_BYTES
+from l3ae_dist.runtime.event_log import told_as_events
 from l3ae_dist.runtime.events import Event, OnEvent, StageEnd, StageStart, TileDone
-from l3ae_dist.serving import FORMAT, FORMAT_VERSION, HEADER, ITEMS, WEIGHTS, ExportHeader
 from l3ae_dist.storage import layout
 from l3ae_dist.storage.chunks import ChunkArray
+from l3ae_dist.storage.documents import sealed
+from l3ae_dist.storage.export_header import FORMAT, FORMAT_VERSION, HEADER, ITEMS, WEIGHTS, ExportHeader
 from l3ae_dist.storage.fingerprint import fingerprint
 from l3ae_dist.storage.local_blobs import storage_errors
 from l3ae_dist.storage.lock import WorkspaceLock
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
     import distributed
 
 Format = Literal["npz", "parquet", "both"]
-PARQUET = "weights.parquet"
 MEMORY_BUDGET = "2GiB"
 # Rows and values of one column tile, largest magnitude first, value 0 where there is none.
 Column = tuple[Array, Array]
@@ -69,13 +69,13 @@ class ExportOptions:
     dtype: Literal["float32", "float64"] = "float32"
     memory_budget: int | str = MEMORY_BUDGET
 
-    def kept(self, n: int) -> int:
-        """Return how many weights of a column of ``n`` items are kept; refuse what is no count."""
+    def kept(self, most: int) -> int:
+        """Return how many weights of a column that has ``most`` are kept; refuse what is no count."""
         if self.k is None or self.k == "all":
-            return max(1, n - 1)
+            return max(1, most)
         if type(self.k) is not int or self.k < 1:
-            raise ConfigError(f"k is {self.k!r} but must be at least 1, or all.")
-        return max(1, min(self.k, n - 1))
+            raise ConfigError(f"k is {shown(self.k)} but must be at least 1, or all.")
+        return max(1, min(self.k, most))
 
 
 def write_export(
@@ -101,25 +101,16 @@ def write_export(
     on_event
         Called with ``stage_start``, ``tile`` and ``stage_end`` events.
     """
-    kept = options.kept(model.n_items)
+    kept = options.kept(model.n_items - (model.terms.kept == 0.0))
     if options.format not in get_args(Format):
-        raise ConfigError(f"format is {options.format!r} but must be npz, parquet or both.")
+        raise ConfigError(f"format is {shown(options.format)} but must be npz, parquet or both.")
     _check_budget(model, kept, options)
-    target = _checked_target(path)
+    target = export_target(path, model.workspace.url)
     columns = (
         _in_process(model, kept, on_event) if client is None else _on_cluster(model, kept, client, on_event)
     )
-    partial = target.with_name(f".{target.name}-{uuid.uuid4().hex[:8]}")
-    with contextlib.closing(columns), storage_errors(str(target)):
-        try:
-            partial.mkdir(parents=True)
-            header = _write(model, partial, columns, options)
-            if target.exists():
-                shutil.rmtree(target)
-            partial.rename(target)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-    return header
+    with contextlib.closing(columns), storage_errors(str(target)), replaced_folder(target) as partial:
+        return _write(model, partial, columns, options)
 
 
 def _check_budget(model: ModelArrays, k: int, options: ExportOptions) -> None:
@@ -146,20 +137,7 @@ def _bytes(value: int | str) -> int:
     try:
         return parse_bytes(value)
     except ConfigError as error:
-        raise ConfigError(f"memory_budget is {value!r} but must be bytes, or such as 2GiB.") from error
-
-
-def _checked_target(path: str | Path) -> Path:
-    if "://" in str(path):
-        raise ConfigError(f"{path} is a URL; export to a local folder and copy that.")
-    target = Path(path).absolute()
-    if target.is_dir():
-        earlier = (target / HEADER).exists() and FORMAT in (target / HEADER).read_text(errors="replace")
-        if earlier or not any(target.iterdir()):
-            return target
-    elif not target.exists():
-        return target
-    raise WorkspaceError(f"{target} is there and is no export; choose a new or empty folder.")
+        raise ConfigError(f"memory_budget is {shown(value)} but must be bytes, or such as 2GiB.") from error
 
 
 def _in_process(model: ModelArrays, k: int, on_event: OnEvent) -> Generator[Column]:
@@ -196,7 +174,7 @@ def _on_cluster(
         )
     identifier = fingerprint(["weights", terms.document(), grid.tile, k, model.dtype])
     stored = layout.WeightPaths.of(identifier)
-    with WorkspaceLock(workspace, f"export-{identifier}") as lock:
+    with WorkspaceLock(workspace, f"export-{identifier}", told_as_events(on_event)) as lock:
 
         def checked(event: Event) -> None:
             lock.check()
@@ -223,7 +201,7 @@ def _write(
     options: ExportOptions,
 ) -> ExportHeader:
     ids, dtype = model.dataset.item_ids(), np.dtype(options.dtype)
-    parquet = _ParquetWriter(folder / PARQUET, ids) if options.format != "npz" else None
+    parquet = _ParquetWriter(folder / PARQUET, model.stored.item_ids()) if options.format != "npz" else None
     gathered, entries, start = _Gathered(dtype), 0, 0
     for rows, values in columns:
         stored = values.astype(dtype)
@@ -237,7 +215,11 @@ def _write(
     if parquet is not None:
         parquet.close()
     if options.format != "parquet":
-        sparse.save_npz(folder / WEIGHTS, gathered.matrix(model.grid), compressed=False)
+        places = model.order.places(np.arange(model.grid.n))
+        weights = gathered.matrix(model.grid)
+        if model.stored.stats.core is not None:
+            weights = weights[places][:, places].sorted_indices()
+        sparse.save_npz(folder / WEIGHTS, weights, compressed=False)
     titles = np.array(model.dataset.titles(), object)
     np.savez(folder / ITEMS, **_packed("ids", ids), **_packed("titles", titles))
     header: ExportHeader = {
@@ -251,8 +233,9 @@ def _write(
         "entries": entries,
         "dtype": dtype.name,
         "certificate": model.certificate,
+        "files": file_digests(folder),
     }
-    (folder / HEADER).write_text(json.dumps(header, indent=1) + "\n", encoding="utf-8")
+    (folder / HEADER).write_bytes(sealed(HEADER, dict(header)) + b"\n")
     return header
 
 

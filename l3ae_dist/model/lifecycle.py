@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, Self
 import numpy as np
 
 from l3ae_dist.config.section import SectionValues
-from l3ae_dist.data.tables import Frame, Id, Table, Vectors
+from l3ae_dist.data.tables import Id, Items, Table, Vectors
 from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.model.added_items import AddedItems, write_added
 from l3ae_dist.model.export import MEMORY_BUDGET, ExportOptions, Format, write_export
@@ -16,7 +16,7 @@ from l3ae_dist.model.items_to_add import NewItems
 from l3ae_dist.model.recommender import Recommender
 from l3ae_dist.pipeline.result import ResultDocument
 from l3ae_dist.runtime.events import OnEvent, ignore
-from l3ae_dist.serving import ExportHeader
+from l3ae_dist.storage.export_header import ExportHeader
 
 if TYPE_CHECKING:
     import distributed
@@ -33,24 +33,32 @@ class ModelLifecycle(Recommender):
         """Return the section ``compute`` of calls that start a run and name none."""
         return None
 
+    def _trusts_code(self) -> bool:
+        """Tell whether the user said beforehand that code of the encoder may run."""
+        return False
+
     def add_items(
         self,
-        items: "Frame | Sequence[str] | Sequence[Id]",
+        items: "Items | Sequence[str] | Sequence[Id]",
         *,
         ids: Sequence[Id] | None = None,
         embeddings: Array | None = None,
+        trust_remote_code: bool = False,
     ) -> Array:
         """Make items that were not in the catalog recommendable from their text alone (cold start).
 
         Parameters
         ----------
         items
-            A DataFrame with the columns of the fit's items, or a list of texts (of ids, beside
-            ``embeddings`` alone).
+            A table with the columns of the fit's items (a DataFrame, a path, ...), texts by id, or a list of
+            texts (of ids, beside ``embeddings`` alone).
         ids
             Of the texts; numbered after the largest id, or ``added-0`` and so on, when not given.
         embeddings
             (items, d) instead of embedding the text with the encoder that the workspace records.
+        trust_remote_code
+            Let code of that encoder run; that the workspace records it is not enough. An estimator whose
+            ``encoder`` says so does too.
 
         Returns
         -------
@@ -59,7 +67,8 @@ class ModelLifecycle(Recommender):
         Raises
         ------
         ConfigError
-            When the model does not use text, or no encoder is known.
+            When the model does not use text, or the encoder that embedded the catalog is not known, was
+            changed since, or runs code that was not allowed.
         DataError
             For ids that the catalog has, missing text, embeddings of another dimension or with NaN.
         WorkspaceLockedError
@@ -70,25 +79,30 @@ class ModelLifecycle(Recommender):
         model = self._fitted()
         model.cold.check()
         vectors = None if embeddings is None else np.asarray(embeddings)
-        if not len(items):
+        if isinstance(items, list | tuple | np.ndarray) and not len(items):
             return np.empty(0, object)
         named, titles, texts = NewItems(items, ids, vectors).named(model.dataset, model.added())
         features = str(model.document.embedding)
-        rows = features_of_new(features, model.dataset, texts, vectors)
+        trusts = trust_remote_code or self._trusts_code()
+        rows = features_of_new(features, model.stored, texts, vectors, trust_remote_code=trusts)
         write_added(model.workspace, features, AddedItems(named, titles, rows))
         return named
 
     def append(
         self,
         interactions: Table,
-        items: "Table | None" = None,
+        items: "Items | None" = None,
         *,
         embeddings: "Vectors | None" = None,
         options: SectionValues | None = None,
         compute: SectionValues | None = None,
+        name: str | None = None,
+        trust_remote_code: bool = False,
         on_event: OnEvent | None = None,
     ) -> Self:
         """Add interactions to those of the fit and fit again, as :func:`l3ae_dist.append` does.
+
+        The new model becomes the current one of the workspace; this one is kept there under its name.
 
         Parameters
         ----------
@@ -102,6 +116,10 @@ class ModelLifecycle(Recommender):
             Changes to the ingest options, such as column names or ``unknown_items="drop"``.
         compute
             Section of the configuration; that of an estimator is its own when None.
+        name
+            Name of the new model; its kind, the date and a number when None.
+        trust_remote_code
+            Let code of the encoder run for the texts of new items, as :meth:`add_items` does.
         on_event
             Called with every event.
 
@@ -119,19 +137,21 @@ class ModelLifecycle(Recommender):
         WorkspaceLockedError
             While another run writes to the workspace.
         """
-        from l3ae_dist.pipeline.append import append
+        from l3ae_dist.pipeline.append import append_named
+        from l3ae_dist.pipeline.inputs import Inputs
 
-        return self._refitted(
-            append(
-                self._fitted().workspace.url,
-                interactions,
-                items,
-                embeddings=embeddings,
-                options=options,
-                compute=self._compute() if compute is None else compute,
-                on_event=on_event,
-            )
+        model = self._fitted()
+        result = append_named(
+            model.workspace.url,
+            Inputs(interactions, items, embeddings),
+            options=options,
+            compute=self._compute() if compute is None else compute,
+            model=model.label,
+            name=name,
+            trust_remote_code=trust_remote_code or self._trusts_code(),
+            on_event=on_event,
         )
+        return self._refitted(result)
 
     def evaluate(
         self,
@@ -182,7 +202,7 @@ class ModelLifecycle(Recommender):
             When the fit held nothing out (``split`` is ``none``, an estimator's default).
         """
         from l3ae_dist.config.load import make_config
-        from l3ae_dist.pipeline.run import evaluate_workspace
+        from l3ae_dist.pipeline.evaluate import evaluate_workspace
 
         what = {"metric": metric, "ks": ks, "by": by, "beside": beside}
         values = {
@@ -190,7 +210,7 @@ class ModelLifecycle(Recommender):
             "evaluate": {**what, "bootstrap": bootstrap, "seed": seed, "max_users": max_users},
             "compute": (self._compute() if compute is None else compute) or {},
         }
-        return evaluate_workspace(make_config(values), on_event=on_event)
+        return evaluate_workspace(make_config(values), model=self._fitted().label, on_event=on_event)
 
     def save(self, url: str | Path) -> None:
         """Copy what the model needs (neither the Gram matrix nor L) into a new workspace.
@@ -226,10 +246,11 @@ class ModelLifecycle(Recommender):
         Parameters
         ----------
         path
-            Local folder to make; an earlier export there is replaced, anything else is left alone.
+            Local folder to make; an earlier export there that nobody changed is replaced at the end, anything
+            else is refused before the export is made.
         k
-            Weights for each item; equal magnitudes by lower row, zeros are not stored, the diagonal never is.
-            ``"all"`` or None keeps all of B.
+            Weights for each item; equal magnitudes by lower row, zeros are not stored; the diagonal is 0
+            unless the model has ``keep_diagonal``. ``"all"`` or None keeps all of B.
         format
             ``"npz"`` (what :func:`l3ae_dist.serving.load_export` reads), ``"parquet"`` or ``"both"``.
         dtype

@@ -12,9 +12,11 @@ from l3ae_dist.graphs.batch_scoring import Candidates
 from l3ae_dist.graphs.score_terms import ScoreTerms, terms_of_part
 from l3ae_dist.linalg.arrays import Array, Integers
 from l3ae_dist.linalg.top_k import top_k
+from l3ae_dist.messages import shown
 from l3ae_dist.model.added_items import AddedItems
+from l3ae_dist.model.id_lists import id_list
 from l3ae_dist.model.model_arrays import ModelArrays
-from l3ae_dist.model.users import id_list
+from l3ae_dist.units import at_least_one
 
 WeightPart = Literal["weights", "semantic", "collaborative"]
 # Added items whose rows, n items wide, are held at once.
@@ -39,8 +41,7 @@ def similar_items(
     cold_items
         Whether added items may be listed.
     """
-    if n < 1:
-        raise ConfigError(f"n is {n} and must be at least 1.")
+    n = at_least_one(n, "n")
     part, added = _part(model, kind), model.added()
     wanted = model.find(id_list(item_ids, "item_ids"))
     n_added = len(added) if cold_items and kind != "collaborative" else 0
@@ -54,6 +55,7 @@ def similar_items(
     width = min(k, model.n_items)
     for some in (cold[start : start + _COLD_ROWS] for start in range(0, len(cold), _COLD_ROWS)):
         rows = model.cold.weight_rows(added.features[wanted[some] - model.n_items])
+        rows = rows[:, model.order.places(np.arange(model.n_items))]
         items[some, : model.n_items], scores[some, : model.n_items] = top_k(rows, width)
     frame = model.table("of", model.named(wanted, added)[0], items, scores, added)
     return frame.rename(columns={"item_id": "similar_item_id", "of": "item_id"})
@@ -69,15 +71,16 @@ def _of_catalog(
     )
     rows = one_hot[:, : model.n_items]
     terms = model.cold.terms(added) if n_added else ()
-    return model.scorer.top(part, rows, k, Candidates(hidden=one_hot), terms, n_added)
+    return model.top(part, rows, k, Candidates(hidden=one_hot), terms, n_added)
 
 
 def _part(model: ModelArrays, kind: WeightPart) -> ScoreTerms:
     """The terms of one part of the score."""
-    if kind not in get_args(WeightPart):
-        raise ConfigError(f"kind is {kind!r} but must be weights, semantic or collaborative.")
+    if str(kind) not in get_args(WeightPart):  # an array is in nothing
+        raise ConfigError(f"kind is {shown(kind)} but must be weights, semantic or collaborative.")
     if kind == "weights":
         return model.terms
+    model.require_parts()
     part = terms_of_part(model.terms, kind)
     if not part.matrices and not part.products:
         raise ConfigError(f"{model.name} has no {kind} part; ask for kind='weights'.")

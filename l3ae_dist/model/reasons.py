@@ -8,8 +8,8 @@ from scipy import sparse
 from l3ae_dist.data.tables import Frame, Id
 from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.model.added_items import AddedItems
+from l3ae_dist.model.histories import history_of
 from l3ae_dist.model.model_arrays import ModelArrays
-from l3ae_dist.model.users import history_of
 
 
 class Reason(TypedDict):
@@ -36,6 +36,7 @@ def explain(model: ModelArrays, user: object, item_id: Id) -> Frame:
     """
     import pandas as pd
 
+    model.require_parts()
     added = model.added()
     j = int(model.find([item_id])[0])
     row = history_of(user, model.dataset, model.find_in_catalog)
@@ -70,6 +71,7 @@ def history_reasons(
     -------
     One list for each item that is not -1, users in order.
     """
+    model.require_parts()
     user, place = np.nonzero(items >= 0)
     lengths = np.diff(rows.indptr)[user]
     first = np.cumsum(lengths) - lengths

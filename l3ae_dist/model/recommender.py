@@ -36,16 +36,18 @@ class Recommender(ABC):
         Parameters
         ----------
         users
-            Known users by id; or histories of users who need not be known (fold-in): a list of lists of
-            item ids, a mapping from user to item ids, a DataFrame with ``user_id``, ``item_id`` and perhaps
-            ``weight``, or a sparse users x items matrix in catalog order.
+            Known users by id, in a list, array, Series or Index; or histories of users who need not be known
+            (fold-in): a list of lists of item ids, a mapping from user to item ids, a table with ``user_id``,
+            ``item_id`` and perhaps ``weight`` (DataFrame of pandas or Polars, Arrow table), or a sparse users
+            x items matrix in catalog order. A mapping from item id to weight may stand in place of a list. An
+            item of weight 0 is none.
         n
             Number of items for each user; fewer where a user has fewer left.
         filter_already_liked
             Leave out what the user has.
         filter_items
             Items not to recommend: one list for every user, or one for each (a list of lists, a mapping from
-            user to list, or a DataFrame with ``user_id`` and ``item_id``). A user whom a mapping does not
+            user to list, or a table with ``user_id`` and ``item_id``). A user whom a mapping does not
             name has no such list.
         items
             The only items that may be recommended, in the same forms.
@@ -69,7 +71,7 @@ class Recommender(ABC):
         ConfigError
             When ``n`` is not positive, or ``users`` is a single id.
         DataError
-            For weights that are negative or NaN.
+            For weights that are negative or NaN, or a dense array of several dimensions.
 
         Notes
         -----
@@ -161,7 +163,7 @@ class Recommender(ABC):
         Parameters
         ----------
         user
-            A known user's id; or a history: item ids, a mapping from item id to weight, a DataFrame, or one
+            A known user's id; or a history: item ids, a mapping from item id to weight, a table, or one
             sparse row.
         item_id
             Any item, added ones too.

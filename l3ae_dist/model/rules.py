@@ -6,11 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from l3ae_dist.data.tables import Frame, Id, ItemLists
+from l3ae_dist.data.tables import Id, ItemLists
 from l3ae_dist.errors import ConfigError, DataError
 from l3ae_dist.graphs.batch_scoring import Candidates
 from l3ae_dist.linalg.arrays import Array, Integers
-from l3ae_dist.model.users import ITEM, USER, Batch, FindItems, id_list, is_list, positions_of
+from l3ae_dist.messages import named, shown
+from l3ae_dist.model.histories import ITEM, USER, is_table, labels_agree
+from l3ae_dist.model.id_lists import FindItems, id_list, is_lists, positions_of
+from l3ae_dist.model.users import Batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,17 +117,18 @@ class ItemList:
         self.common: Array | None = None
         self._rows = sparse.csr_matrix((0, width), dtype=np.float32)
         self._of_user: dict[object, int] | None = None
-        if hasattr(value, "columns"):
-            value = _lists_of_frame(value, name)
+        self._name = name
+        if is_table(value):
+            value = _lists_of_table(value, name)
         if isinstance(value, Mapping):
             self._of_user = {user: row for row, user in enumerate(value)}
-            self._rows = positions_of(value.values(), width, find)
+            self._rows = positions_of(value.values(), width, find, name)
             return
         values = id_list(value, name)
-        if values and all(is_list(entry) for entry in values):
+        if is_lists(values, name):
             if len(values) != users:
                 raise ConfigError(f"{name} has {len(values)} lists for {users} users; give one for each.")
-            self._rows = positions_of(values, width, find)
+            self._rows = positions_of(values, width, find, name)
             return
         self.common = np.unique(find(values)) if values else np.empty(0, np.int64)
 
@@ -132,16 +136,28 @@ class ItemList:
         """Return the lists of the users from ``start`` on, (users, width), and which of them have one."""
         if self._of_user is None:
             return self._rows[start : start + len(labels)], np.ones(len(labels), bool)
+        if self._of_user and not labels_agree(labels, self._of_user):
+            user, key = shown(labels[0]), shown(next(iter(self._of_user)))
+            raise DataError(
+                f"{self._name} names users such as {key} and the users of the call are such as {user}: one "
+                "is text and the other an integer; write both alike."
+            )
         last = self._rows.shape[0]
         which = np.array([self._of_user.get(label, last) for label in labels.tolist()], np.int64)
         none = sparse.csr_matrix((1, self._rows.shape[1]), dtype=np.float32)
         return sparse.vstack([self._rows, none], format="csr")[which], which < last
 
 
-def _lists_of_frame(frame: Frame, name: str) -> list[Id] | dict[Id, list[Id]]:
+def _lists_of_table(table: object, name: str) -> list[Id] | dict[Id, list[Id]]:
     """A table of items as one list, or as a list for each of its users."""
-    if ITEM not in frame.columns:
-        raise DataError(f"{name} has no column {ITEM!r}; it has {', '.join(frame.columns)}.")
+    from l3ae_dist.data.intake.open_table import open_table
+    from l3ae_dist.data.intake.small_tables import form_of_ids, read_small
+
+    opened = open_table(table, name)
+    if ITEM not in opened.columns:
+        raise DataError(f"{name} has no column {shown(ITEM)}; it has {named(opened.columns)}.")
+    small = read_small(opened, name, (ITEM, USER))
+    frame = small.frame({column: form_of_ids([small], column) for column in small.ids})
     if USER in frame.columns:
         return {user: ids.tolist() for user, ids in frame.groupby(USER)[ITEM]}
     listed: list[Id] = frame[ITEM].tolist()

@@ -8,10 +8,12 @@ import numpy as np
 from l3ae_dist.data.tables import Frame
 from l3ae_dist.errors import ConfigError
 from l3ae_dist.model.added_items import AddedItems
+from l3ae_dist.model.histories import users_of
 from l3ae_dist.model.model_arrays import ModelArrays
 from l3ae_dist.model.reasons import history_reasons
 from l3ae_dist.model.rules import AllowedItems, Rules
-from l3ae_dist.model.users import Batch, Users, users_of
+from l3ae_dist.model.users import Batch, Users
+from l3ae_dist.units import at_least_one
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +64,7 @@ def recommend_batches(
     batch_size
         Users at a time; as many as the memory budget allows when None.
     """
-    if n < 1:
-        raise ConfigError(f"n is {n} and must be at least 1.")
+    n = at_least_one(n, "n")
     if reasons < 0 or (batch_size is not None and batch_size < 1):
         raise ConfigError("return_reasons must not be negative, and batch_size must be at least 1.")
     added = model.added()
@@ -84,7 +85,7 @@ def _table(model: ModelArrays, query: Query, batch: Batch) -> Frame:
     if users and query.k:
         candidates = query.allowed.candidates(batch)
         terms = model.cold.terms(query.added) if query.n_scored else ()
-        items, scores = model.scorer.top(model.terms, batch.rows, query.k, candidates, terms, query.n_scored)
+        items, scores = model.top(model.terms, batch.rows, query.k, candidates, terms, query.n_scored)
     frame = model.table("user_id", batch.labels[batch.known], items, scores, query.added)
     if query.reasons:
         frame["reasons"] = history_reasons(model, batch.rows, items, query.reasons, query.added)
