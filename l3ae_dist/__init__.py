@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from l3ae_dist.config.load import make_config
     from l3ae_dist.model.estimators import (
-        EASE,
         GFCF,
-        L3AE,
         AdditiveEASE,
         CollectiveEASE,
         EASEText,
@@ -20,16 +18,26 @@ if TYPE_CHECKING:
         TextSimilarity,
     )
     from l3ae_dist.model.fitted import load_model
+    from l3ae_dist.model.linear_estimators import DAN, DEQL, DLAE, EASE, EDLAE, L3AE, LAE, RDLAE, RLAE
     from l3ae_dist.pipeline.append import append
+    from l3ae_dist.pipeline.check import check
+    from l3ae_dist.pipeline.named_models import models, use_model
     from l3ae_dist.pipeline.run import run
     from l3ae_dist.report.sweep_page import sweep
     from l3ae_dist.storage.workspace import Workspace
 
 __version__ = "0.1.0"
 __all__ = [
+    "DAN",
+    "DEQL",
+    "DLAE",
     "EASE",
+    "EDLAE",
     "GFCF",
     "L3AE",
+    "LAE",
+    "RDLAE",
+    "RLAE",
     "AdditiveEASE",
     "CollectiveEASE",
     "EASEText",
@@ -39,14 +47,24 @@ __all__ = [
     "Workspace",
     "__version__",
     "append",
+    "check",
     "load_model",
     "make_config",
+    "models",
     "run",
     "sweep",
+    "use_model",
 ]
 
 _HOME = {
-    "EASE": "l3ae_dist.model.estimators",
+    "LAE": "l3ae_dist.model.linear_estimators",
+    "RLAE": "l3ae_dist.model.linear_estimators",
+    "EDLAE": "l3ae_dist.model.linear_estimators",
+    "DLAE": "l3ae_dist.model.linear_estimators",
+    "RDLAE": "l3ae_dist.model.linear_estimators",
+    "DAN": "l3ae_dist.model.linear_estimators",
+    "DEQL": "l3ae_dist.model.linear_estimators",
+    "EASE": "l3ae_dist.model.linear_estimators",
     "EASEText": "l3ae_dist.model.estimators",
     "TextSimilarity": "l3ae_dist.model.estimators",
     "CollectiveEASE": "l3ae_dist.model.estimators",
@@ -54,13 +72,16 @@ _HOME = {
     "AdditiveEASE": "l3ae_dist.model.estimators",
     "L3AEAdditive": "l3ae_dist.model.estimators",
     "GFCF": "l3ae_dist.model.estimators",
-    "L3AE": "l3ae_dist.model.estimators",
+    "L3AE": "l3ae_dist.model.linear_estimators",
     "Workspace": "l3ae_dist.storage.workspace",
     "append": "l3ae_dist.pipeline.append",
+    "check": "l3ae_dist.pipeline.check",
     "load_model": "l3ae_dist.model.fitted",
     "make_config": "l3ae_dist.config.load",
+    "models": "l3ae_dist.pipeline.named_models",
     "run": "l3ae_dist.pipeline.run",
     "sweep": "l3ae_dist.report.sweep_page",
+    "use_model": "l3ae_dist.pipeline.named_models",
 }
 
 

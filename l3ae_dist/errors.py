@@ -2,14 +2,20 @@
 
 Each class derives from :class:`L3AEError` and from the standard exception it specialises, so that
 ``except ValueError`` keeps working. A message is one sentence with the offending value, the limit
-and the next step. ``exit_code`` is what the command line returns for it.
+and the next step; whatever was passed in, it is no longer than a paragraph (:mod:`l3ae_dist.messages`).
+``exit_code`` is what the command line returns for it.
 """
+
+from l3ae_dist.messages import paragraph
 
 
 class L3AEError(Exception):
     """Base of all errors raised on purpose by this package."""
 
     exit_code = 1
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(paragraph(one) if isinstance(one, str) else one for one in args))
 
 
 class ConfigError(L3AEError, ValueError):
@@ -71,14 +77,40 @@ class DamagedTileError(WorkspaceError):
         return (_rebuild_damaged_tile, (str(self), self.path, self.i, self.j))
 
 
+class DamagedDocumentError(WorkspaceError):
+    """A JSON document of the workspace was edited, cut or emptied; ``path`` is its place in the workspace."""
+
+    exit_code = 6
+
+    def __init__(self, message: str, *, path: str = "") -> None:
+        super().__init__(message)
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild_damaged_document, (str(self), self.path))
+
+
 class StageMissingError(WorkspaceError):
     """A stage's artifact is needed and not there (or was deleted); the message names what to run."""
 
 
 class NumericalError(L3AEError, ArithmeticError):
-    """The system cannot be solved to the tolerance at the chosen precision."""
+    """The system cannot be solved to the tolerance at the chosen precision.
+
+    Attributes
+    ----------
+    inputs_sound
+        True when what it was computed from has been read again and found sound; the message then says so.
+    """
 
     exit_code = 7
+    inputs_sound = False
+
+    def say_inputs_sound(self) -> None:
+        """Note that the inputs are sound, and say so before the advice."""
+        what, _, advice = str(self).partition("; ")
+        self.args = (paragraph(f"{what}, though its inputs, read again, are sound; {advice}"),)
+        self.inputs_sound = True
 
 
 class NotPositiveDefiniteError(NumericalError):
@@ -117,6 +149,10 @@ class ClusterError(L3AEError, RuntimeError):
     exit_code = 8
 
 
+class LostTileError(ClusterError):
+    """A tile that was kept in memory alone is gone with its worker; the run makes it again by itself."""
+
+
 def _rebuild_not_positive_definite(
     message: str, tile: int | None, item: int | None
 ) -> NotPositiveDefiniteError:
@@ -125,3 +161,7 @@ def _rebuild_not_positive_definite(
 
 def _rebuild_damaged_tile(message: str, path: str, i: int, j: int) -> DamagedTileError:
     return DamagedTileError(message, path=path, i=i, j=j)
+
+
+def _rebuild_damaged_document(message: str, path: str) -> DamagedDocumentError:
+    return DamagedDocumentError(message, path=path)

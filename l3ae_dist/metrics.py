@@ -11,6 +11,7 @@ from scipy import sparse
 
 from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.linalg.ranks_in_rows import METRICS
+from l3ae_dist.messages import shown
 
 Figures: TypeAlias = dict[str, Any]
 """All metrics of a model: values by name, and those of a part or of fifths by the name of the part."""
@@ -81,25 +82,41 @@ def per_user_of_ranks(ranks: Array, indptr: Array, name: str) -> Array:
     Parameters
     ----------
     ranks, indptr
-        (held-out,) rank of each held-out item among the candidates, 0 is best; those of user u are
-        ``ranks[indptr[u] : indptr[u + 1]]``.
+        (held-out,) rank of each held-out item among the candidates, 0 is best, or (held-out, models); those
+        of user u are ``ranks[indptr[u] : indptr[u + 1]]``.
     name
         As in :func:`per_user`.
 
     Returns
     -------
-    (users,) float64.
+    (users,) or (users, models) float64, NaN where a user has nothing held out.
 
     Raises
     ------
     ValueError
         For an unknown metric.
     """
-    counts = np.diff(indptr)
-    hit = np.zeros((len(counts), int(name.partition("@")[2])), bool)
-    found = np.flatnonzero(ranks < hit.shape[1])
-    hit[np.repeat(np.arange(len(counts)), counts)[found], ranks[found]] = True
-    return _from_hits(hit, counts, name)
+    metric, cut = name.split("@")
+    k, counts = int(cut), np.diff(indptr)
+    with_items = counts > 0
+    out = np.full((len(counts), *ranks.shape[1:]), np.nan)
+    if not with_items.any():
+        return out
+    starts, inside = indptr[:-1][with_items], ranks < k
+    per_item = counts[with_items].reshape(-1, *[1] * (ranks.ndim - 1))
+    if metric == "ndcg":
+        gains = np.where(inside, _discounts(k)[np.minimum(ranks, k - 1)], 0.0)
+        out[with_items] = np.add.reduceat(gains, starts) / _ideal(per_item, k)
+    elif metric == "mrr":
+        best = np.minimum.reduceat(ranks, starts)
+        out[with_items] = np.where(best < k, 1.0 / (best + 1.0), 0.0)
+    elif metric in ("recall", "truncated_recall", "hit_rate"):
+        hits = np.add.reduceat(inside, starts, dtype=np.float64)
+        most = np.minimum(per_item, k) if metric == "truncated_recall" else per_item
+        out[with_items] = np.minimum(hits, 1.0) if metric == "hit_rate" else hits / most
+    else:
+        raise ValueError(f"unknown metric {shown(metric)}; one of {', '.join(METRICS)}")
+    return out
 
 
 def _from_hits(hit: Array, counts: Array, name: str) -> Array:
@@ -118,7 +135,7 @@ def _from_hits(hit: Array, counts: Array, name: str) -> Array:
         elif metric == "mrr":
             value = np.where(first.any(axis=1), 1.0 / (first.argmax(axis=1) + 1), 0.0)
         else:
-            raise ValueError(f"unknown metric {metric!r}; one of {', '.join(METRICS)}")
+            raise ValueError(f"unknown metric {shown(metric)}; one of {', '.join(METRICS)}")
     return np.asarray(np.where(counts > 0, value, np.nan))
 
 

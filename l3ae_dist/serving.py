@@ -5,46 +5,49 @@ An export is a folder written by :meth:`l3ae_dist.model.fitted.FittedModel.expor
 ``scores = X @ W`` for users' histories X; column j of W predicts item j.
 """
 
-import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, TypedDict, cast
-from zipfile import BadZipFile
+from typing import TypedDict
 
 import numpy as np
 import numpy.typing as npt
 from numpy.lib.npyio import NpzFile
 from scipy import sparse
 
-from l3ae_dist.errors import ConfigError, DataError, UnknownIdError, WorkspaceError, WorkspaceVersionError
+from l3ae_dist.errors import ConfigError, DataError, UnknownIdError, WorkspaceError
+from l3ae_dist.linalg.array_files import UNREADABLE, open_arrays, read_csr
 from l3ae_dist.linalg.arrays import Array, Matrix
+from l3ae_dist.messages import listed, shown
+from l3ae_dist.storage.export_header import (
+    FORMAT,
+    FORMAT_VERSION,
+    HEADER,
+    ITEMS,
+    WEIGHTS,
+    ExportHeader,
+    check_export_files,
+    read_export_header,
+)
 
-FORMAT = "l3ae-dist weights"
-FORMAT_VERSION = 1
-HEADER, WEIGHTS, ITEMS = "header.json", "weights.npz", "items.npz"
+__all__ = [
+    "FORMAT",
+    "FORMAT_VERSION",
+    "HEADER",
+    "ITEMS",
+    "WEIGHTS",
+    "ExportHeader",
+    "ServedItem",
+    "ServedModel",
+    "load_export",
+]
 # Entries of a batch's sparse scores (about); bounds memory, and what a thread works on fits its cache.
 _BATCH_SCORES = 1 << 20
 _MAX_BATCH = 4096
 # Users are padded to the longest of their group, whose candidates differ by at most this factor.
 _PADDING = 1.5
-
-
-class ExportHeader(TypedDict):
-    """The ``header.json`` of an export."""
-
-    format: str
-    format_version: int
-    package_version: str
-    model: str
-    params: dict[str, float]
-    k: int | Literal["all"]
-    n_items: int
-    entries: int
-    dtype: str
-    certificate: dict[str, float | str]
 
 
 class ServedItem(TypedDict):
@@ -66,42 +69,26 @@ def load_export(path: str | Path) -> "ServedModel":
     Raises
     ------
     WorkspaceError
-        When it is not a complete export in npz form.
+        When it is not a complete export in npz form, or a file is not the one that was exported.
+    DamagedDocumentError
+        When its header was edited or damaged.
     WorkspaceVersionError
         When another version of the format wrote it.
     """
     folder = Path(path)
-    header = _read_header(folder)
+    header = read_export_header(folder)
+    check_export_files(folder, header)
     if not (folder / WEIGHTS).exists() and (folder / "weights.parquet").exists():
         raise WorkspaceError(f"{folder} holds Parquet only; export with `--format npz` to serve from it.")
     try:
-        # opened here, since NumPy leaves a file that is no archive open
-        with (folder / WEIGHTS).open("rb") as stored:
-            weights = sparse.csr_matrix(sparse.load_npz(stored))
-        with (folder / ITEMS).open("rb") as stored, np.load(stored, allow_pickle=False) as items:
-            ids, titles = (_Column(items, name) for name in ("ids", "titles"))
-    except (OSError, ValueError, KeyError, BadZipFile) as error:
+        weights = read_csr(folder / WEIGHTS, header["n_items"], header["entries"])
+        with open_arrays(folder / ITEMS) as items:
+            ids, titles = (_Column(items, name, weights.shape[0]) for name in ("ids", "titles"))
+    except UNREADABLE as error:
         raise WorkspaceError(
-            f"the export {folder} cannot be read ({error}); export the model again."
+            f"the export {shown(str(folder))} cannot be read ({error}); export the model again."
         ) from error
     return ServedModel(header, weights, ids, titles)
-
-
-def _read_header(folder: Path) -> ExportHeader:
-    try:
-        header = json.loads((folder / HEADER).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise WorkspaceError(
-            f"{folder} is not an exported model ({error}); make one with `l3ae-dist export`."
-        ) from error
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise WorkspaceError(f"{folder / HEADER} is not that of an exported model; check the path.")
-    if header.get("format_version") != FORMAT_VERSION:
-        raise WorkspaceVersionError(
-            f"{folder} has export format {header.get('format_version')}, this version reads "
-            f"{FORMAT_VERSION}; export the model again."
-        )
-    return cast("ExportHeader", header)
 
 
 class ServedModel:
@@ -163,9 +150,9 @@ class ServedModel:
         found = [index.get(item, -1) for item in item_ids]
         unknown = [item for item, row in zip(item_ids, found, strict=True) if row < 0]
         if unknown:
-            shown = ", ".join(repr(item) for item in unknown[:5])
             raise UnknownIdError(
-                f"{len(unknown)} item id(s) are not among the {self.n_items} known items: {shown}; "
+                f"{len(unknown)} item id(s) are not among the {self.n_items} known items: "
+                f"{listed(unknown, 5)}; "
                 "check the ids."
             )
         return np.asarray(found, np.int64)
@@ -185,7 +172,7 @@ class ServedModel:
         Parameters
         ----------
         histories
-            One sequence of item ids for each user, or a sparse matrix (users, n_items) of positive weights.
+            One sequence of item ids for each user, or a sparse matrix (users, n_items) of weights; 0 is none.
         n
             Items for each.
         filter_already_liked
@@ -208,7 +195,7 @@ class ServedModel:
         UnknownIdError
             For an unknown item id.
         DataError
-            For a matrix of another width, or weights that are not positive and finite.
+            For a matrix of another width, or weights that are negative or not finite.
         """
         if n < 1:
             raise ConfigError(f"n is {n} and must be at least 1.")
@@ -264,7 +251,7 @@ class ServedModel:
 
     def _histories(self, histories: Sequence[Sequence[object]] | sparse.spmatrix) -> sparse.csr_matrix:
         if not sparse.issparse(histories):
-            lists = [list(dict.fromkeys(history)) for history in histories]
+            lists = _lists(histories)
             columns = self.item_rows([item for history in lists for item in history])
             indptr = np.concatenate([[0], np.cumsum([len(history) for history in lists], dtype=np.int64)])
             data = np.ones(len(columns), self.weights.dtype)
@@ -275,11 +262,11 @@ class ServedModel:
                 f"the histories have {matrix.shape[1]} columns and the model {self.n_items} items; "
                 "give one column for each item."
             )
-        rows = sparse.csr_matrix(matrix, dtype=self.weights.dtype)
+        rows = sparse.csr_matrix(matrix, dtype=self.weights.dtype, copy=True)
+        rows.sum_duplicates()
+        rows.eliminate_zeros()  # no interactions
         if not (np.isfinite(rows.data) & (rows.data > 0)).all():
-            raise DataError(
-                "the histories hold weights that are not positive and finite; drop those entries."
-            )
+            raise DataError("the histories hold weights that are negative or not finite; drop those entries.")
         return rows
 
     def _allowed(self, filter_items: Sequence[object] | None, items: Sequence[object] | None) -> Array | None:
@@ -296,9 +283,12 @@ class ServedModel:
 class _Column:
     """Ids or strings as they are stored: int64, or UTF-8 bytes and offsets; decoded when asked for."""
 
-    def __init__(self, arrays: NpzFile, name: str) -> None:
+    def __init__(self, arrays: NpzFile, name: str, n: int) -> None:
         self._data = arrays[name]
         self._offsets = arrays.get(f"{name}_offsets")
+        count = len(self._data) if self._offsets is None else len(self._offsets) - 1
+        if count != n:
+            raise ValueError(f"there are {count:,} {name} of {n:,} items")
 
     def values(self) -> Array:
         """Return the column as int64, or as objects of ``str``."""
@@ -309,6 +299,27 @@ class _Column:
         for i in range(len(out)):
             out[i] = data[cuts[i] : cuts[i + 1]].decode()
         return out
+
+
+def _lists(histories: Sequence[Sequence[object]]) -> list[list[object]]:
+    """Return histories as lists of distinct ids; refuse a single one, and rows of a dense array."""
+    array = getattr(histories, "ndim", 1) != 1
+    if array or isinstance(histories, str | bytes) or not isinstance(histories, Iterable):
+        raise _no_lists(f"the histories are {shown(histories)}")
+    lists = []
+    for history in histories:
+        scalar = isinstance(history, str | bytes) or not isinstance(history, Iterable)
+        if scalar or getattr(getattr(history, "dtype", None), "kind", "i") in "fb":
+            raise _no_lists(f"a history is {shown(history)}")
+        lists.append(list(dict.fromkeys(history)))
+    return lists
+
+
+def _no_lists(what: str) -> DataError:
+    return DataError(
+        f"{what}; give a list of item ids for each user, or scipy.sparse.csr_array(array) where an array is "
+        "users x items."
+    )
 
 
 def _batches(rows: sparse.csr_matrix, weights: sparse.csr_matrix) -> Iterator[slice]:

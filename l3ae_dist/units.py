@@ -5,10 +5,12 @@ The grammar is the package's own because its short forms are binary, as those of
 round in binary floating point. Dask, Ray and psutil are handed numbers of bytes, never text.
 """
 
+import operator
 import re
 from decimal import Decimal
 
 from l3ae_dist.errors import ConfigError
+from l3ae_dist.messages import shown
 
 KIB, MIB, GIB = 2**10, 2**20, 2**30
 
@@ -35,7 +37,7 @@ def parse_bytes(value: object) -> int:
         return value
     match = _SIZE.fullmatch(str(value).lower())
     if match is None or match.group(2) not in _UNITS:
-        raise ConfigError(f"{value!r} is not a size; write it like 2GiB, 500MB or a number of bytes")
+        raise ConfigError(f"{shown(value)} is not a size; write it like 2GiB, 500MB or a number of bytes")
     return int(Decimal(match.group(1)) * _UNITS[match.group(2)])
 
 
@@ -102,5 +104,24 @@ def parse_count(text: str) -> int:
         if value != int(value) or value < 1:
             raise ValueError
     except (ValueError, OverflowError):
-        raise ConfigError(f"{text!r} is not a positive whole number; write it like 1000000 or 5e9.") from None
+        raise ConfigError(
+            f"{shown(text)} is not a positive whole number; write it like 1000000 or 5e9."
+        ) from None
     return int(value)
+
+
+def at_least_one(value: object, name: str) -> int:
+    """Return an integer of at least 1, whatever type of integer it is.
+
+    Raises
+    ------
+    ConfigError
+        For anything else.
+    """
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        number = 0
+    if number < 1:
+        raise ConfigError(f"{name} is {shown(value)} and must be at least 1.")
+    return number

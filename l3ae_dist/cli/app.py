@@ -1,11 +1,16 @@
 """The command line ``l3ae-dist``. Heavy packages are imported inside the commands that need them."""
 
-from typing import Annotated
+import contextlib
+import re
+from collections.abc import Iterator
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from l3ae_dist.cli.append import append
 from l3ae_dist.cli.calibrate import calibrate
+from l3ae_dist.cli.check import check
 from l3ae_dist.cli.cluster import app as cluster_app
 from l3ae_dist.cli.compare import compare
 from l3ae_dist.cli.demo import demo
@@ -22,22 +27,55 @@ from l3ae_dist.cli.plan import plan
 from l3ae_dist.cli.recommend import recommend
 from l3ae_dist.cli.report import report
 from l3ae_dist.cli.run import run
+from l3ae_dist.cli.signals import end_at_once, prepare_process
 from l3ae_dist.cli.similar import similar
 from l3ae_dist.cli.simulate import simulate
 from l3ae_dist.cli.status import status
 from l3ae_dist.cli.sweep import sweep
 from l3ae_dist.cli.unlock import unlock
+from l3ae_dist.cli.use import use
 from l3ae_dist.cli.verify import verify
 from l3ae_dist.cli.watch import watch
+from l3ae_dist.messages import paragraph
 
 # In the order in which --help lists them: a run, its outcome, its workspace, what comes before and after.
 COMMANDS = (
-    demo, run, embed, fit, evaluate, status, recommend, similar, explain, export, unlock, verify,
-    plan, calibrate, simulate, append, compare, report, sweep, watch, doctor, du, gc,
+    demo, run, embed, fit, evaluate, status, use, recommend, similar, explain, export, unlock, verify,
+    check, plan, calibrate, simulate, append, compare, report, sweep, watch, doctor, du, gc,
 )  # fmt: skip
+
+
+class _ShortErrors(TyperGroup):
+    """Commands whose complaints about arguments are no longer than a paragraph."""
+
+    def make_context(self, *args: Any, **options: Any) -> Any:
+        """Read the options before the command."""
+        with _short_complaints():
+            return super().make_context(*args, **options)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Read the arguments of the command and call it."""
+        with _short_complaints():
+            return super().invoke(ctx)
+
+
+@contextlib.contextmanager
+def _short_complaints() -> Iterator[None]:
+    """Shorten the message of an error of the parser, whose class typer does not export."""
+    try:
+        yield
+    except Exception as complaint:
+        if hasattr(complaint, "format_message"):
+            text = paragraph(str(vars(complaint)["message"]))
+            if re.match("-[0-9]", str(getattr(complaint, "option_name", ""))):
+                text += ". An id that begins with a dash follows after --, such as: -- -5"
+            vars(complaint)["message"] = text
+        raise
+
 
 app = typer.Typer(
     name="l3ae-dist",
+    cls=_ShortErrors,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -73,4 +111,9 @@ def options(
 
 def main() -> None:
     """Start the command line: the entry point of the console script."""
-    app(prog_name="l3ae-dist")
+    prepare_process()
+    try:
+        app(prog_name="l3ae-dist")
+    except SystemExit as ended:
+        end_at_once(ended.code if isinstance(ended.code, int) else int(ended.code is not None))
+        raise

@@ -6,7 +6,16 @@ from typing import Annotated
 import typer
 
 from l3ae_dist.cli.command import command
-from l3ae_dist.cli.options import AsJson, ComputeOptions, Dtype, Memory, Workers, WorkspaceArgument
+from l3ae_dist.cli.options import (
+    AsJson,
+    ComputeOptions,
+    Dtype,
+    Memory,
+    ModelOption,
+    NameOption,
+    Workers,
+    WorkspaceArgument,
+)
 from l3ae_dist.cli.output import print_json, run_with_progress, screen
 
 
@@ -31,27 +40,37 @@ def append(
     workspace: WorkspaceArgument,
     data: NewData,
     settings: Annotated[
-        list[str], typer.Option("--set", metavar="KEY=VALUE", help="Values of compute and data.options.")
+        list[str],
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Values of compute and data.options; encoder.trust_remote_code.",
+        ),
     ] = [],  # noqa: B006  (typer copies it)
     memory_budget: Memory = None,
     workers: Workers = None,
     dtype: Dtype = None,
+    model: ModelOption = None,
+    name: NameOption = None,
     as_json: AsJson = False,
 ) -> None:
     """Add interactions to a fitted model: only what they touch is computed again."""
     if data.unknown_items is not None:
         settings = [*settings, f"data.options.unknown_items={data.unknown_items}"]
     config = ComputeOptions(None, memory_budget, workers, dtype).configure(workspace, settings)
-    from l3ae_dist.pipeline.append import append as append_to
+    from l3ae_dist.pipeline.append import append_named
+    from l3ae_dist.pipeline.inputs import Inputs
 
+    new = Inputs(data.interactions, data.items, data.embeddings)
     result = run_with_progress(
-        lambda on_event: append_to(
+        lambda on_event: append_named(
             workspace,
-            data.interactions,
-            data.items,
-            embeddings=data.embeddings,
+            new,
             options=config.data.options.model_dump(exclude_unset=True),
             compute=config.compute.model_dump(exclude_unset=True),
+            model=model,
+            name=name,
+            trust_remote_code=config.encoder.trust_remote_code,
             on_event=on_event,
         )
     )

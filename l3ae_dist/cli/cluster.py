@@ -10,7 +10,7 @@ import typer
 from l3ae_dist.cli.command import command
 from l3ae_dist.cli.configuration import build_config
 from l3ae_dist.cli.options import AnySettings, AsJson
-from l3ae_dist.cli.output import output_to_stderr, print_json
+from l3ae_dist.cli.output import output_to_stderr, print_json, tell
 from l3ae_dist.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -91,15 +91,15 @@ def render(
     if as_json:
         print_json({"files": written, **_numbers(shape)})
         return
-    typer.echo(summary(shape))
+    tell(summary(shape))
     for path in written:
-        typer.echo(path)
+        tell(path)
 
 
 def _write(files: Mapping[str, str], out: Path, *, force: bool) -> list[str]:
     for name, text in files.items():
         path = out / name
-        if path.is_file() and not force and path.read_text(encoding="utf-8") != text:
+        if path.is_file() and not force and path.read_bytes() != text.encode():
             raise ConfigError(f"{path} differs from what would be written; give --force, or another --out.")
     for name, text in files.items():
         path = out / name

@@ -17,7 +17,7 @@ def compare(
         typer.Argument(
             metavar="[RUN RUN]", show_default=False,
             help="Workspaces (their latest run), WORKSPACE#RUN, or run ids with --workspace; a single "
-            "workspace: its last two runs.",
+            "workspace: its last two runs. The name of a model stands for the run that made it.",
         ),
     ] = None,
     workspace: Annotated[str | None, typer.Option(help="The workspace whose run ids are given.")] = None,
@@ -27,8 +27,11 @@ def compare(
     """Set two runs side by side: configuration, data, metrics, times, memory."""
     from l3ae_dist.report.compare import RunComparison, compare_page, open_runs
     from l3ae_dist.report.write import save_page
+    from l3ae_dist.storage.output_files import PAGE, check_output
 
     with output_to_stderr():
+        if output is not None:
+            check_output(output, PAGE)
         records = open_runs(runs or [], workspace)
         comparison = RunComparison.of(*records)
         page = None if output is None else save_page(compare_page(*records).encode(), output)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from l3ae_dist.errors import ConfigError
+from l3ae_dist.messages import shown
 
 if TYPE_CHECKING:
     from l3ae_dist.config.run_config import RunConfig
@@ -49,5 +50,7 @@ def quoted(text: str | None) -> str | None:
 def _parse_setting(setting: str) -> tuple[str, str]:
     key, equals, value = setting.partition("=")
     if not equals or not key.strip():
-        raise ConfigError(f"--set {setting!r} has no value; write --set KEY=VALUE, such as model.reg_x=-100.")
+        raise ConfigError(
+            f"--set {shown(setting)} has no value; write --set KEY=VALUE, such as model.reg_x=-100."
+        )
     return key.strip(), value

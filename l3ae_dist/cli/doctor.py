@@ -1,5 +1,6 @@
 """``l3ae-dist doctor``: what a run needs, on this machine and on every node of its cluster."""
 
+import sys
 import time
 from typing import Annotated
 
@@ -30,15 +31,14 @@ def doctor(
     chosen = None
     if config is not None or settings:
         chosen = build_config(config, settings, {"compute.insecure": "true" if insecure else None})
-    from rich.console import Console
-
     from l3ae_dist.cli.views.checks import print_checks
     from l3ae_dist.operations.doctor import examine, report
+    from l3ae_dist.runtime.watch.terminal import PlainConsole
 
     started = time.perf_counter()
     with (
         output_to_stderr(),
-        Console(stderr=True, highlight=False).status("looking") as status,
+        PlainConsole(sys.stderr).status("looking") as status,
     ):
         checks = examine(chosen, say=lambda text: status.update(f"looking at {text}"))
     summary = report(checks, time.perf_counter() - started)

@@ -10,6 +10,7 @@ from l3ae_dist.cli.options import (
     ComputeOptions,
     Insecure,
     Memory,
+    ModelOption,
     Settings,
     Target,
     Workers,
@@ -30,13 +31,14 @@ def evaluate(
         list[str], typer.Option("--by", help="popularity (of items), activity (of users); repeatable.")
     ] = [],  # noqa: B006
     insecure: Insecure = False,
+    model: ModelOption = None,
     as_json: AsJson = False,
 ) -> None:
     """Evaluate the fitted models of a workspace on its validation and test splits."""
     groups = [f"evaluate.by=[{', '.join(by)}]"] if by else []
     compute = ComputeOptions(workspace, memory_budget, workers, insecure=insecure)
     chosen = compute.configure(config, [*settings, *groups])
-    from l3ae_dist.pipeline.run import evaluate_workspace
+    from l3ae_dist.pipeline.evaluate import evaluate_workspace
 
-    result = run_with_progress(lambda on_event: evaluate_workspace(chosen, on_event=on_event))
+    result = run_with_progress(lambda on_event: evaluate_workspace(chosen, model=model, on_event=on_event))
     show_result(add_report(result, wanted=chosen.report), as_json)

@@ -19,11 +19,19 @@ Settings = Annotated[
     list[str], typer.Option("--set", metavar="KEY=VALUE", help="Set any value, as in model.reg_x=-100.")
 ]
 AnySettings = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Set any value.")]
+ModelOption = Annotated[
+    str | None,
+    typer.Option("--model", metavar="NAME", help="Name of a model; else the current one."),
+]
+NameOption = Annotated[str | None, typer.Option("--name", metavar="NAME", help="Name for the model.")]
 WorkspaceOption = Annotated[str | None, typer.Option("--workspace", help="Path or URL of the workspace.")]
 Memory = Annotated[str | None, typer.Option("--memory-budget", help="Bytes per Dask worker, such as 2GiB.")]
 Workers = Annotated[int | None, typer.Option("--workers", help="Dask worker processes.")]
 Dtype = Annotated[str | None, typer.Option("--dtype", help="auto, float32 or float64.")]
-Insecure = Annotated[bool, typer.Option("--insecure", help="Allow tcp:// to a scheduler off this machine.")]
+Insecure = Annotated[
+    bool,
+    typer.Option("--insecure", help="Allow tcp:// to a scheduler, and a dashboard, off this machine."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Count = Annotated[int, typer.Option("-n", "--n", min=1, help="How many per row.")]
 RatesFile = Annotated[
@@ -50,6 +58,7 @@ class ComputeOptions:
     workers: Workers = None
     dtype: Dtype = None
     insecure: Insecure = False
+    name: NameOption = None
 
     def configure(self, target: str, settings: list[str]) -> "RunConfig":
         """Build the configuration of a file or workspace with these options."""
@@ -58,6 +67,7 @@ class ComputeOptions:
             settings,
             {
                 "workspace": quoted(self.workspace),
+                "name": quoted(self.name),
                 "compute.memory_budget": self.memory_budget,
                 "compute.workers": self.workers,
                 "compute.dtype": self.dtype,

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
+from l3ae_dist.messages import inline
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -31,15 +33,23 @@ def plain(value: object) -> object:
 
 def print_json(value: object) -> None:
     """Print one JSON document on standard output."""
-    sys.stdout.write(json.dumps(plain(value), indent=2, allow_nan=False) + "\n")
+    written = json.dumps(plain(value), indent=2, allow_nan=False).replace("\x7f", "\\u007f")
+    sys.stdout.write(written + "\n")
     sys.stdout.flush()
 
 
 def screen() -> "Console":
-    """Return a console on standard output that adds no colours of its own."""
-    from rich.console import Console
+    """Return a console on standard output to which everything that it prints is data."""
+    from l3ae_dist.runtime.watch.terminal import PlainConsole
 
-    return Console(highlight=False)
+    return PlainConsole()
+
+
+def tell(*lines: str) -> None:
+    """Print lines on standard output, each as one line."""
+    for line in lines:
+        sys.stdout.write(inline(line) + "\n")
+    sys.stdout.flush()
 
 
 def show_records(records: Sequence[Mapping[str, object]], name: str, as_json: bool) -> None:

@@ -1,20 +1,26 @@
 """A Parquet file of recommendations, written batch by batch and renamed when it is complete."""
 
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
+from fsspec.implementations.local import LocalFileSystem
 
-from l3ae_dist.errors import WorkspaceError
+from l3ae_dist.errors import ConfigError, WorkspaceError
+from l3ae_dist.messages import one_line, shown
+from l3ae_dist.storage.partial_files import partial_name, sweep_beside
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from l3ae_dist.model.fitted import FittedModel
+
+
+_COLUMNS = ("user_id", "item_id", "title", "rank", "score")
 
 
 class RecommendationsFile:
@@ -67,15 +73,38 @@ class RecommendationsFile:
         return pa.schema(kinds)
 
 
+def _refuse_other_files(fs: fsspec.AbstractFileSystem, path: str, output: str) -> None:
+    """Refuse to write where something else than an earlier file of recommendations is."""
+    try:
+        if not fs.exists(path):
+            return
+        if fs.isdir(path):
+            raise ConfigError(f"{shown(output)} is a folder; name a file to write.")
+        with fs.open(path, "rb") as file:
+            names = pq.read_schema(file).names if fs.size(path) else list(_COLUMNS)
+    except (pa.ArrowInvalid, OSError):
+        names = []
+    if tuple(names) not in (_COLUMNS, (*_COLUMNS, "reasons")):
+        raise ConfigError(
+            f"{shown(output)} is there and is no file of recommendations, so it is left as it is; choose "
+            "another path, or remove it first."
+        )
+
+
 @contextmanager
 def _complete_file(output: str) -> Iterator[IO[bytes]]:
     """Open a file that is written under another name and renamed at the end; removed when that fails."""
-    fs, path = fsspec.core.url_to_fs(output)
-    folder, _, name = path.rpartition("/")
-    temporary = (
-        f"{folder}/{name}.{uuid.uuid4().hex}.partial" if folder else f"{name}.{uuid.uuid4().hex}.partial"
-    )
     try:
+        fs, path = fsspec.core.url_to_fs(output)
+    except (ValueError, ImportError) as error:  # an unknown scheme, or one whose package is not installed
+        reason = one_line(str(error))
+        raise ConfigError(f"cannot write {shown(output)} ({reason}); give a path or a known URL.") from error
+    _refuse_other_files(fs, path, output)
+    folder, _, name = path.rpartition("/")
+    temporary = f"{folder}/{partial_name(name)}" if folder else partial_name(name)
+    try:
+        if isinstance(fs, LocalFileSystem):
+            sweep_beside(Path(path))
         fs.makedirs(folder, exist_ok=True)
         with fs.open(temporary, "wb") as file:
             yield file

@@ -1,7 +1,6 @@
 """The options of ``plan``, ``simulate`` and ``calibrate``: a run that is not there yet, and its machines."""
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -22,6 +21,7 @@ from l3ae_dist.errors import ConfigError
 
 if TYPE_CHECKING:
     from l3ae_dist.config.run_config import RunConfig
+    from l3ae_dist.planning.core_prices import CorePrice
     from l3ae_dist.planning.plan_inputs import DataSize
     from l3ae_dist.planning.resources import Resources
 
@@ -47,7 +47,10 @@ class PlannedRun:
     interactions: Annotated[
         Number, typer.Option("--interactions", metavar="N", help="Training interactions, such as 5e9.")
     ] = None
-    dim: Annotated[Number, typer.Option("--dim", metavar="N", help="Columns of the item features.")] = None
+    dim: Annotated[
+        Number,
+        typer.Option("--dim", metavar="N", help="Columns of the item features, before a transformation."),
+    ] = None
     workers: PlannedWorkers = None
     worker_memory: WorkerMemory = None
     threads: Threads = None
@@ -80,6 +83,25 @@ class PlannedRun:
         counts = [None if text is None else parse_count(text) for text in given]
         with output_to_stderr():
             return given_size(config, *counts) or ingested_size(config, counts[3])
+
+    def core_prices(self, config: "RunConfig", resources: "Resources") -> "tuple[CorePrice, ...]":
+        """Return what the run takes with each core; nothing without the data, or for a model without one.
+
+        Parameters
+        ----------
+        config, resources
+            The run, and what it has.
+        """
+        from l3ae_dist.config.members import LINEAR, MEMBERS
+        from l3ae_dist.planning.core_prices import core_prices
+        from l3ae_dist.planning.data_size import ingested_dataset
+        from l3ae_dist.units import parse_count
+
+        if self.items is not None or MEMBERS[config.model.name].title not in LINEAR:
+            return ()
+        dim = None if self.dim is None else parse_count(self.dim)
+        with output_to_stderr():
+            return core_prices(config, ingested_dataset(config), dim, resources)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +162,7 @@ class SpeedOptions:
         disk
             Bytes that the workspace may take, such as ``"2TiB"``; None for no bound.
         """
+        from l3ae_dist.planning.intermediates import rates_of_run
         from l3ae_dist.planning.plan_of_config import planned_device
         from l3ae_dist.planning.rates import assumed_rates, read_rates, stored_rates
         from l3ae_dist.planning.resources import Resources
@@ -155,7 +178,9 @@ class SpeedOptions:
             rates=rates,
             actors=actors,
             network_bytes_s=_bandwidth(self.network),
+            peers=config.compute.reads_from_peers,
             disk_bytes=None if disk is None else parse_bytes(disk),
+            run_rates=lambda: rates_of_run(config.compute, config.workspace),
         )
 
 
@@ -169,17 +194,3 @@ def _bandwidth(text: str | None) -> float:
     if rate < 1:
         raise ConfigError(f"--network is {text} but must be greater than 0; write it like 3GB.")
     return float(rate)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file.
-
-    Raises
-    ------
-    ConfigError
-        When the path cannot be written.
-    """
-    try:
-        path.write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"cannot write {path}: {error}; choose another path.") from error

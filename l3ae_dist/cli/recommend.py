@@ -3,19 +3,22 @@
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from l3ae_dist.cli.command import command
 from l3ae_dist.cli.ids import call_with_ids
-from l3ae_dist.cli.options import AsJson, Count, WorkspaceArgument
-from l3ae_dist.cli.output import output_to_stderr, print_json, show_records
+from l3ae_dist.cli.options import AsJson, Count, ModelOption, WorkspaceArgument
+from l3ae_dist.cli.output import output_to_stderr, print_json, show_records, tell
 from l3ae_dist.errors import ConfigError
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from l3ae_dist.data.dataset import Dataset
+    from l3ae_dist.data.intake.ids import IdForm
     from l3ae_dist.model.fitted import FittedModel
 
 R = TypeVar("R")
@@ -51,14 +54,18 @@ class Written:
 
 
 @command
-def recommend(workspace: WorkspaceArgument, request: Request, as_json: AsJson = False) -> None:
+def recommend(
+    workspace: WorkspaceArgument, request: Request, model: ModelOption = None, as_json: AsJson = False
+) -> None:
     """Recommend items to users: print them, or write Parquet and report users per second."""
     from l3ae_dist.model.fitted import load_model
 
     with output_to_stderr():
-        model = load_model(workspace, memory_budget=request.memory_budget)
+        opened = load_model(workspace, model, memory_budget=request.memory_budget)
         answer = (
-            _recommended(model, request) if request.output is None else _write(model, request, request.output)
+            _recommended(opened, request)
+            if request.output is None
+            else _write(opened, request, request.output)
         )
     if not isinstance(answer, Written):
         show_records(answer.to_dict("records"), "recommendations", as_json)
@@ -67,7 +74,7 @@ def recommend(workspace: WorkspaceArgument, request: Request, as_json: AsJson = 
 
         print_json(asdict(answer))
     else:
-        typer.echo(
+        tell(
             f"{answer.rows:,} rows for {answer.users:,} users in {answer.seconds:.1f} s "
             f"({answer.users_per_second:,.0f} users per second): {answer.output}"
         )
@@ -76,15 +83,18 @@ def recommend(workspace: WorkspaceArgument, request: Request, as_json: AsJson = 
 def _recommended(model: "FittedModel", request: Request) -> "pd.DataFrame":
     if request.everyone:
         raise ConfigError("--all writes a file; name it with --output.")
-    return _call(model.recommend, request)
+    return _call(model, model.recommend, request)
 
 
 def _write(model: "FittedModel", request: Request, output: str) -> Written:
     """Write one row group for each batch of users; the file appears when it is complete."""
     from l3ae_dist.cli.parquet import RecommendationsFile
 
+    for given in (request.histories, request.allow, request.block):
+        if given is not None and Path(given).resolve() == Path(output).resolve():
+            raise ConfigError(f"{output} is read and written; name another file with --output.")
     started = time.perf_counter()
-    batches: Iterator[pd.DataFrame] = _call(model.recommend_batches, request)
+    batches: Iterator[pd.DataFrame] = _call(model, model.recommend_batches, request)
     rows = users = 0
     with RecommendationsFile.open(model, output, reasons=request.reasons > 0) as file:
         for frame in batches:
@@ -95,26 +105,43 @@ def _write(model: "FittedModel", request: Request, output: str) -> Written:
     return Written(output, users, rows, round(seconds, 3), round(users / max(seconds, 1e-9), 1))
 
 
-def _call(call: Callable[..., R], request: Request) -> R:
+def _call(model: "FittedModel", call: Callable[..., R], request: Request) -> R:
     """Call with the users, the histories or everyone, whichever of the three is given."""
     options: dict[str, Any] = {
         "n": request.n,
         "filter_already_liked": not request.include_liked,
         "return_reasons": request.reasons,
     }
-    lists = {"items": request.allow, "filter_items": request.block}
-    options |= {name: _read_table(path, name) for name, path in lists.items() if path is not None}
-    users, histories = request.users or [], request.histories
-    if bool(users) + request.everyone + (histories is not None) != 1:
+    users = request.users or []
+    if bool(users) + request.everyone + (request.histories is not None) != 1:
         raise ConfigError("name users, or give --all, or --histories FILE: one of the three.")
+    tables = _read_tables(model.dataset, request)
+    histories = tables.pop("histories", None)
+    options |= tables
     if users:
         return call_with_ids(lambda ids: call(ids, **options), users)
-    return call(None if histories is None else _read_table(histories, "histories"), **options)
+    return call(histories, **options)
 
 
-def _read_table(path: str, what: str) -> "pd.DataFrame":
-    import pandas as pd
+def _read_tables(dataset: "Dataset", request: Request) -> "dict[str, pd.DataFrame]":
+    """Read the files of a request; items in the form of the workspace's, and so known users.
 
-    from l3ae_dist.data.readers import partitions
+    The users of histories are new: their ids have one form in all files.
+    """
+    from l3ae_dist.data.intake.small_tables import form_of_ids, read_small
 
-    return pd.concat(partitions(path, None, what), ignore_index=True)
+    paths = {"histories": request.histories, "items": request.allow, "filter_items": request.block}
+    tables = {
+        name: read_small(path, name, ("user_id", "item_id"), ("weight",))
+        if name == "histories"
+        else read_small(path, name, ("item_id", "user_id"))
+        for name, path in paths.items()
+        if path is not None
+    }
+    samples = {"item_id": dataset.item_ids(0, 1), "user_id": dataset.user_ids(0, 1)}
+    forms: dict[str, IdForm] = {
+        name: "text" if ids.dtype == object else "integer" for name, ids in samples.items()
+    }
+    if request.histories is not None:
+        forms["user_id"] = form_of_ids(tables.values(), "user_id")
+    return {name: table.frame(forms) for name, table in tables.items()}

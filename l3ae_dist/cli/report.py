@@ -5,8 +5,8 @@ from typing import Annotated
 import typer
 
 from l3ae_dist.cli.command import command
-from l3ae_dist.cli.options import AsJson, WorkspaceArgument
-from l3ae_dist.cli.output import output_to_stderr, print_json
+from l3ae_dist.cli.options import AsJson, ModelOption, WorkspaceArgument
+from l3ae_dist.cli.output import output_to_stderr, print_json, tell
 
 
 @command
@@ -14,17 +14,18 @@ def report(
     workspace: WorkspaceArgument,
     run: Annotated[str | None, typer.Option(help="Id of a run, or its beginning; else the latest.")] = None,
     output: Annotated[str | None, typer.Option(help="HTML file to write; else into the workspace.")] = None,
+    model: ModelOption = None,
     as_json: AsJson = False,
 ) -> None:
     """Make the report of a run again, from storage alone: one HTML file that needs no network."""
     from l3ae_dist.report import write_report
 
     with output_to_stderr():
-        written = write_report(workspace, run, output)
+        written = write_report(workspace, run, output, model=model)
     if as_json:
         print_json(written)
         return
-    typer.echo(f"Run {written['run']}: {written['outcome']}")
+    tell(f"Run {written['run']}: {written['outcome']}")
     for text in written["warnings"]:
-        typer.echo(f"Warning: {text}")
-    typer.echo(f"Report: {written['report']}")
+        tell(f"Warning: {text}")
+    tell(f"Report: {written['report']}")

@@ -6,7 +6,7 @@ import typer
 
 from l3ae_dist.cli.command import command
 from l3ae_dist.cli.ids import call_with_ids
-from l3ae_dist.cli.options import AsJson, Count, WorkspaceArgument
+from l3ae_dist.cli.options import AsJson, Count, ModelOption, WorkspaceArgument
 from l3ae_dist.cli.output import output_to_stderr, show_records
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ def similar(
     items: Annotated[list[str], typer.Argument(metavar="ITEM...", help="Item ids.")],
     n: Count = 10,
     kind: Annotated[str, typer.Option(help="weights, semantic or collaborative.")] = "weights",
+    model: ModelOption = None,
     as_json: AsJson = False,
 ) -> None:
     """Show the items that owning an item speaks most for."""
@@ -26,6 +27,6 @@ def similar(
 
     chosen = cast("WeightPart", kind)  # similar_items refuses any other
     with output_to_stderr():
-        model = load_model(workspace)
-        neighbours = call_with_ids(lambda ids: model.similar_items(ids, n=n, kind=chosen), items)
+        opened = load_model(workspace, model)
+        neighbours = call_with_ids(lambda ids: opened.similar_items(ids, n=n, kind=chosen), items)
     show_records(neighbours.to_dict("records"), "similar", as_json)

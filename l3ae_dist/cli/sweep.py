@@ -1,4 +1,4 @@
-"""``l3ae-dist sweep``: many regularisers on few factorisations."""
+"""``l3ae-dist sweep``: many models on few factorisations."""
 
 from typing import Annotated
 
@@ -24,7 +24,7 @@ def sweep(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Try a grid or random samples of regularisers, one factorisation per ridge, and keep the best L3AE."""
+    """Try a grid or random samples of parameters, one factorisation per inverse, and keep the best model."""
     chosen = compute.configure(config, settings)
     from l3ae_dist.report.sweep_page import sweep as run_sweep
 

@@ -6,6 +6,7 @@ import typer
 
 from l3ae_dist.cli.command import command
 from l3ae_dist.cli.options import WorkspaceArgument
+from l3ae_dist.cli.output import tell
 
 
 @command
@@ -18,4 +19,4 @@ def unlock(
     from l3ae_dist.storage.workspace import Workspace
 
     holder = free(Workspace.open(workspace), force)
-    typer.echo("the workspace was not locked" if holder is None else f"freed from {holder.describe()}")
+    tell("the workspace was not locked" if holder is None else f"freed from {holder.describe()}")

@@ -50,13 +50,13 @@ def _updates(url: str, view: "RunView", interval: float, *, once: bool) -> Itera
     """Bring ``view`` up to date and yield, again and again while a run goes on."""
     from l3ae_dist.errors import StageMissingError
     from l3ae_dist.runtime.event_store import EventReader
-    from l3ae_dist.storage.lock import lock_holder
+    from l3ae_dist.storage.lock import LockWatch
     from l3ae_dist.storage.workspace import Workspace
 
     opened = Workspace.open(url)
-    reader = EventReader(opened)
+    reader, lock = EventReader(opened), LockWatch(opened)
     while True:
-        writing = lock_holder(opened) is not None
+        writing = lock.look() is not None
         another, events = reader.poll()
         if another:
             view.clear()

@@ -1,5 +1,7 @@
 """Manifests and scripts for cluster platforms, from ``templates/`` and a cluster's shape."""
 
+import json
+import re
 import shlex
 import textwrap
 from collections.abc import Callable, Sequence
@@ -13,6 +15,7 @@ from l3ae_dist.deploy.cluster_shape import OBJECT_STORE_BYTES, ClusterShape
 from l3ae_dist.deploy.machine_types import machine_type
 from l3ae_dist.errors import ConfigError
 from l3ae_dist.graphs.execute import STAGED
+from l3ae_dist.messages import inline, redacted, shown
 from l3ae_dist.runtime.backends.dask_session import WORKER_CONFIG
 from l3ae_dist.units import GIB, MIB
 
@@ -32,6 +35,7 @@ PLATFORMS = {"kuberay": "kuberay", "slurm": "slurm", "ray-up": "ray_up", "dask":
 """Folders by the platform's name on the command line."""
 _WITHOUT_SHARED_DISK = ("kuberay", "ray-up")
 _TEMPLATES = "templates"
+_ORDINARY = re.compile(r"[A-Za-z][\w.-]*(?:/[\w.-]+)+(?::[\w.-]+)?")
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,7 @@ def check_platform(platform: str) -> None:
         When it is not one of :data:`PLATFORMS`.
     """
     if platform not in PLATFORMS:
-        raise ConfigError(f"unknown platform {platform!r}; choose {', '.join(PLATFORMS)}.")
+        raise ConfigError(f"unknown platform {shown(platform)}; choose {', '.join(PLATFORMS)}.")
 
 
 def render(platform: str, shape: ClusterShape, job: DeployedRun) -> dict[str, str]:
@@ -146,7 +150,13 @@ def _environment(shape: ClusterShape, job: DeployedRun) -> "Environment":
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"gib": _per(GIB), "mib": _per(MIB), "comment": _comment}
+    environment.filters |= {
+        "gib": _per(GIB),
+        "mib": _per(MIB),
+        "comment": _comment,
+        "quoted": json.dumps,
+        "scalar": _scalar,
+    }
     environment.globals |= {
         "shape": shape,
         "config": job.config,
@@ -169,16 +179,23 @@ def _per(unit: int) -> Callable[[int], int]:
 
 
 def _comment(text: str) -> str:
-    return textwrap.fill(
-        text, 110, initial_indent="# ", subsequent_indent="# ", break_long_words=False, break_on_hyphens=False
+    """Write a text as lines of comments, whatever it holds: YAML ends a line at more than its end."""
+    wrapper = textwrap.TextWrapper(
+        110, initial_indent="# ", subsequent_indent="# ", break_long_words=False, break_on_hyphens=False
     )
+    return wrapper.fill(inline(redacted(text)))
+
+
+def _scalar(text: str) -> str:
+    """Write a name as a scalar of YAML, in quotes unless it is an ordinary one."""
+    return text if _ORDINARY.fullmatch(text) else json.dumps(text)
 
 
 def summary(shape: ClusterShape) -> str:
     """Describe in one line what the plan is for and what it asks for."""
     plan = shape.plan
     return (
-        f"Planned for {plan.grid.n:,} items in {plan.dtype}: {plan.workers} workers of "
+        f"Planned for {plan.grid.n:,} items in {plan.precision}: {plan.workers} workers of "
         f"{plan.memory_budget / GIB:g} GiB and {shape.threads} threads, projected peak "
         f"{plan.peak_bytes / GIB:.1f} GiB, up to {shape.workspace_bytes / GIB:,.0f} GiB of workspace."
     )

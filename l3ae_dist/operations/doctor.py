@@ -59,13 +59,16 @@ def examine(config: "RunConfig | None" = None, *, say: Say = lambda text: None) 
 
 
 def _encoder(config: "RunConfig | None") -> str | None:
-    """The model that a run would embed with; None when it does not embed."""
+    """The model that a run would embed with, at its revision if it has one; None when it does not embed."""
     from l3ae_dist.config.embedding import EncoderConfig
 
     if config is None:
         return EncoderConfig.model_validate({}).resolved().model
     embeds = config.model.uses == "embeddings" and config.data.embeddings is None
-    return config.encoder.resolved().model if embeds and config.data.interactions is not None else None
+    if not embeds or config.data.interactions is None:
+        return None
+    encoder = config.encoder.resolved()
+    return f"{encoder.model}@{encoder.revision}" if encoder.revision else encoder.model
 
 
 def report(checks: list[Check], seconds: float) -> JsonObject:

@@ -1,20 +1,31 @@
 """Deleting what no kept model needs, for ``l3ae-dist gc``."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from l3ae_dist.graphs.score_terms import ScoreTerms
+import numpy as np
+
+from l3ae_dist.embed.core_order import in_catalog_order, ordered_id
+from l3ae_dist.embed.stored_transform import fitted_for
+from l3ae_dist.errors import ConfigError, StageMissingError
+from l3ae_dist.messages import named, shown
+from l3ae_dist.pipeline.model_document import ModelDocument
+from l3ae_dist.pipeline.named_models import forget_model, known_models, read_current
 from l3ae_dist.runtime.event_store import Attempt, attempts, read_events
 from l3ae_dist.storage import layout
 from l3ae_dist.storage.array_sizes import array_sizes
+from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.layout import Kind
 from l3ae_dist.storage.lock import WorkspaceLock
-from l3ae_dist.storage.records import JsonObject, StageRecord
+from l3ae_dist.storage.readers import is_read, knows_readers
+from l3ae_dist.storage.records import StageRecord
+from l3ae_dist.storage.scratch import abandoned_scratch, sweep_scratch
+from l3ae_dist.storage.stages import Stage
 from l3ae_dist.storage.workspace import Workspace
 
 # What a run uses without an event that tells so: kept for every run that has not finished.
-_UNTOLD = (Kind.ROOTS, Kind.SPECTRAL, Kind.TRANSFORMS)
+_UNTOLD = (Kind.ROOTS, Kind.SPECTRAL, Kind.TRANSFORMS, Kind.EMBEDDINGS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +37,20 @@ class Collection:
     workspace
         Path or URL.
     deleted, kept
-        Bytes of every derived artifact, by path.
+        Bytes of every derived artifact, by path; the deleted ones with left-over scratch.
     unfinished
         Those of the kept ones that runs which have not finished would go on with.
+    models
+        Names of the models that are kept.
+    read
+        Names of those of the kept ones that a process of this machine has open, and that were deleted else.
+    readers_known
+        False on object storage, where nobody knows who has a model open.
+    left_over
+        Bytes of what killed processes left: unfinished files of the workspace, temporary folders of this
+        machine.
+    given_up
+        Names of the models whose arrays are deleted, and which no call can name any more.
     events
         Number of deleted files of events and reports.
     dry_run
@@ -39,6 +61,11 @@ class Collection:
     deleted: dict[str, int]
     kept: dict[str, int]
     unfinished: list[str]
+    models: list[str]
+    read: list[str]
+    readers_known: bool
+    left_over: dict[str, int]
+    given_up: list[str]
     events: int
     dry_run: bool
 
@@ -55,20 +82,31 @@ class Collection:
 
 
 def collect_garbage(
-    url: str, *, keep_runs: int = 1, keep_events: int = 20, dry_run: bool = False, force: bool = False
+    url: str,
+    *,
+    keep_runs: int = 1,
+    keep_events: int = 20,
+    drop: Sequence[str] = (),
+    dry_run: bool = False,
+    force: bool = False,
 ) -> Collection:
     """Delete Gram matrices, factors, products, scores and the like that no kept model needs.
 
-    The data and the embeddings are never deleted.
+    So are transformed copies of embeddings, and the scratch that killed runs left. The data and the
+    embeddings as they were made or given are never deleted. Kept are the current model, those with a name
+    that a user gave, those that an append made or a sweep picked (unless a later append went on from them),
+    and of all others the latest.
 
     Parameters
     ----------
     url
         Path or URL of the workspace.
     keep_runs
-        The models of how many runs to keep: the current one, then the latest.
+        How many models to keep: the current one, then the latest.
     keep_events
         The events and reports of how many executions to keep.
+    drop
+        Names of models that are not to be kept.
     dry_run
         Only tell what would be deleted.
     force
@@ -80,39 +118,75 @@ def collect_garbage(
 
     Raises
     ------
+    ConfigError
+        For a model to drop that is not there, or is the current one.
+    DamagedDocumentError
+        When the document of the current model is damaged or lost.
     WorkspaceLockedError
         While a run writes to the workspace.
     """
     workspace = Workspace.open(url)
+    workspace.refuse_lost_model()
+    keep = _Kept(keep_runs, keep_events, frozenset(drop), force)
     if dry_run:
-        return _collect(workspace, keep_runs, keep_events, None, force=force)
+        return _collect(workspace, keep, None)
     with WorkspaceLock(workspace, "gc") as lock:
-        return _collect(workspace, keep_runs, keep_events, lock.check, force=force)
+        return _collect(workspace, keep, lock.renew)
 
 
-def _collect(
-    workspace: Workspace, keep_runs: int, keep_events: int, check: Callable[[], None] | None, *, force: bool
-) -> Collection:
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """Numbers of models and executions to keep, models to drop, and whether unfinished runs count."""
+
+    runs: int
+    events: int
+    drop: frozenset[str]
+    force: bool
+
+
+def _collect(workspace: Workspace, keep: _Kept, check: Callable[[], None] | None) -> Collection:
     """Find what is obsolete, and delete it where ``check`` raises nothing; None deletes nothing."""
+    models = known_models(workspace)
+    kept_models = _kept_models(workspace, models, keep)
+    others = [model for model in models if model not in kept_models]
+    read = [] if keep.force else [one for one in others if is_read(workspace.blobs, one.own_path)]
+    kept_models = [*kept_models, *read]
+    unfinished_files, temporary = workspace.blobs.abandoned(), abandoned_scratch()
     sizes = _derived_bytes(workspace)
-    open_executions = [] if force else _unfinished(workspace)
+    open_executions = [] if keep.force else _unfinished(workspace)
     unfinished = _used_by(workspace, open_executions, set(sizes))
-    needed = unfinished | _needed_by_models(_kept_models(workspace, keep_runs))
+    needed = unfinished | {path for model in kept_models for path in _artifacts(workspace, model)}
     needed |= _features_of_last_run(workspace)
+    if any(_lacks_record(workspace, model.embedding) for model in kept_models):
+        needed |= {path for path in sizes if layout.kind_of(path) in (Kind.TRANSFORMS, Kind.EMBEDDINGS)}
     needed |= {gram for path in needed if (gram := layout.gram_of(path)) is not None}
     needed &= set(sizes)
+    sizes |= (scratch := _scratch_bytes(workspace))
     obsolete = sorted(set(sizes) - needed)
-    events = _old_events(workspace, keep_events, {one.name for one in open_executions})
+    events = _old_events(workspace, keep.events, {one.name for one in open_executions})
+    given_up = _given_up(workspace, models, kept_models, keep, set(obsolete))
     if check is not None:
-        _delete(workspace, obsolete, check)
-        for key in events:
+        for name in given_up:
+            check()
+            forget_model(workspace, name)
+        _delete(workspace, [path for path in obsolete if path not in scratch], check)
+        for path in scratch:
+            check()
+            workspace.blobs.delete_prefix(path)
+        for key in (*events, *unfinished_files):
             check()
             workspace.blobs.delete(key)
+        sweep_scratch()
     return Collection(
         workspace=workspace.url,
         deleted={path: sizes[path] for path in obsolete},
         kept={path: sizes[path] for path in sorted(needed)},
         unfinished=sorted(unfinished),
+        models=[model.label for model in models if model.label not in given_up],
+        read=[model.label for model in read],
+        readers_known=knows_readers(workspace.blobs),
+        left_over={**unfinished_files, **temporary},
+        given_up=given_up,
         events=len(events),
         dry_run=check is None,
     )
@@ -121,10 +195,69 @@ def _collect(
 def _derived_bytes(workspace: Workspace) -> dict[str, int]:
     """Sum up the arrays of every artifact that can be made again."""
     sizes: dict[str, int] = {}
-    for path, size in array_sizes(workspace).items():
-        if layout.is_derived(path):
+    arrays = array_sizes(workspace)
+    records = list(workspace.stage_records())
+    copies = _copies(workspace, records) | _unrecorded_copies(workspace, records, arrays)
+    for path, size in arrays.items():
+        if layout.is_derived(path) or path in copies:
             artifact = layout.artifact_of(path)
             sizes[artifact] = sizes.get(artifact, 0) + size.bytes
+    return sizes
+
+
+def _copies(workspace: Workspace, records: Iterable[StageRecord]) -> set[str]:
+    """Return the embeddings that were transformed or ordered, if those they were made from are there."""
+    found = set()
+    for record in records:
+        if record.stage is Stage.EMBED:
+            source = _made_from(workspace, record)
+            if source is not None and workspace.has(layout.embeddings(source)):
+                found.add(layout.embeddings(record.id))
+    return found
+
+
+def _unrecorded_copies(
+    workspace: Workspace, records: Sequence[StageRecord], arrays: Iterable[str]
+) -> set[str]:
+    """Return the copies of embeddings without a completion record: of killed runs, or damaged ones.
+
+    Transformed ones are float64, which embeddings as they were made or given never are; ordered ones are told
+    by their ids. Others may be an import or an encoder's rows on their way, and are no copies.
+    """
+    complete, datasets = (
+        {record.id for record in records if record.stage is stage} for stage in (Stage.EMBED, Stage.INGEST)
+    )
+    ordered = {ordered_id(source, dataset) for source in complete for dataset in datasets}
+    begun = {path: layout.identifier_of(path) for path in arrays if layout.kind_of(path) is Kind.EMBEDDINGS}
+    return {
+        path
+        for path, identifier in begun.items()
+        if identifier not in complete and (identifier in ordered or _is_float64(workspace, path))
+    }
+
+
+def _is_float64(workspace: Workspace, path: str) -> bool:
+    """Tell whether an array holds float64; not where a run that goes on has just deleted it."""
+    try:
+        return bool(ChunkArray.open(workspace, path).dtype == np.float64)
+    except StageMissingError:
+        return False
+
+
+def _made_from(workspace: Workspace, record: StageRecord) -> str | None:
+    """Return the id of the embeddings that others were made from in this workspace; None for other ones."""
+    if "source" in record.params:
+        return str(record.params["source"])
+    before = in_catalog_order(workspace, record.id)
+    return None if before == record.id else before
+
+
+def _scratch_bytes(workspace: Workspace) -> dict[str, int]:
+    """Sum up what was left below the scratch folder by run; under the lock none of it is in use."""
+    sizes: dict[str, int] = {}
+    for key in workspace.blobs.list(layout.SCRATCH):
+        folder = layout.scratch_of(key)
+        sizes[folder] = sizes.get(folder, 0) + (workspace.blobs.size(key) or 0)
     return sizes
 
 
@@ -154,31 +287,75 @@ def _used_by(workspace: Workspace, executions: list[Attempt], artifacts: set[str
     return (told & artifacts) | untold
 
 
-def _kept_models(workspace: Workspace, keep_runs: int) -> list[JsonObject]:
-    """Return the documents of the current model and of the latest others."""
-    current = workspace.read_doc(layout.CURRENT_MODEL)
-    documents = [workspace.read_doc(key) for key in workspace.list_docs(layout.FITTED_MODELS)]
-    others = sorted(
-        (one for one in documents if one is not None and one != current),
-        key=lambda document: _finished(workspace, document["run"]),
-        reverse=True,
-    )
-    kept = [] if current is None else [current]
-    return [*kept, *others][: max(keep_runs, len(kept))]
+def _kept_models(workspace: Workspace, models: list[ModelDocument], keep: _Kept) -> list[ModelDocument]:
+    """Choose the models to keep: the current one, those that nothing makes again as such, and the latest."""
+    current = read_current(workspace)
+    name = None if current is None else current.model.label
+    known = {model.label for model in models}
+    for dropped in sorted(keep.drop):
+        if dropped not in known or dropped == name:
+            why = "is the current model; make another current first" if dropped == name else "is no model"
+            raise ConfigError(f"{shown(dropped)} {why} (models of {workspace.url}: {named(sorted(known))}).")
+    left = [model for model in models if model.label not in keep.drop]
+    outgrown = {model.parent for model in left}
+    lasting = [model for model in left if model.label == name or model.given or _is_lasting(model, outgrown)]
+    others = [model for model in reversed(left) if model not in lasting]
+    count = keep.runs - (1 if name is not None else 0)
+    return [*lasting, *others[: max(0, count)]]
 
 
-def _needed_by_models(models: list[JsonObject]) -> set[str]:
-    """Return the artifacts that models read, and those that new items and repairs of the models need."""
-    needed = set()
-    for model in models:
-        paths = [*ScoreTerms.from_document(model["terms"]).paths(), *filter(None, model["arrays"].values())]
-        artifacts = {layout.artifact_of(path) for path in paths}
-        if any(layout.kind_of(path) is Kind.SPECTRAL for path in artifacts):
-            artifacts.add(Kind.ROOTS.path(model["dataset"]))
-        if model["embedding"] is not None:
-            artifacts.add(layout.transform(model["embedding"]))
-        needed |= artifacts
-    return needed
+def _is_lasting(model: ModelDocument, outgrown: set[str | None]) -> bool:
+    """Tell whether a model was appended to or picked by a sweep, and no later append went on from it."""
+    return model.by in ("append", "sweep") and model.label not in outgrown
+
+
+def _given_up(
+    workspace: Workspace,
+    models: list[ModelDocument],
+    kept: list[ModelDocument],
+    keep: _Kept,
+    obsolete: set[str],
+) -> list[str]:
+    """Name the models that are dropped, or lose an array."""
+    lost = [
+        model.label
+        for model in models
+        if model not in kept and (model.label in keep.drop or _artifacts(workspace, model) & obsolete)
+    ]
+    return sorted(lost)
+
+
+def _artifacts(workspace: Workspace, model: ModelDocument) -> set[str]:
+    """Return the artifacts that a model reads, and those that new items and its repairs need."""
+    artifacts = {
+        layout.artifact_of(path) for path in (*model.terms.paths(), *filter(None, model.arrays.values()))
+    }
+    if any(layout.kind_of(path) is Kind.SPECTRAL for path in artifacts):
+        artifacts.add(Kind.ROOTS.path(model.dataset))
+    if model.embedding is not None:
+        artifacts |= _features(workspace, model.embedding)
+    return artifacts
+
+
+def _features(workspace: Workspace, features: str) -> set[str]:
+    """Return the embeddings that a model reads, those that they were made from, and their transformation."""
+    if layout.are_words(features):
+        return set()
+    record = workspace.stage_done(Stage.EMBED, features)
+    if record is None:
+        return {layout.transform(features), layout.embeddings(features)}
+    fitted = fitted_for(workspace, features) or features
+    needed = (features, fitted, _made_from(workspace, record))
+    return {layout.transform(fitted), *(layout.embeddings(one) for one in needed if one is not None)}
+
+
+def _lacks_record(workspace: Workspace, features: str | None) -> bool:
+    """Tell whether nothing says what the embeddings of a model were made from, and with which transformation.
+
+    So it is between a repair that took a damaged chunk out and the run that makes it again.
+    """
+    embedded = features is not None and not layout.are_words(features)
+    return embedded and workspace.stage_done(Stage.EMBED, str(features)) is None
 
 
 def _features_of_last_run(workspace: Workspace) -> set[str]:

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 
+from l3ae_dist.pipeline.named_models import read_current
 from l3ae_dist.report.formatting import figure_text, iso_text, listed, percent
 from l3ae_dist.report.hyperparameters import values_at_the_edge
 from l3ae_dist.report.run import RunRecord
 from l3ae_dist.storage import layout
-from l3ae_dist.storage.repair import noted_damage
+from l3ae_dist.storage.damage_notes import noted_damage
 from l3ae_dist.storage.stages import Stage
 from l3ae_dist.units import human_bytes
 
@@ -72,7 +73,11 @@ def _memory(record: RunRecord) -> Iterator[str]:
 
 def _certificate(record: RunRecord) -> Iterator[str]:
     certificate = record.result.certificate
-    for name, limit in (("residual", "tolerance"), ("diagonal", "diagonal_tolerance")):
+    for name, limit in (
+        ("residual", "tolerance"),
+        ("diagonal", "diagonal_tolerance"),
+        ("semantic", "semantic_tolerance"),
+    ):
         value, bound = certificate.get(name), certificate.get(limit)
         if value and bound and value > _NEAR_TOLERANCE * bound:
             yield f"The {name} {figure_text(value)} is near its tolerance {figure_text(bound)}."
@@ -113,12 +118,18 @@ def _sources(record: RunRecord) -> Iterator[str]:
         if differ and record.versions:
             yield f"An earlier execution of this run used other versions: {', '.join(differ)}."
             break
-    yield from (f"{m[0].upper()}{m[1:]}." for m in record.trace.messages if "different BLAS builds" in m)
-    current = record.workspace.read_doc(layout.CURRENT_MODEL) or {}
-    if record.result.certificate and current.get("run") not in (None, record.run):
-        finished = (record.workspace.read_doc(layout.result(current["run"])) or {}).get("finished")
+    for told in ("different BLAS builds", "distinct texts, of "):
+        yield from (f"{m[0].upper()}{m[1:]}." for m in record.trace.messages if told in m)
+    current = read_current(record.workspace)
+    ours = None if record.fitted is None else record.fitted.get("label")
+    if record.result.certificate and current is not None and ours != current.model.label:
+        model = current.model
+        finished = (record.workspace.read_doc(layout.result(model.run)) or {}).get("finished")
         when = f", which finished at {iso_text(finished)}" if finished else ""
-        yield f"Another run, {current['run']}{when}, made the current model of this workspace."
+        yield (
+            f"Another run, {model.run}{when}, made the current model of this workspace, {model.label}"
+            + (f"; that of this run is {ours}." if ours else ".")
+        )
     if not record.has_events:
         yield "The events of this run have been deleted: stages, timeline and memory over time are not shown."
 

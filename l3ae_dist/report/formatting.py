@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
+from l3ae_dist.config.members import Param, param_text
 from l3ae_dist.storage.stages import Stage
 
 PART_NAMES = {"all": "all items", "head": "head items", "tail": "tail items"}
@@ -10,6 +11,7 @@ PART_NAMES = {"all": "all items", "head": "head items", "tail": "tail items"}
 STAGE_PRODUCTS: Mapping[str, str] = {
     Stage.INGEST: "read the data",
     Stage.EMBED: "embed the text",
+    Stage.TRANSFORM: "transform the embeddings",
     Stage.GRAM: "Gram matrix X'X",
     Stage.FACTOR: "Cholesky factor L",
     Stage.LINV: "inverse of L",
@@ -80,9 +82,9 @@ def signed_percent(share: float) -> str:
     return f"{100 * share:+.1f} %".replace("-", "\N{MINUS SIGN}")
 
 
-def params_text(params: Mapping[str, float]) -> str:
+def params_text(params: Mapping[str, Param]) -> str:
     """Format the hyper-parameters of a model."""
-    return ", ".join(f"{name} = {value:g}" for name, value in params.items()) or "no parameters"
+    return ", ".join(f"{name} = {param_text(value)}" for name, value in params.items()) or "no parameters"
 
 
 def date_text(when: datetime | None) -> str:

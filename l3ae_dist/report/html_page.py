@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from functools import cache
 
+from l3ae_dist.messages import neutral
 from l3ae_dist.report.plots import Plot
 
 # Draws what the page holds as JSON; opens what is folded before printing.
@@ -42,6 +43,7 @@ def render(template: str, facts: Mapping[str, object], plots: Sequence[Plot]) ->
     environment = Environment(
         loader=PackageLoader("l3ae_dist.report", "templates"),
         autoescape=True,
+        finalize=_shown,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -50,6 +52,11 @@ def render(template: str, facts: Mapping[str, object], plots: Sequence[Plot]) ->
     return environment.get_template(template).render(
         facts, plots=plots, scripts=scripts, policy=_policy(scripts)
     )
+
+
+def _shown(value: object) -> object:
+    """Escape what turns text around or hides it; markup that a template marks as safe stays."""
+    return neutral(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
 def _policy(scripts: list[str]) -> str:

@@ -1,15 +1,14 @@
 """Plots of the validation metrics of a search (a grid or a sweep) over the hyper-parameters.
 
-:class:`Trials` holds every model that was tried; the figures are of L3AE, beside EASE at the same ridges.
+They are of L3AE, or of the best member without it, beside the best of each other member at the same ridges.
 """
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from l3ae_dist.report.formatting import figure_text
-from l3ae_dist.report.plots import MODEL_COLOURS, Plot, styled
+from l3ae_dist.report.plots import GREY, MODEL_COLOURS, Plot, styled
+from l3ae_dist.report.trials import PARAMETERS, Trials
 
 if TYPE_CHECKING:
     from bokeh.models import LinearColorMapper
@@ -21,87 +20,9 @@ _MOST_VALUES = 12
 _CELL_PIXELS = 62
 _PAGE_PIXELS = 1300
 _BEST_SHOWN = 10
-_PARAMETERS = ("ridge", "reg_x", "reg_f", "reg_e", "alpha", "rank")
-
-
-@dataclass(frozen=True, slots=True)
-class ShownTrial:
-    """One model that was tried, with its metrics on the validation split."""
-
-    model: str
-    parameters: Mapping[str, float]
-    metrics: Mapping[str, float]
-
-    @classmethod
-    def of(cls, row: Mapping[str, object]) -> "ShownTrial":
-        """Read a row of ``grid`` or ``sweep.table`` of a result."""
-        figures = {
-            name: value
-            for name, value in row.items()
-            if isinstance(value, int | float) and not isinstance(value, bool)
-        }
-        return cls(
-            model=str(row["model"]),
-            parameters={name: figures[name] for name in figures if "@" not in name},
-            metrics={name: figures[name] for name in figures if "@" in name},
-        )
-
-    def has(self, parameter: str) -> bool:
-        """Tell whether the model depends on a hyper-parameter; EASEText has no ridge."""
-        return parameter in self.parameters and not (parameter == "ridge" and self.model == "EASEText")
-
-
-@dataclass(frozen=True, slots=True)
-class Trials:
-    """Every model that a search tried, in its order, and the metric that picks the best."""
-
-    all: tuple[ShownTrial, ...]
-    metric: str
-
-    @classmethod
-    def of_result(cls, result: Mapping[str, Any]) -> "Trials | None":
-        """Read the search of a run's result; None when the run tried no models."""
-        if result.get("sweep"):
-            rows, metric = result["sweep"]["table"], str(result["sweep"]["metric"])
-        else:
-            rows = result.get("grid") or []
-            metric = list(rows[0])[-1] if rows else ""
-        return cls(tuple(ShownTrial.of(row) for row in rows), metric) if rows else None
-
-    def of(self, *models: str) -> "Trials":
-        """Return the trials of some models alone."""
-        return Trials(tuple(trial for trial in self.all if trial.model in models), self.metric)
-
-    def at(self, parameter: str, value: float) -> "Trials":
-        """Return the trials with one value of a hyper-parameter."""
-        return Trials(tuple(trial for trial in self.all if trial.parameters[parameter] == value), self.metric)
-
-    def value(self, trial: ShownTrial) -> float:
-        """Return the metric of a trial."""
-        return float(trial.metrics[self.metric])
-
-    @property
-    def scores(self) -> list[float]:
-        """Metric of each trial."""
-        return [self.value(trial) for trial in self.all]
-
-    @property
-    def best(self) -> ShownTrial:
-        """Trial with the largest metric, the first of several."""
-        return max(self.all, key=self.value)
-
-    def values(self, parameter: str) -> list[float]:
-        """Return the distinct values of a hyper-parameter, ascending; models without it count for none."""
-        known = (trial.parameters.get(parameter) for trial in self.all)
-        return sorted({float(value) for value in known if value is not None})
-
-    def best_by_ridge(self) -> dict[float, float]:
-        """Return the largest metric at each ridge, the ridges ascending."""
-        best: dict[float, float] = {}
-        for trial in self.all:
-            ridge = trial.parameters["ridge"]
-            best[ridge] = max(best.get(ridge, -math.inf), self.value(trial))
-        return dict(sorted(best.items()))
+_MAPPED = tuple(name for name in PARAMETERS if name not in ("a", "b", "rank"))
+# Values beyond which there are none.
+_LIMITS = {"whiten": (0.0, 1.0), "p": (0.0,), "alpha": (0.0,), "beta": (0.0,), "xi": (0.0,)}
 
 
 # ---- text
@@ -116,10 +37,12 @@ def values_at_the_edge(trials: Trials, model: str = "L3AE") -> list[str]:
     if not own.all:
         return []
     edges = []
-    for name in ("ridge", "reg_f", "reg_e"):
-        values, best = own.values(name), own.best.parameters.get(name)
-        if best is not None and len(values) > 2 and best in (values[0], values[-1]):
-            edges.append(f"{name} {best:g} ({'smallest' if best == values[0] else 'largest'})")
+    for name in ("ridge", "reg_f", "reg_e", "truncate_dim", *_LIMITS):
+        bounds, best = own.bounds(name), own.best.parameters.get(name)
+        if best is None or bounds is None or best in _LIMITS.get(name, ()):
+            continue
+        if best in bounds:
+            edges.append(f"{name} {best:g} ({'smallest' if best == bounds[0] else 'largest'})")
     return edges
 
 
@@ -132,13 +55,13 @@ def best_trials(trials: Trials) -> tuple[list[str], list[list[str]]]:
         if place <= _BEST_SHOWN or trial.model not in seen:
             shown.append((place, trial))
         seen.add(trial.model)
-    parameters = [name for name in _PARAMETERS if any(name in trial.parameters for trial in trials.all)]
+    parameters = [name for name in PARAMETERS if any(trial.told(name) for trial in trials.all)]
     metrics = list(ordered[0].metrics)
     rows = [
         [
             str(place),
             trial.model,
-            *(f"{trial.parameters[name]:g}" if trial.has(name) else "" for name in parameters),
+            *(trial.told(name) for name in parameters),
             *(figure_text(trial.metrics[name]) for name in metrics),
         ]
         for place, trial in shown
@@ -150,11 +73,11 @@ def best_trials(trials: Trials) -> tuple[list[str], list[list[str]]]:
 
 
 def search_plots(trials: Trials) -> list[Plot]:
-    """Draw the best model at each ridge, then the metric over L3AE's hyper-parameters, for a report.
+    """Draw the best model at each ridge, then the metric over the hyper-parameters, for a report.
 
-    There are no plots of fewer than two models of L3AE.
+    There are no plots of fewer than two models.
     """
-    ours = trials.of("L3AE")
+    ours = trials.of(trials.own)
     if len(ours.all) < 2:
         return []
     plots = [_ridge_plot(trials)] if len(ours.values("ridge")) > 1 else []
@@ -165,13 +88,13 @@ def search_plots(trials: Trials) -> list[Plot]:
 
 
 def _ridge_plot(trials: Trials) -> Plot:
-    ours, metric = trials.of("L3AE"), trials.metric
+    ours, metric = trials.of(trials.own), trials.metric
     plot = ridge_figure(trials)
     legend = [(item.label.value, item.renderers[0].glyph.line_color) for item in plot.legend[0].items]
     plot.right = []
     ridges, best = ours.values("ridge"), ours.best
     sentence = (
-        f"On the validation split {metric} of L3AE is largest, {ours.value(best):.4f}, at ridge "
+        f"On the validation split {metric} of {trials.own} is largest, {ours.value(best):.4f}, at ridge "
         f"{best.parameters['ridge']:g}, of {len(ridges)} ridges from {min(ridges):g} to {max(ridges):g}."
     )
     texts = trials.of("EASEText").scores
@@ -193,14 +116,21 @@ def _fluid(plot: "Figure", height: int) -> "Figure":
 
 
 def hyperparameter_figures(trials: Trials) -> list[tuple[str, "Figure"]]:
-    """Draw the metric over L3AE's hyper-parameters, each figure with a sentence that tells the same.
+    """Draw the metric over the hyper-parameters, each figure with a sentence that tells the same.
 
     There is a heat map over (reg_f, reg_e) for each ridge, or for each reg_x where fewer of these were tried;
-    where maps would be too many or too large, the metric of all models over each hyper-parameter.
+    where maps would be too many or too large, the metric of all models over each hyper-parameter. Of models
+    that differ in other hyper-parameters alone, the best is drawn.
     """
-    ours = trials.of("L3AE")
-    if not ours.all:
-        return []
+    ours = trials.of(trials.own)
+    if not ours.has_text:
+        names = tuple(name for name in _MAPPED if len(ours.values(name)) > 1)
+        names = tuple(name for name in names if name not in ("ridge", "reg_x"))  # the ridge has its figure
+        return [
+            (f"{ours.metric} of {len(ours.all)} models over {name}.", _scatter_plot(ours, name))
+            for name in names
+        ]
+    ours = ours.best_of("ridge", "reg_x", "reg_f", "reg_e")
     if _too_many_for_maps(ours):
         names = ("ridge", "reg_f", "reg_e")
         return [
@@ -216,8 +146,8 @@ def hyperparameter_figures(trials: Trials) -> list[tuple[str, "Figure"]]:
 
 def figures_per_row(trials: Trials) -> int:
     """Return how many of :func:`hyperparameter_figures` stand side by side on the page of a sweep."""
-    ours = trials.of("L3AE")
-    if _too_many_for_maps(ours):
+    ours = trials.of(trials.own).best_of("ridge", "reg_x", "reg_f", "reg_e")
+    if not ours.has_text or _too_many_for_maps(ours):
         return 3
     return max(1, min(4, _PAGE_PIXELS // (_CELL_PIXELS * len(ours.values("reg_e")) + 90)))
 
@@ -256,7 +186,8 @@ def _heat_map(title: str, panel: Trials, ours: Trials) -> "Figure":
 
     across = [f"{value:g}" for value in panel.values("reg_e")]
     up = [f"{value:g}" for value in panel.values("reg_f")]
-    names = ("ridge", "reg_x", "reg_f", "reg_e")
+    # of models that differ in other hyper-parameters the best is drawn
+    names = [name for name in _MAPPED if any(trial.told(name) for trial in panel.all)]
     plot = figure(
         title=title, x_range=across, y_range=up, x_axis_label="reg_e", y_axis_label="reg_f",
         width=_CELL_PIXELS * len(across) + 90, height=44 * len(up) + 100, tools="hover",
@@ -266,9 +197,7 @@ def _heat_map(title: str, panel: Trials, ours: Trials) -> "Figure":
     scale = _colour_scale(ours)
     # where black and white are equally easy to read on Viridis
     middle = scale.low + 0.43 * (scale.high - scale.low)
-    cells: dict[str, Sequence[object]] = {
-        name: [f"{trial.parameters[name]:g}" for trial in panel.all] for name in names
-    }
+    cells: dict[str, Sequence[object]] = {name: [trial.told(name) for trial in panel.all] for name in names}
     cells["value"] = panel.scores
     cells["text"] = [f"{score:.4f}" for score in panel.scores]
     cells["ink"] = ["black" if score > middle else "white" for score in panel.scores]
@@ -294,18 +223,19 @@ def _scatter_plot(ours: Trials, parameter: str) -> "Figure":
     """Draw the metric of every trial over one hyper-parameter."""
     from bokeh.plotting import figure
 
+    ours = Trials(tuple(trial for trial in ours.all if parameter in trial.parameters), ours.metric)
     values = [float(trial.parameters[parameter]) for trial in ours.all]
     plot = figure(
         title=f"{ours.metric} over {parameter}", x_axis_label=parameter, y_axis_label=ours.metric, width=430,
         height=330, x_axis_type="log" if min(values) > 0 else "linear", toolbar_location=None,
     )  # fmt: skip
-    plot.scatter(values, ours.scores, size=7, alpha=0.6, color=MODEL_COLOURS["L3AE"])
+    plot.scatter(values, ours.scores, size=7, alpha=0.6, color=MODEL_COLOURS.get(ours.own, GREY))
     plot.axis.axis_label_text_font_style = "normal"
     return plot
 
 
 def ridge_figure(trials: Trials) -> "Figure":
-    """Draw the best L3AE and the best EASE over the ridge.
+    """Draw the best of each member over the ridge.
 
     EASEText has no ridge: it is a level line, or is left out where it lies far below the others.
     """
@@ -316,14 +246,14 @@ def ridge_figure(trials: Trials) -> "Figure":
         y_axis_label=trials.metric, x_axis_type="log", width=900, height=320, toolbar_location=None,
     )  # fmt: skip
     drawn: list[float] = []
-    for name in ("L3AE", "EASE"):
+    for name in trials.with_ridge:
         best = trials.of(name).best_by_ridge()
         drawn += best.values()
-        line = {"color": MODEL_COLOURS[name], "legend_label": name}
+        line = {"color": MODEL_COLOURS.get(name, GREY), "legend_label": name}
         plot.line(list(best), list(best.values()), line_width=2, **line)
         plot.scatter(list(best), list(best.values()), size=8, **line)
     texts = trials.of("EASEText").scores
-    ridges = trials.of("L3AE", "EASE").values("ridge")
+    ridges = trials.of(*trials.with_ridge).values("ridge")
     # so far below, it would press the others into one line
     if texts and max(texts) > min(drawn) - 3 * (max(drawn) - min(drawn)):
         plot.line(

@@ -15,7 +15,18 @@ BLUE, ORANGE, GREEN, SKY, PINK, YELLOW, RED, GREY = (
     *("#0072b2", "#b85c00", "#00785a", "#2e8fc6", "#b85f90"),
     *("#a68500", "#d55e00", "#767676"),
 )
-MODEL_COLOURS = {"L3AE": BLUE, "EASE": RED, "EASEText": "#009e73"}
+MODEL_COLOURS = {
+    "L3AE": BLUE,
+    "EASE": RED,
+    "EASEText": "#009e73",
+    "LAE": "#e69f00",
+    "RLAE": "#b8860b",
+    "EDLAE": "#cc79a7",
+    "DLAE": "#8e5ea2",
+    "RDLAE": "#6a3d9a",
+    "DAN": "#56b4e9",
+    "DEQL": "#555555",
+}
 _INK = "#333333"
 Scale = Literal["linear", "log"]
 

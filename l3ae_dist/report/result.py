@@ -7,7 +7,7 @@ from typing import Any, Self
 from l3ae_dist.evaluation.significance import PairedComparison
 from l3ae_dist.pipeline.result import comparisons_of
 from l3ae_dist.report.formatting import PART_NAMES
-from l3ae_dist.report.hyperparameters import Trials
+from l3ae_dist.report.trials import Trials
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,7 @@ class PlanFigures:
     tile: int | None = None
     """Side of a tile."""
     dtype: str | None = None
+    arithmetic: str | None = None
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> Self:
@@ -28,7 +29,8 @@ class PlanFigures:
         if not isinstance(stages, Mapping):
             stages = {stage["name"]: stage["peak_bytes"] for stage in stages}
         sizes = (document["memory_budget"], document["projected_peak_bytes"])
-        return cls(*sizes, stages, document.get("tile"), document.get("dtype"))
+        dtypes = (document.get("dtype"), document.get("arithmetic"))
+        return cls(*sizes, stages, document.get("tile"), *dtypes)
 
 
 @dataclass(frozen=True, slots=True)

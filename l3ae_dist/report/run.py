@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from l3ae_dist.errors import ConfigError, L3AEError, StageMissingError
-from l3ae_dist.planning.rates import CALIBRATION_DOC
+from l3ae_dist.messages import shown
+from l3ae_dist.pipeline.named_models import known_models
 from l3ae_dist.report.result import PlanFigures, Result
 from l3ae_dist.report.trace import Trace
 from l3ae_dist.runtime.event_store import Attempt, attempts, stream_events
@@ -81,6 +82,8 @@ class RunRecord:
 def find_run(workspace: Workspace, run: str | None = None) -> str:
     """Return the full id of a run from its beginning, or of the latest run for None.
 
+    The name of a model stands for the run that made it.
+
     Raises
     ------
     StageMissingError
@@ -94,11 +97,13 @@ def find_run(workspace: Workspace, run: str | None = None) -> str:
     if run is None:
         return known[-1]
     matches = [name for name in known if name == run] or [name for name in known if name.startswith(run)]
+    if run and not matches:
+        matches = [model.run for model in known_models(workspace) if model.label == run]
     if run and len(matches) == 1:
         return matches[0]
-    shown = ", ".join(reversed(known[-_MOST_NAMED:])) + (", ..." if len(known) > _MOST_NAMED else "")
-    problem = f"{len(matches)} runs whose ids begin with {run!r}" if matches else f"no run {run!r}"
-    raise ConfigError(f"{workspace.url} holds {problem}; its runs, the latest first: {shown}.")
+    latest = ", ".join(reversed(known[-_MOST_NAMED:])) + (", ..." if len(known) > _MOST_NAMED else "")
+    problem = f"{len(matches)} runs whose ids begin with {shown(run)}" if matches else f"no run {shown(run)}"
+    raise ConfigError(f"{workspace.url} holds {problem}; its runs, the latest first: {latest}.")
 
 
 def known_runs(workspace: Workspace) -> list[str]:
@@ -155,7 +160,7 @@ def _versions(workspace: Workspace, attempt: Attempt) -> Mapping[str, str]:
 
 def _calibration(workspace: Workspace) -> Mapping[str, Any] | None:
     try:
-        return workspace.read_doc(CALIBRATION_DOC)
+        return workspace.read_doc(layout.CALIBRATION)
     except (L3AEError, ValueError):  # another program's document; the report does without
         return None
 

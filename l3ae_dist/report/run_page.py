@@ -3,17 +3,21 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from l3ae_dist.data.dataset_summary import data_lines
 from l3ae_dist.errors import L3AEError
 from l3ae_dist.evaluation.significance import PairedComparison
+from l3ae_dist.linalg.arithmetic import precision_text
+from l3ae_dist.pipeline.named_models import known_models
 from l3ae_dist.report import figures, tables
 from l3ae_dist.report.cautions import cautions, reused_stages
 from l3ae_dist.report.formatting import date_text, figure_text, iso_text, seconds_text, signed_percent
 from l3ae_dist.report.html_page import render
-from l3ae_dist.report.hyperparameters import Trials, best_trials, search_plots
+from l3ae_dist.report.hyperparameters import best_trials, search_plots
 from l3ae_dist.report.plots import Plot
 from l3ae_dist.report.profile import DataProfile, profile
 from l3ae_dist.report.result import Result
 from l3ae_dist.report.run import RunRecord
+from l3ae_dist.report.trials import Trials
 from l3ae_dist.storage import layout
 from l3ae_dist.units import human_bytes
 
@@ -81,7 +85,7 @@ def _metric_cards(result: Result) -> list[Card]:
         Card(
             f"over {one.models[1]}",
             signed_percent(one.lift),
-            f"95 % interval {signed_percent(one.lift_low)} to {signed_percent(one.lift_high)}",
+            f"{one.interval} {signed_percent(one.lift_low)} to {signed_percent(one.lift_high)}",
         )
         for one in result.comparisons
     ]
@@ -98,7 +102,8 @@ def _cost_cards(record: RunRecord) -> list[Card]:
         cards.append(Card("largest worker", human_bytes(result.largest_worker), note))
     certificate = result.certificate
     if certificate:
-        note = f"tolerance {figure_text(certificate['tolerance'])}, {certificate['dtype']}"
+        precision = precision_text(certificate["dtype"], certificate.get("arithmetic"))
+        note = f"tolerance {figure_text(certificate['tolerance'])}, {precision}"
         cards.append(Card("residual", figure_text(certificate["residual"]), note))
     return cards
 
@@ -128,11 +133,12 @@ def _metrics(result: Result, plots: dict[str, list[Plot]]) -> dict[str, object]:
 def comparison_text(comparison: PairedComparison) -> str:
     """Describe a paired comparison in a sentence."""
     ours, other = comparison.models
+    low, high = signed_percent(comparison.lift_low), signed_percent(comparison.lift_high)
     return (
-        f"{ours} over {other} on test {comparison.metric}: {signed_percent(comparison.lift)} (95 % interval "
-        f"{signed_percent(comparison.lift_low)} to {signed_percent(comparison.lift_high)}), "
-        f"difference {comparison.difference:+.4f} ({comparison.low:+.4f} to {comparison.high:+.4f}), p = "
-        f"{comparison.p_value:.2g}, paired over {comparison.users:,.0f} users."
+        f"{ours} over {other} on test {comparison.metric}: {signed_percent(comparison.lift)} "
+        f"({comparison.interval} {low} to {high}), difference {comparison.difference:+.4f} "
+        f"({comparison.low:+.4f} to {comparison.high:+.4f}), p = {comparison.p_value:.2g}, "
+        f"paired over {comparison.users:,.0f} users."
     )
 
 
@@ -157,10 +163,10 @@ def _examples(record: RunRecord) -> tuple[Sequence[Mapping[str, Any]], str]:
     """Return a few recommendations, made now where the result holds none, or why there are none."""
     if record.result.examples is not None:
         return record.result.examples, ""
-    fitted, current = record.fitted, record.workspace.read_doc(layout.CURRENT_MODEL)
+    fitted = record.fitted
     if fitted is None:
         return [], "The run fitted no model."
-    if fitted != current:
+    if all(model.label != fitted.get("label") for model in known_models(record.workspace)):
         return [], "Another run has made the current model since."
     size = _model_bytes(record, fitted)
     if size > _MOST_MODEL_BYTES:
@@ -169,7 +175,7 @@ def _examples(record: RunRecord) -> tuple[Sequence[Mapping[str, Any]], str]:
     from l3ae_dist.model.fitted import load_model
 
     try:
-        return examples(load_model(record.workspace.url)), ""
+        return examples(load_model(record.workspace.url, str(fitted["label"]))), ""
     except L3AEError as error:
         return [], f"The model cannot be read: {error}"
 
@@ -185,7 +191,9 @@ def _model_bytes(record: RunRecord, fitted: Mapping[str, Any]) -> int:
 def _data_facts(record: RunRecord, plots: dict[str, list[Plot]]) -> dict[str, object]:
     data, reason = _data_profile(record)
     plots["data"] = [] if data is None else figures.data_plots(data)
-    return {"data": None if data is None else tables.data_table(data), "no_data": reason}
+    if data is None:
+        return {"data": None, "no_data": reason, "data_lines": []}
+    return {"data": tables.data_table(data), "data_lines": data_lines(data.stats)}
 
 
 def _data_profile(record: RunRecord) -> tuple[DataProfile | None, str]:

@@ -140,14 +140,17 @@ def stage_table(record: RunRecord) -> Table:
     """Show time, work, rate and bytes of every stage."""
     peak = peak_gflops(record, _workers(record))
     share = ["of the calibrated peak"] if peak else []
+    totals = stage_totals(record)
+    peers = any(stage.bytes_from_peers for stage in totals)
+    names = ["read", *(["from peers"] if peers else []), "written", "moved"]
     return Table(
-        ["stage", "makes", "time", "passes", "tasks", "reused", "rate", *share, "read", "written", "moved"],
-        [_stage_row(stage, peak) for stage in stage_totals(record)],
+        ["stage", "makes", "time", "passes", "tasks", "reused", "rate", *share, *names],
+        [_stage_row(stage, peak, peers=peers) for stage in totals],
         left=2,
     )
 
 
-def _stage_row(stage: StageTotals, peak: float | None) -> list[str]:
+def _stage_row(stage: StageTotals, peak: float | None, *, peers: bool) -> list[str]:
     rate = stage.flops / stage.seconds / 1e9 if stage.seconds and stage.flops else None
     moved = (stage.bytes_read + stage.bytes_written) / stage.seconds / 1e6 if stage.seconds else 0.0
     if rate:
@@ -164,6 +167,7 @@ def _stage_row(stage: StageTotals, peak: float | None) -> list[str]:
         speed,
         *([percent(rate / peak, 0) if rate else ""] if peak else []),
         human_bytes(stage.bytes_read) if stage.bytes_read else "",
+        *([human_bytes(stage.bytes_from_peers) if stage.bytes_from_peers else ""] if peers else []),
         human_bytes(stage.bytes_written) if stage.bytes_written else "",
         f"{moved:,.0f} MB/s" if moved else "",
     ]
@@ -186,7 +190,16 @@ def stage_totals(record: RunRecord) -> list[StageTotals]:
     ]
 
 
-_TOTALS = ("seconds", "tasks", "written", "reused", "flops", "bytes_read", "bytes_written")
+_TOTALS = (
+    "seconds",
+    "tasks",
+    "written",
+    "reused",
+    "flops",
+    "bytes_read",
+    "bytes_written",
+    "bytes_from_peers",
+)
 
 
 def _count(number: int) -> str:
@@ -204,7 +217,7 @@ def peak_gflops(record: RunRecord, workers: int) -> float | None:
     if plan is None or other:
         return None
     try:
-        by_tile = calibration["gflops"][plan.dtype][_GEMM]
+        by_tile = calibration["gflops"][plan.arithmetic or plan.dtype][_GEMM]
         nearest = min(by_tile, key=lambda tile: abs(int(tile) - int(plan.tile or 0)))
         return float(by_tile[nearest]) * workers
     except (TypeError, KeyError, ValueError):  # not calibrated, or for another precision
@@ -261,9 +274,12 @@ _CERTIFICATE = {
     "tolerance": "its tolerance, from the precision and the condition estimate",
     "condition": "condition estimate of the system",
     "dtype": "precision of the tiles",
+    "arithmetic": "precision that they were computed in",
     "ridge": "ridge of the least certain system",
     "diagonal": "largest |B_jj|, relative; 0 in exact arithmetic",
     "diagonal_tolerance": "its tolerance",
+    "semantic": "estimated error of the semantic model by woodbury, relative",
+    "semantic_tolerance": "its tolerance",
 }
 
 

@@ -50,6 +50,7 @@ class StageTotals:
     flops: float = 0.0
     bytes_read: float = 0.0
     bytes_written: float = 0.0
+    bytes_from_peers: float = 0.0
     rows: int = 0
     worker_peak: int = 0
     doing: dict[str, float] = field(default_factory=dict)
@@ -93,13 +94,16 @@ class Trace:
         return list(dict.fromkeys(worker for _, worker in sorted(starts)))
 
     def lane_names(self) -> dict[WorkerKey, str]:
-        """Name each process: embedding actors and workers, each numbered by their first task."""
+        """Name each process: embedding actors and workers, each numbered by their first task.
+
+        With the host where there are several.
+        """
         counts: dict[str, int] = defaultdict(int)
-        names = {}
+        names, hosts = {}, {worker.host for worker in self.workers}
         for worker in self.workers:
             kind = "actor" if (worker, Stage.EMBED) in self.bars else "worker"
             counts[kind] += 1
-            names[worker] = f"{kind} {counts[kind]}"
+            names[worker] = f"{kind} {counts[kind]}" + (f" on {worker.host}" if len(hosts) > 1 else "")
         return names
 
     def take(self, event: Event) -> None:
@@ -188,6 +192,7 @@ class Trace:
         totals.flops += event.flops or 0.0
         totals.bytes_read += event.bytes_read or 0.0
         totals.bytes_written += event.bytes_written or 0.0
+        totals.bytes_from_peers += event.bytes_from_peers or 0.0
         if self._tasks:
             for kind, seconds in worker_seconds(self._tasks).items():
                 totals.doing[kind] = totals.doing.get(kind, 0.0) + seconds

@@ -4,11 +4,14 @@ from pathlib import Path
 from typing import TypedDict
 
 from l3ae_dist.errors import ConfigError
+from l3ae_dist.messages import shown
+from l3ae_dist.pipeline.named_models import read_model
 from l3ae_dist.report.cautions import cautions
 from l3ae_dist.report.run import find_run, read_run
 from l3ae_dist.report.run_page import run_page
 from l3ae_dist.runtime.event_store import attempts
 from l3ae_dist.storage import layout
+from l3ae_dist.storage.output_files import PAGE, check_output, write_output
 from l3ae_dist.storage.workspace import Workspace
 
 
@@ -24,7 +27,11 @@ class WrittenReport(TypedDict):
 
 
 def write_report(
-    workspace: str | Path, run: str | None = None, output: str | Path | None = None
+    workspace: str | Path,
+    run: str | None = None,
+    output: str | Path | None = None,
+    *,
+    model: str | None = None,
 ) -> WrittenReport:
     """Make the report of a run from its workspace alone: no engine is started, no source is read.
 
@@ -36,6 +43,8 @@ def write_report(
         Id of the run or the beginning of it; the latest when None.
     output
         Where to write it, an HTML file; into the workspace when None.
+    model
+        Name of the model whose run it is, instead of ``run``.
 
     Returns
     -------
@@ -47,9 +56,15 @@ def write_report(
     StageMissingError
         When the workspace holds no run.
     ConfigError
-        For a run that is not there, and an output that cannot be written.
+        For a run or a model that is not there, for both of them, and an output that cannot be written.
     """
+    if output is not None:
+        check_output(output, PAGE)
     opened = Workspace.open(workspace)
+    if model is not None:
+        if run is not None:
+            raise ConfigError(f"name a run ({shown(run)}) or a model ({shown(model)}), not both.")
+        run = read_model(opened, model).run
     record = read_run(opened, find_run(opened, run))
     page = run_page(record).encode()
     if output is None:
@@ -81,12 +96,6 @@ def save_page(page: bytes, output: str | Path) -> str:
     Raises
     ------
     ConfigError
-        When the file cannot be written.
+        When the file cannot be written, or anything but a page of this package is there.
     """
-    try:
-        Path(output).write_bytes(page)
-    except OSError as error:
-        raise ConfigError(
-            f"cannot write the report to {output} ({error.strerror}); choose another path."
-        ) from error
-    return str(output)
+    return write_output(output, page, PAGE)

@@ -6,7 +6,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from l3ae_dist.messages import inline
 from l3ae_dist.operations.checks.row import Check
+from l3ae_dist.runtime.watch.terminal import plain_text
 
 _STYLES = {"ok": "green", "warning": "yellow", "problem": "bold red"}
 
@@ -30,15 +32,17 @@ def print_checks(console: Console, checks: Sequence[Check], seconds: float) -> N
 
 
 def _node_table(node: str, checks: Sequence[Check]) -> Table:
-    table = Table(title=Text(node, style="bold"), title_justify="left", box=None, padding=(0, 2, 0, 0))
+    table = Table(
+        title=Text(inline(node), style="bold"), title_justify="left", box=None, padding=(0, 2, 0, 0)
+    )
     for heading in ("", "check", "found"):
         table.add_column(heading, no_wrap=heading != "found")
     for check in checks:
         style = _STYLES[check.status]
-        text = Text(check.found)
+        text = plain_text(check.found)
         if check.advice:
-            text.append(f"\n-> {check.advice}", style=style)
-        table.add_row(Text(check.status, style=style), check.name, text)
+            text.append(f"\n-> {inline(check.advice)}", style=style)
+        table.add_row(Text(check.status, style=style), plain_text(check.name), text)
     return table
 
 

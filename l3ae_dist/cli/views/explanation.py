@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from rich.markup import escape
 from rich.table import Table
 
 from l3ae_dist.cli.documents import Document
+from l3ae_dist.runtime.watch.terminal import plain_text
 
 _PARTS = ("collaborative", "semantic", "total")
 
@@ -20,13 +20,13 @@ def explanation_table(user: str, item: str, rows: Sequence[Document]) -> Table:
     rows
         One for each item of the history: ``item_id``, ``title``, ``collaborative``, ``semantic``, ``total``.
     """
-    table = Table(title=f"Why item {escape(item)} scores as it does for user {escape(user)}")
+    table = Table(title=plain_text(f"Why item {item} scores as it does for user {user}"))
     table.add_column("because of")
     for name in _PARTS:
         table.add_column(name, justify="right")
     for row in rows:
         label = f"{row['title']} ({row['item_id']})"
-        table.add_row(escape(label), *(f"{row[name]:+.4f}" for name in _PARTS))
+        table.add_row(plain_text(label), *(f"{row[name]:+.4f}" for name in _PARTS))
     table.add_section()
     sums = {name: sum(row[name] for row in rows) for name in _PARTS}
     table.add_row("score", *(f"{sums[name]:+.4f}" for name in _PARTS), style="bold")

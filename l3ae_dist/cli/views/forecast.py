@@ -7,6 +7,7 @@ from rich.console import Console
 from l3ae_dist.cli.views.quantities import figure_table, human_flops, human_seconds, say
 from l3ae_dist.cli.views.rates import rates_sentence
 from l3ae_dist.planning.forecast import Forecast
+from l3ae_dist.planning.plan_inputs import DataSize
 from l3ae_dist.planning.rates import Rates
 from l3ae_dist.units import human_bytes, short_bytes
 
@@ -26,11 +27,12 @@ def print_forecast(console: Console, found: Forecast, explanation: Sequence[str]
     plan, grid, size = found.plan, found.plan.grid, found.size
     say(
         console,
-        f"{size.items:,} items, {size.users:,} users, {size.interactions:,} interactions, "
+        f"{_items(size)}, {size.users:,} users, {size.interactions:,} interactions, "
         f"{size.dim:,} columns of features",
         f"{plan.workers} worker(s) of {human_bytes(plan.memory_budget)} and {_cores(found.resources.rates)}, "
-        f"{plan.dtype}",
+        f"{plan.precision}",
         f"tiles of {grid.tile:,}, {grid.count:,} a side: {found.tile_reason}",
+        plan.intermediates,
     )
     table = figure_table(
         "Stages (times are estimates)",
@@ -63,6 +65,10 @@ def print_forecast(console: Console, found: Forecast, explanation: Sequence[str]
         if lines:
             say(console, f"{title}:", *(f"  {line}" for line in lines))
     say(console, rates_sentence(found.resources.rates))
+
+
+def _items(size: DataSize) -> str:
+    return f"{size.items:,} items" + (f" in the core, {size.tail:,} outside" if size.tail else "")
 
 
 def _cores(rates: Rates) -> str:

@@ -3,7 +3,8 @@
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
+
+from l3ae_dist.runtime.watch.terminal import plain_text
 
 
 def human_seconds(seconds: float) -> str:
@@ -34,11 +35,11 @@ def figure_table(title: str, *headings: str) -> Table:
     """Begin a table of figures: the first column is words, the others are aligned on the right."""
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for number, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if number else "left", no_wrap=not number)
+        table.add_column(plain_text(heading), justify="right" if number else "left", no_wrap=not number)
     return table
 
 
 def say(console: Console, *lines: str) -> None:
     """Print lines as plain text, longer than the terminal is wide where they are."""
     for line in lines:
-        console.print(Text(line), soft_wrap=True)
+        console.print(plain_text(line), soft_wrap=True)

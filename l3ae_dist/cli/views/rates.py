@@ -3,7 +3,7 @@
 from rich.console import Console
 
 from l3ae_dist.cli.views.quantities import figure_table, say
-from l3ae_dist.planning.rates import Rates
+from l3ae_dist.planning.rates import ASSUMED_PEER_BYTES_S, Rates
 from l3ae_dist.units import human_bytes
 
 
@@ -28,6 +28,21 @@ def print_rates(console: Console, rates: Rates) -> None:
         f"Tasks: {1000 * rates.task_seconds:.1f} ms of the client each, "
         f"{1000 * rates.latency_seconds:.1f} ms on the way",
     )
+    if rates.peer_bytes_s is None:
+        say(
+            console,
+            "Peers: tiles between workers were not measured; plans assume "
+            f"{human_bytes(ASSUMED_PEER_BYTES_S)}/s a worker",
+        )
+    else:
+        say(
+            console,
+            f"Peers: a worker receives {human_bytes(rates.peer_bytes_s)}/s of tiles from others while it "
+            f"sends as much ({human_bytes(ASSUMED_PEER_BYTES_S)}/s would be assumed)",
+        )
+    if rates.upload_bytes_s is not None and rates.download_bytes_s is not None:
+        to, back = human_bytes(rates.upload_bytes_s), human_bytes(rates.download_bytes_s)
+        say(console, f"Copies: {to}/s to the GPU, {back}/s back")
     if rates.texts_per_second is not None:
         say(console, f"Text: {rates.texts_per_second:,.0f} texts/s of one actor with {rates.encoder}")
     say(console, rates_sentence(rates))

@@ -2,18 +2,18 @@
 
 from collections.abc import Sequence
 
-from rich.markup import escape
 from rich.table import Table
 
 from l3ae_dist.cli.documents import Document
 from l3ae_dist.cli.views.result import cell_text
+from l3ae_dist.runtime.watch.terminal import plain_text
 
 
 def record_table(records: Sequence[Document]) -> Table:
     """Draw records with equal keys as a table, one row each."""
     table = Table()
     for heading in records[0] if records else ():
-        table.add_column(escape(str(heading)))
+        table.add_column(plain_text(heading))
     for record in records:
         table.add_row(*(cell_text(value) for value in record.values()))
     return table

@@ -3,25 +3,30 @@
 from collections.abc import Mapping, Sequence
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from l3ae_dist.cli.documents import Document
+from l3ae_dist.cli.views.models import model_lines
+from l3ae_dist.data.dataset_stats import DatasetStats
+from l3ae_dist.data.dataset_summary import data_lines
 from l3ae_dist.evaluation.significance import PairedComparison
 from l3ae_dist.pipeline.result import comparisons_of
+from l3ae_dist.runtime.watch.terminal import plain_text
 from l3ae_dist.units import human_bytes
 
 _SHOWN = ("recall@20", "ndcg@20")
+# Hyper-parameters beside the ridge weights that a grid varies.
+_OTHER_AXES = ("p", "beta", "alpha", "xi")
 _GROUPS = {
     "by_item_popularity": "By item popularity: fifths of the training interactions (test split)",
     "by_user_activity": "By user activity: fifths of the users (test split)",
 }
 
 
-def cell_text(value: object) -> str:
+def cell_text(value: object) -> Text:
     """Write a figure with four digits, and anything else as it is."""
-    return f"{value:.4f}" if isinstance(value, float) else escape(str(value))
+    return plain_text(f"{value:.4f}" if isinstance(value, float) else value)
 
 
 def model_table(models: Mapping[str, Document]) -> Table:
@@ -37,11 +42,11 @@ def model_table(models: Mapping[str, Document]) -> Table:
     table = Table(title="Models (figures of the test split)")
     table.add_column("model")
     for heading in [*regularisers, *metrics]:
-        table.add_column(escape(heading), justify="right")
+        table.add_column(plain_text(heading), justify="right")
     for name, values, figures in zip(names, chosen, test, strict=True):
-        cells = [f"{values[key]:g}" if key in values else "" for key in regularisers]
+        cells = [_setting(values.get(key, "")) for key in regularisers]
         cells += [cell_text(figures.get(key, "")) for key in metrics]
-        table.add_row(escape(name), *cells)
+        table.add_row(plain_text(name), *cells)
     return table
 
 
@@ -64,18 +69,19 @@ def group_table(models: Mapping[str, Document], key: str, title: str) -> Table:
     table.add_column("interactions")
     sizes = [name for name in ("items", "users") if name in first[0]]
     for heading in [*sizes, *(f"{name} {metric}" for name in groups for metric in metrics)]:
-        table.add_column(escape(heading), justify="right")
+        table.add_column(plain_text(heading), justify="right")
     for i, group in enumerate(first):
         least, most = group["interactions"]
-        cells = [f"{least:,}" if least == most else f"{least:,} to {most:,}"]
-        cells += [f"{group[size]:,}" for size in sizes]
+        cells = [plain_text(f"{least:,}" if least == most else f"{least:,} to {most:,}")]
+        cells += [plain_text(f"{group[size]:,}") for size in sizes]
         cells += [cell_text(rows[i][metric]) for rows in groups.values() for metric in metrics]
         table.add_row(*cells)
     return table
 
 
 def print_result(console: Console, result: Document) -> None:
-    """Print the outcome of a run: grid, models, comparison, examples, certificate, memory, workspace."""
+    """Print the outcome of a run: data, grid, models, comparison, examples, certificate, memory, place."""
+    print_data(console, result.get("dataset") or {})
     if result.get("grid"):
         console.print(grid_table(result["grid"]))
     if result.get("models"):
@@ -87,12 +93,26 @@ def print_result(console: Console, result: Document) -> None:
         console.print(comparison_sentence(comparison), soft_wrap=True)
     for example in result.get("examples", []):
         print_example(console, example)
+    print_model(console, result)
     print_cost(console, result)
     if result.get("reused"):
         console.print("Everything was complete and has been reused.")
     if "report" in result:
-        console.print(Text(f"Report: {result['report']}"), soft_wrap=True)
-    console.print(Text(f"Workspace: {result['workspace']}"), soft_wrap=True)
+        console.print(plain_text(f"Report: {result['report']}"), soft_wrap=True)
+    console.print(plain_text(f"Workspace: {result['workspace']}"), soft_wrap=True)
+
+
+def print_model(console: Console, result: Document) -> None:
+    """Print which model a run made or measured, and which one it replaced."""
+    for line in model_lines(result):
+        console.print(line, soft_wrap=True)
+
+
+def print_data(console: Console, dataset: Document) -> None:
+    """Print what was read, kept and dropped; nothing for a result that does not tell."""
+    if "n_users" in dataset:
+        for line in data_lines(DatasetStats.of_record(dataset)):
+            console.print(plain_text(line), soft_wrap=True)
 
 
 def grid_table(rows: Sequence[Document]) -> Table:
@@ -107,19 +127,19 @@ def grid_table(rows: Sequence[Document]) -> Table:
     headings = [
         "model",
         "ridge",
-        *(k for row in rows for k in row if k.startswith(("reg_", "alpha"))),
+        *(k for row in rows for k in row if k.startswith("reg_") or k in _OTHER_AXES),
         metric,
     ]
     headings = list(dict.fromkeys(headings))
     for heading in headings:
-        table.add_column(escape(heading), justify="left" if heading == "model" else "right")
+        table.add_column(plain_text(heading), justify="left" if heading == "model" else "right")
     for _, row in sorted(best.items()):
         table.add_row(*(_setting(row.get(heading, "")) for heading in headings[:-1]), cell_text(row[metric]))
     return table
 
 
-def _setting(value: object) -> str:
-    return f"{value:g}" if isinstance(value, (int, float)) else escape(str(value))
+def _setting(value: object) -> Text:
+    return plain_text(f"{value:g}" if isinstance(value, (int, float)) else value)
 
 
 def comparison_sentence(comparison: PairedComparison) -> Text:
@@ -127,21 +147,21 @@ def comparison_sentence(comparison: PairedComparison) -> Text:
     ours, other = comparison.models
     return Text(
         f"Lift of {ours} over {other} on test {comparison.metric}: {comparison.lift:+.2%} "
-        f"(95 % interval {comparison.lift_low:+.2%} to {comparison.lift_high:+.2%}, "
+        f"({comparison.interval} {comparison.lift_low:+.2%} to {comparison.lift_high:+.2%}, "
         f"paired over {comparison.users:.0f} users)"
     )
 
 
 def print_example(console: Console, example: Document) -> None:
     """Print one user's recommendations and the items that they come from."""
-    liked = ", ".join(escape(str(title)) for title in example["liked"])
-    table = Table(title=f"User {escape(str(example['user_id']))} liked {liked}", title_justify="left")
+    liked = ", ".join(map(str, example["liked"]))
+    table = Table(title=plain_text(f"User {example['user_id']} liked {liked}"), title_justify="left")
     table.add_column("recommended")
     table.add_column("score", justify="right")
     table.add_column("because of")
     for item in example["recommended"]:
-        why = ", ".join(escape(str(title)) for title in item["why"])
-        table.add_row(escape(str(item["title"])), f"{item['score']:.3f}", why)
+        why = ", ".join(map(str, item["why"]))
+        table.add_row(plain_text(item["title"]), f"{item['score']:.3f}", plain_text(why))
     console.print(table)
 
 
@@ -149,7 +169,7 @@ def print_cost(console: Console, result: Document) -> None:
     """Print certificate, peak memory against the budget, and time."""
     if result.get("certificate"):
         figures = ", ".join(f"{key} {_figure(value)}" for key, value in result["certificate"].items())
-        console.print(Text(f"Certificate: {figures}"), soft_wrap=True)
+        console.print(plain_text(f"Certificate: {figures}"), soft_wrap=True)
     peak = result.get("peak_memory_bytes")
     if peak:
         budget = result.get("plan", {}).get("memory_budget")

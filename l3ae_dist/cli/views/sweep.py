@@ -3,16 +3,17 @@
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
-from rich.text import Text
 
 from l3ae_dist.cli.documents import Document
-from l3ae_dist.cli.views.result import comparison_sentence, model_table, print_cost
+from l3ae_dist.cli.views.result import comparison_sentence, model_table, print_cost, print_model
+from l3ae_dist.config.transformed_spec import VARIED
 from l3ae_dist.pipeline.result import comparisons_of
+from l3ae_dist.report.sweep_page import inverses_text
+from l3ae_dist.runtime.watch.terminal import plain_text
 
 _SHOWN_ROWS = 12
-_PARAMETERS = ("ridge", "reg_x", "reg_f", "reg_e")
+_PARAMETERS = ("ridge", "reg_x", "reg_f", "reg_e", "p", "beta", "alpha", "diagonal", "xi", "a", "b")
 
 
 def print_sweep(console: Console, result: Document) -> None:
@@ -22,13 +23,14 @@ def print_sweep(console: Console, result: Document) -> None:
     for comparison in comparisons_of(result):
         sentence = comparison_sentence(comparison).append(f"; p = {comparison.p_value:.2g}")
         console.print(sentence, soft_wrap=True)
+    print_model(console, result)
     print_cost(console, result)
     if result["reused"]:
         console.print("Everything was complete and has been reused.")
-    console.print(Text(f"Plot: {result['plot']}"), soft_wrap=True)
+    console.print(plain_text(f"Plot: {result['plot']}"), soft_wrap=True)
     if "report" in result:
-        console.print(Text(f"Report: {result['report']}"), soft_wrap=True)
-    console.print(Text(f"Workspace: {result['workspace']}"), soft_wrap=True)
+        console.print(plain_text(f"Report: {result['report']}"), soft_wrap=True)
+    console.print(plain_text(f"Workspace: {result['workspace']}"), soft_wrap=True)
 
 
 def sweep_table(sweep: Document) -> Table:
@@ -36,19 +38,24 @@ def sweep_table(sweep: Document) -> Table:
     metric = sweep["metric"]
     ordered = sorted(sweep["table"], key=lambda row: -float(row[metric]))
     shown = _best(ordered)
-    title = f"{len(ordered)} models on {sweep['ridges']} ridges, by validation {metric}"
+    inverses = inverses_text(sweep["ridges"], sweep.get("inverses", 0))
+    stopped = len(sweep.get("stopped", ()))
+    title = f"{len(ordered) + stopped} models on {inverses}, by validation {metric}"
+    if stopped:
+        title += f"; {stopped} were given up early"
     if len(shown) < len(ordered):
         title += f": the best {_SHOWN_ROWS}, and the best of each kind and ridge"
     table = Table(title=title)
     table.add_column("place", justify="right")
     table.add_column("model")
     parameters = [name for name in _PARAMETERS if any(name in row for row in ordered)]
+    parameters += [name for name in VARIED if len({row[name] for row in ordered if name in row}) > 1]
     metrics = [name for name in ordered[0] if "@" in name]
     for name in [*parameters, *metrics]:
-        table.add_column(escape(name), justify="right")
+        table.add_column(plain_text(name), justify="right")
     for place, row in shown:
-        cells = [f"{row[name]:g}" if name in row else "" for name in parameters]
-        table.add_row(str(place), row["model"], *cells, *(f"{row[name]:.4f}" for name in metrics))
+        cells = [_cell(row[name]) if name in row else "" for name in parameters]
+        table.add_row(str(place), plain_text(row["model"]), *cells, *(f"{row[name]:.4f}" for name in metrics))
     return table
 
 
@@ -62,3 +69,12 @@ def _best(ordered: Sequence[Document]) -> list[tuple[int, Document]]:
             shown.append((place, row))
         seen.add(kind)
     return shown
+
+
+def _cell(value: object) -> str:
+    """Write a value of a hyper-parameter; null is all dimensions."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (int, float)):
+        return f"{value:g}"
+    return "all" if value is None else str(plain_text(value))

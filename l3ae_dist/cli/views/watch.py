@@ -3,12 +3,13 @@
 import time
 
 from rich.console import Group, RenderableType
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from l3ae_dist.messages import inline
 from l3ae_dist.runtime.watch.run_view import STATE_NAMES, RunView, StageView, TileState
 from l3ae_dist.runtime.watch.stage_progress import clock
+from l3ae_dist.runtime.watch.terminal import plain_text
 from l3ae_dist.units import human_bytes
 
 _MARKS = {  # a sign beside the colour, for eyes and terminals without it
@@ -26,30 +27,35 @@ def view_panel(view: RunView, most: int) -> Group:
     now = time.time() if not view.outcome else view.seen
     title = view.headline(now) if view.run else "No run has begun yet"
     table = Table(title_justify="left")
-    for heading in ("stage", "done", "time", "rate", "MB/s", "recomputed", "bad"):
+    for heading in ("stage", "done", "time", "rate", "MB/s", "peers MB/s", "recomputed", "bad"):
         table.add_column(heading, justify="left" if heading == "stage" else "right")
     for stage in view.stages[-10:]:
         summary = stage.summary(now)
         table.add_row(
-            escape(summary.stage),
+            plain_text(summary.stage),
             f"{summary.done:,}/{summary.total:,}" if summary.total else "",
             clock(summary.seconds),
             summary.rate,
             f"{summary.bytes_per_second / 1e6:,.0f}" if summary.bytes else "",
+            f"{summary.bytes_from_peers_per_second / 1e6:,.0f}" if summary.bytes_from_peers else "",
             str(summary.tiles["recomputed"] or ""),
             str(summary.tiles["bad"] or ""),
         )
-    parts: list[RenderableType] = [Text(title, style="bold"), table]
+    parts: list[RenderableType] = [Text(inline(title), style="bold"), table]
     maps = view.maps()[-1:]
     if maps:
-        parts += [Text(f"Tiles of {maps[0].array} ({maps[0].name})"), _tile_text(maps[0], most), _legend()]
+        parts += [
+            plain_text(f"Tiles of {maps[0].array} ({maps[0].name})"),
+            _tile_text(maps[0], most),
+            _legend(),
+        ]
     if view.memory and view.memory.worker_max and view.plan:
         largest, allowed = human_bytes(view.memory.worker_max), human_bytes(view.plan.memory_budget)
         projected = human_bytes(view.plan.projected_peak_bytes)
         parts.append(Text(f"Largest worker {largest} of {allowed} allowed, {projected} projected at most"))
     if view.workers_lost:
         parts.append(Text(f"{view.workers_lost} workers were lost"))
-    return Group(*parts, *(Text(message, style="bright_black") for message in view.messages))
+    return Group(*parts, *(Text(inline(message), style="bright_black") for message in view.messages))
 
 
 def _tile_text(stage: StageView, most: int) -> Text:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from l3ae_dist.operations.checks.row import Facts
 from l3ae_dist.runtime.versions import blas_builds, blas_threads, environment, versions
-from l3ae_dist.storage.lock import boot_id
+from l3ae_dist.storage.holder import machine
 
 GEMM_SECONDS = 0.2
 _GEMM_SIDE = 768
@@ -41,7 +41,7 @@ def node_facts(requirements: list[str] | None = None, encoder: str | None = None
     """
     probes: dict[str, Callable[[], object]] = {
         "host": socket.gethostname,
-        "machine": lambda: boot_id() or socket.gethostname(),
+        "machine": machine,
         "versions": versions,
         "environment": environment,
         "packages": partial(package_facts, requirements),
@@ -154,7 +154,7 @@ def gpu_facts() -> Facts:
 
 
 def encoder_facts(model: str) -> Facts:
-    """Look for an encoder's weights: in a package, a folder, or the Hugging Face cache."""
+    """Look for an encoder's weights: in a package, a folder, or the hub's cache (``MODEL[@REVISION]``)."""
     if model.startswith("package:"):
         name = model.removeprefix("package:")
         return {"model": model, "where": "package", "there": importlib.util.find_spec(name) is not None}
@@ -163,6 +163,7 @@ def encoder_facts(model: str) -> Facts:
         return {"model": model, "where": "folder", "there": any(folder.rglob("*.safetensors"))}
     from huggingface_hub import constants, try_to_load_from_cache
 
-    config = try_to_load_from_cache(model, "config.json")
+    name, _, revision = model.partition("@")
+    config = try_to_load_from_cache(name, "config.json", revision=revision or None)
     there = isinstance(config, str) and any(Path(config).parent.rglob("*.safetensors"))
     return {"model": model, "where": "cache", "there": there, "offline": bool(constants.HF_HUB_OFFLINE)}

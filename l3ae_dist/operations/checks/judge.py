@@ -15,7 +15,7 @@ LEAST_FILES = 1024
 LEAST_SCRATCH, LITTLE_SCRATCH = 128 * MIB, 2 * GIB
 # The object store of a Ray that a run starts.
 LEAST_SHM = 128 * MIB
-# A lock counts as dead after 60 s without a heartbeat, and heartbeats come every 15 s.
+# Object stores refuse what is signed 15 minutes off; times of events and figures come from several clocks.
 SKEW_WARNING, SKEW_PROBLEM = 2.0, 30.0
 
 
@@ -303,6 +303,9 @@ def _encoder(node: str, found: Facts) -> Check:
         return Check(
             "encoder", "problem", f"{model} is not in the cache, and HF_HUB_OFFLINE is set", advice, node
         )
+    if "@" not in model:
+        advice = "set encoder.revision to a commit, or download it before"
+        return Check("encoder", "problem", f"no commit of {model} is known here", advice, node)
     advice = "embedding downloads it: download it before, or be sure of the network"
     return Check("encoder", "warning", f"{model} is not in the Hugging Face cache", advice, node)
 
@@ -327,7 +330,7 @@ def clock(node: str, ahead: float, uncertain: float, *, what: str = "clock") -> 
     distance = max(0.0, abs(ahead) - uncertain)
     side = "ahead of" if ahead > 0 else "behind"
     text = f"{abs(ahead):.2f} s {side} this machine's, give or take {uncertain:.2g} s"
-    advice = "let every machine take its time from NTP: the lock of the workspace compares times"
+    advice = "let every machine take its time from NTP: stores refuse requests that look old"
     if distance > SKEW_PROBLEM:
         return Check(what, "problem", text, advice, node)
     if distance > SKEW_WARNING:

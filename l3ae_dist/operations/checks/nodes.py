@@ -11,11 +11,11 @@ from urllib.parse import urlsplit
 
 from l3ae_dist.errors import ClusterError, L3AEError
 from l3ae_dist.operations.checks import judge
-from l3ae_dist.operations.checks.bounded import bounded
 from l3ae_dist.operations.checks.facts import clock, node_facts_beside
 from l3ae_dist.operations.checks.ray_probe import ray_judgement, resources
 from l3ae_dist.operations.checks.row import Check, Facts, of_error
 from l3ae_dist.operations.checks.store import Place, probe_beside, store_rows
+from l3ae_dist.runtime.bounded import bounded
 
 if TYPE_CHECKING:
     from l3ae_dist.config.compute import ComputeConfig
@@ -107,13 +107,13 @@ def _knock(address: str) -> None:
 def _nodes(session: "DaskSession") -> dict[str, list[str]]:
     """Addresses of the workers of each machine, this one's first."""
     from l3ae_dist.runtime.backends.dask_session import machine_and_pid
-    from l3ae_dist.storage.lock import boot_id
+    from l3ae_dist.storage.holder import machine as this_machine
 
     answers = _ask(session, machine_and_pid, None)
     machines: dict[str, list[str]] = defaultdict(list)
     for address, answer in answers.items():
         machines[address if isinstance(answer, BaseException) else answer[0] or address].append(address)
-    return dict(sorted(machines.items(), key=lambda item: item[0] != boot_id()))
+    return dict(sorted(machines.items(), key=lambda item: item[0] != this_machine()))
 
 
 def _ask(

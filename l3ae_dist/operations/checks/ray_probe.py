@@ -14,7 +14,7 @@ from l3ae_dist.errors import L3AEError
 from l3ae_dist.operations.checks.row import Check, Facts
 from l3ae_dist.units import GIB
 
-PROBE_SECONDS = 20.0
+PROBE_SECONDS = 60.0
 
 
 def ray_row(node: str) -> Check:

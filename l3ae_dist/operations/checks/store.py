@@ -11,9 +11,9 @@ from pathlib import Path
 
 from l3ae_dist.errors import L3AEError, WorkspaceError
 from l3ae_dist.operations.checks import judge
-from l3ae_dist.operations.checks.bounded import bounded
 from l3ae_dist.operations.checks.facts import disk_facts
 from l3ae_dist.operations.checks.row import Check, Facts, of_error
+from l3ae_dist.runtime.bounded import bounded
 from l3ae_dist.storage import layout
 from l3ae_dist.storage.blobs import Blobs
 from l3ae_dist.storage.local_blobs import LocalBlobs
