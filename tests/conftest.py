@@ -1,8 +1,11 @@
+import contextlib
 import os
 
 import numpy as np
 import pandas as pd
 import pytest
+from variables import left_as_found
+from worker_stacks import told
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -17,8 +20,27 @@ def markers(item):
     return {marker.name for marker in item.iter_markers()}
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Show what the workers do beside the failure of a test that used the session's Dask cluster."""
+    report = yield
+    if report.when == "call" and report.failed and "dask_session" in getattr(item, "funcargs", {}):
+        report.sections.append(("Dask cluster", told(item.funcargs["dask_session"])))
+    return report
+
+
 @pytest.fixture(autouse=True)
-def clusters_are_marked(request, monkeypatch):
+def environment_is_left(request):
+    """Fail a test that leaves variables behind; those of a fixture of the session are there before it.
+
+    A test that starts Ray itself is not held to it: Ray sets variables of this process for good.
+    """
+    with contextlib.nullcontext() if "ray" in markers(request.node) else left_as_found():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def clusters_are_marked(request, environment_is_left, monkeypatch):
     """Fail a test that starts Dask or Ray without the marker that keeps two of them from running at once."""
     import distributed
 
@@ -55,9 +77,15 @@ def ray_cluster():
 @pytest.fixture(scope="session")
 def dask_session():
     """One local Dask cluster for the whole session."""
+    from certificates import certificate_in_environment
+
     from l3ae_dist.runtime.backends.local import local_cluster
 
-    with local_cluster(workers=2, threads=1, memory_budget=2**31, dashboard=False) as session:
+    with (
+        local_cluster(workers=2, threads=1, memory_budget=2**31, dashboard=False) as session,
+        certificate_in_environment(session),
+    ):
+        session.watching.set()  # by the runs that are given its address
         yield session
 
 

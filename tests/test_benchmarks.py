@@ -9,12 +9,17 @@ from importlib import import_module
 from inspect import signature
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from l3ae_dist.graphs.blocks import BlockShape
 from l3ae_dist.graphs.cholesky import CholeskyGraph
 from l3ae_dist.graphs.inverse import InverseGraph
 from l3ae_dist.linalg.tiles import TileGrid
+from l3ae_dist.planning.plan import make_plan
+from l3ae_dist.planning.plan_inputs import DataSize, Machine, ModelNeeds
 from l3ae_dist.runtime.events import Message, event_of
+from l3ae_dist.runtime.run_graph import StageStats
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 
@@ -25,9 +30,15 @@ def benchmarks(monkeypatch):
     yield
     for name in (
         "report",
+        "accuracy",
+        "accuracy.pages",
         "figures",
-        "gpu",
+        "engine_runs",
+        "engine_traffic",
+        "gpu_engine",
+        "gpu_options",
         "tile_solve",
+        "precision",
         "scaling",
         "scaling.scaling_plot",
         "scaling.scaling_profile",
@@ -78,7 +89,9 @@ def measured(graph, seconds):
     keys = ("started", "staged", "loaded", "began", "stalled", "seconds")
     times = dict.fromkeys(keys, 0.0)
     return [
-        event((t.target.array, t.target.i, t.target.j), 1, **times, computed=seconds) for t in graph.tasks()
+        event((ref.array, ref.i, ref.j), 1, **times, computed=seconds)
+        for task in graph.tasks()
+        for ref in task.targets
     ]
 
 
@@ -87,6 +100,14 @@ def test_replaying_independent_tasks_divides_them_among_the_workers():
 
     graph = InverseGraph(TileGrid(48, 4))  # 78 tasks that wait for nothing
     assert [makespan(graph, measured(graph, 2.0), workers) for workers in (1, 2, 5)] == [156, 78, 32]
+
+
+def test_replaying_a_block_takes_the_time_of_all_its_tiles():
+    from scaling.scaling_profile import makespan
+
+    graph = InverseGraph(TileGrid(48, 4), block=BlockShape(3, 3))
+    assert len(list(graph.tasks())) == 10
+    assert makespan(graph, measured(graph, 2.0), 1) == 156
 
 
 def test_replaying_a_factorisation_never_beats_its_critical_path():
@@ -105,10 +126,20 @@ def test_the_tables_of_the_page_are_those_of_the_results():
     from report import PAGE, stale, table
 
     text = PAGE.read_text()
-    marks = re.findall(r"<!-- figures: (\w+) -->", text)
+    marks = re.findall(r"<!-- figures: ([\w-]+) -->", text)
     assert len(marks) == text.count("<!-- end -->") >= 9
     # the suites cannot have been counted before they have passed
     assert [name for name in marks if table(name) is None and name != "tests"] == [], "these have no result"
+    assert stale(text) == [], "run python benchmarks/report.py --write"
+
+
+def test_the_page_on_accuracy_says_what_is_not_measured_and_has_the_tables_of_what_is():
+    from report import PAGES, stale, table
+
+    text = next(page for page in PAGES if page.name == "accuracy.md").read_text()
+    blocks = re.findall(r"<!-- figures: ([\w-]+) -->\n(.*?)\n<!-- end -->", text, re.DOTALL)
+    assert {name for name, _ in blocks} >= {"accuracy", "accuracy-splits", "accuracy-toys", "accuracy-books"}
+    assert [name for name, found in blocks if table(name) is None and found != "Not measured yet."] == []
     assert stale(text) == [], "run python benchmarks/report.py --write"
 
 
@@ -116,10 +147,10 @@ def test_a_changed_result_is_told_and_written(tmp_path, monkeypatch):
     from report import publish, renewed, row, stale
 
     monkeypatch.setenv("L3AE_BENCHMARK_RESULTS", str(tmp_path))
-    text = "a\n<!-- figures: x -->\n| old |\n<!-- end -->\nb\n<!-- figures: main -->\n| by hand |\n<!-- end -->\n"
+    text = "a\n<!-- figures: x-y -->\n| old |\n<!-- end -->\nb\n<!-- figures: main -->\n| by hand |\n<!-- end -->\n"
     assert stale(text) == []  # nothing is measured yet
-    publish("x", [row("speed", 3.0, "GFLOP/s", 2.0, 1)])
-    assert stale(text) == ["x"]
+    publish("x-y", [row("speed", 3.0, "GFLOP/s", 2.0, 1)])
+    assert stale(text) == ["x-y"]
     new = renewed(text)
     assert "| speed | 3 GFLOP/s | 2 | 1.5 | 1 | met |\n<!-- end -->\nb\n" in new
     assert "| by hand |" in new
@@ -148,6 +179,32 @@ def test_the_main_table_and_that_of_the_suites_come_from_results(tmp_path, monke
     assert "| +25.0 % (-1.0 to +40.0) |" in main
     publish("tests", [], suites={"make test": {"passed": 1585, "skipped": 2, "seconds": 564.0}})
     assert "| `make test` | 1,585 | 9.4 |" in table("tests")
+
+
+def test_the_main_table_has_the_larger_run_where_it_was_measured(tmp_path, monkeypatch):
+    import shutil
+
+    from report import publish, result, row, table
+
+    monkeypatch.setenv("L3AE_BENCHMARK_RESULTS", str(tmp_path))
+    for name in ("books", "demo"):
+        shutil.copy(FOLDER / "results" / f"{name}.json", tmp_path)
+    before = table("main")
+    assert "Book-Crossing" not in before
+    lines = [line for line in result("books")["rows"] if not line["name"].startswith("wall time")]
+    publish(
+        "books-large",
+        [*lines, row("wall time, embedding included", 43.21, "min", target=50, smaller=True)],
+        plan={"items": 72_304, "memory_budget": 2**31},
+        comparison={"lift": 0.1, "lift_low": 0.05, "lift_high": 0.15, "users": 30_000.0},
+    )
+    main = table("main")
+    assert (
+        "| Book-Crossing, 72,304 items (dense float32 matrix: 20.9 GB), 2 GiB budget per worker: embed, fit, "
+        "evaluate | 43.2 min | `make bench-books-large` |"
+    ) in main
+    assert "over 30000 users | +10.0 % (+5.0 to +15.0)" in main
+    assert set(before.splitlines()[2:]) < set(main.splitlines())
 
 
 def test_every_target_is_named_in_the_readme_and_every_step_has_its_script():
@@ -211,8 +268,44 @@ def test_a_script_that_no_test_runs_calls_the_package_as_it_is(path):
             bind.bind(*[None] * len(node.args), **keywords)
 
 
+@pytest.mark.parametrize(
+    ("n", "budget"), [(16_384, 832), (32_768, 832), (16_384, 2048), (32_768, 2048), (65_536, 2048)]
+)
+def test_the_factor_stage_is_planned_to_read_at_most_half_more_than_the_bound(n, budget):
+    from engine_traffic import MIB, OVER_BOUND, over_bound, planned_reads, solve_plan
+
+    plan = solve_plan(n, budget * MIB)
+    ratio = over_bound(plan, planned_reads(plan, "factor"))
+    assert 0.5 < ratio <= OVER_BOUND
+
+
+@pytest.mark.parametrize(("moved", "met"), [(80, False), (92, True), (109, True), (120, False)])
+def test_bytes_that_differ_from_the_plan_by_more_than_a_tenth_are_told(moved, met):
+    from engine_traffic import as_planned
+
+    line = as_planned("bytes", moved * 1e9, 100e9)
+    assert (line["ours"], line["peer"], line["met"]) == (moved, 100, met)
+
+
+def test_the_reads_of_blocks_stand_beside_those_of_single_tiles():
+    from engine_traffic import single_tiles
+    from tile_solve import Solved
+
+    def solved(seconds, read, block):
+        plan = make_plan(
+            DataSize(items=8192, users=1, interactions=1), ModelNeeds(), Machine(832 * 2**20, block=block)
+        )
+        stages = {"factor": StageStats(bytes_read=read, seconds=seconds)}
+        return Solved(plan, stages, {}, {}, None, 0.0, {})
+
+    time, read = single_tiles(solved(4.0, 10**9, None), solved(5.0, 4 * 10**9, 1))
+    assert "blocks of 6 x 6, against single tiles" in time["name"]
+    assert (time["ours"], time["peer"], time["ratio"]) == (4.0, 5.0, 1.25)
+    assert (read["ours"], read["peer"], read["ratio"]) == (1.0, 4.0, 0.25)
+
+
 def test_the_mix_of_kernels_has_the_flops_of_the_tasks():
-    from gpu import flops_by_kernel
+    from gpu_engine import flops_by_kernel
 
     from l3ae_dist.planning.trial_solve import solve_graphs
 
@@ -220,3 +313,20 @@ def test_the_mix_of_kernels_has_the_flops_of_the_tasks():
         task.flops(TileGrid(40, 16)) for graph in solve_graphs(TileGrid(40, 16), 1) for task in graph.tasks()
     )
     assert sum(flops_by_kernel(40, 16).values()) == pytest.approx(want)
+
+
+def test_a_refinement_squares_the_errors_of_the_diagonal_and_of_q_and_leaves_that_of_the_weights():
+    from precision import Truth, interactions, tile_inverse
+
+    x = interactions("few users", 128)
+    gram = (x.T @ x).toarray()
+    ridge = np.linalg.eigvalsh(gram)[-1] / 1e4
+    truth = Truth(x, gram, ridge)
+    found = {dtype: truth.row(tile_inverse(gram, ridge, 48, dtype)) for dtype in ("float32", "float64")}
+    residual, diagonal, refined, q, sharper, b, refined_b, left, refined_left = found["float32"]
+    assert refined < 1e-3 * diagonal
+    assert sharper < 1e-3 * q
+    assert 0.9 * b < refined_b < 1.2 * b
+    assert left < 1e-14 < 1e-7 < refined_left
+    assert found["float64"][0] < 0.5 * residual
+    assert found["float64"][5] < 0.5 * b

@@ -1,7 +1,10 @@
 """Tile arrays of a small system in a workspace, and its stages run one after the other."""
 
+from dataclasses import replace
+
 import numpy as np
 
+from l3ae_dist.graphs.blocks import SINGLE
 from l3ae_dist.graphs.cholesky import CholeskyGraph
 from l3ae_dist.graphs.context import StageContext
 from l3ae_dist.graphs.inverse import InverseGraph, TriangularInverseGraph
@@ -55,10 +58,17 @@ def setup(tmp_path, matrix, tile, dtype):
     return arrays, context
 
 
-def run_all(context, ridge=1.0):
-    executor = SerialExecutor()
+def run_all(context, ridge=1.0, workers=1, block=SINGLE):
+    context = replace(context, accumulators=block.tiles + 1)
+    executor, grid = SerialExecutor(), context.grid
+    factor = CholeskyGraph(grid, workers, ridge, block)
+    linv = TriangularInverseGraph(grid, workers, block)
+    for name in (*factor.partials, *linv.partials):
+        n, tile = grid.n, grid.tile
+        ChunkArray.create(context.workspace(), name, shape=(n, n), chunks=(tile, tile), dtype=context.dtype)
+        context.paths[name] = name
     return [
-        run_graph(CholeskyGraph(context.grid, ridge=ridge), context, executor, targets={"L"}),
-        run_graph(TriangularInverseGraph(context.grid), context, executor, targets={"Linv"}),
-        run_graph(InverseGraph(context.grid), context, executor, targets={"P"}),
+        run_graph(factor, context, executor, targets={"L", *factor.partials}),
+        run_graph(linv, context, executor, targets={"Linv", *linv.partials}),
+        run_graph(InverseGraph(grid, workers, block), context, executor, targets={"P"}),
     ]

@@ -1,5 +1,6 @@
 """The command line: exit codes, one paragraph for each error, exactly one JSON object, a light start."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -170,11 +171,14 @@ def test_verify_passes_a_sound_workspace_and_names_damage_with_exit_code_6(works
 
 
 def test_unlock_is_refused_while_the_run_lives(workspace):
-    with WorkspaceLock(workspace, "my-run"):
+    lock = WorkspaceLock(workspace, "my-run")
+    with contextlib.suppress(errors.WorkspaceLockedError), lock:
         done = call("unlock", workspace.url)
         assert done.returncode == errors.WorkspaceLockedError.exit_code
         assert "my-run" in done.stderr
         assert call("unlock", "--force", workspace.url).returncode == 0
+        with pytest.raises(errors.WorkspaceLockedError, match="lost the lock"):
+            lock.renew()
     assert "not locked" in call("unlock", workspace.url).stdout
 
 
@@ -234,6 +238,8 @@ def test_ids_are_tried_as_text_and_as_integers():
     assert call_with_ids(known([7]), ["7"]) == [7]
     with pytest.raises(errors.UnknownIdError, match=r"unknown \['x'\]"):
         call_with_ids(known([7]), ["x"])
+    with pytest.raises(errors.UnknownIdError, match=r"unknown \['007'\]"):
+        call_with_ids(known([7]), ["007"])
 
 
 def test_flags_and_settings_reach_the_configuration(tmp_path):

@@ -116,7 +116,9 @@ def test_recommend_similar_and_explain_print_what_the_model_answers(job):
 def test_status_tells_what_is_there_and_who_writes(job):
     _, workspace, result = job
     found = call("status", workspace)
-    assert set(found) == {"workspace", "stages", "arrays", "model", "lock", "results"}
+    state = {"workspace", "current", "models", "stages", "arrays", "model", "lock", "results"}
+    assert set(found) >= state
+    assert found["current"]["name"] == result["model"]["name"] == found["model"]["label"]
     assert found["lock"] is None
     assert all(count["done"] == count["total"] for count in found["arrays"].values())
     assert result["run"] in {record["run"] for record in found["results"]}

@@ -1,11 +1,17 @@
 """Configuration: every problem is one sentence with the value, the limit and the next step."""
 
+import random
+import re
 import subprocess
 import sys
 
 import pytest
 
+from l3ae_dist.config.axes import draw
 from l3ae_dist.config.load import load_config, make_config
+from l3ae_dist.config.run_config import RunConfig
+from l3ae_dist.config.section import Section, _kinds
+from l3ae_dist.config.sweep import Range, SweepConfig
 from l3ae_dist.errors import ConfigError
 from l3ae_dist.metrics import METRICS
 
@@ -70,7 +76,7 @@ def test_every_metric_of_the_metrics_module_can_be_chosen(name):
         ),
         (
             {"grid": {"ridges": [1], "zzz": 1}},
-            r"unknown key grid\.zzz; known here are ridges, reg_f, reg_e, alphas\.",
+            r"unknown key grid\.zzz; known here are ridges, reg_f, reg_e, alphas, betas, ps, xis\.",
         ),
         ({"model": {"reg_x": -200}}, r"the ridge reg_x \+ reg_e is -100 but must be greater than 0; raise"),
         ({"model": {"name": "ease", "reg_x": 0}}, r"the ridge reg_x .* is 0 but must be greater than 0"),
@@ -125,3 +131,67 @@ def test_importing_the_configuration_imports_nothing_heavy():
     code = f"import sys, l3ae_dist.config.run_config; sys.exit(str([m for m in {heavy} if m in sys.modules] or ''))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert not done.stderr.strip()
+
+
+@pytest.mark.parametrize("given", ["off", False])
+def test_peer_reads_are_turned_off_by_a_word_that_yaml_takes_for_false(given):
+    compute = make_config({"workspace": "w", "compute": {"peer_reads": given, "workers": 2}}).compute
+    assert compute.peer_reads == "off"
+    assert not compute.reads_from_peers
+
+
+@pytest.mark.parametrize(
+    ("compute", "several"),
+    [({}, False), ({"workers": 2}, True), ({"cluster": "address", "address": "tls://h:1"}, True)],
+)
+def test_workers_read_from_each_other_where_there_may_be_several(compute, several):
+    assert make_config({"workspace": "w", "compute": compute}).compute.reads_from_peers is several
+
+
+def numeric_settings(section=RunConfig, place=()):
+    """Yield the places of all settings of a configuration that take numbers."""
+    for name, field in section.model_fields.items():
+        kinds = set(_kinds(field.annotation))
+        inner = [one for one in kinds if isinstance(one, type) and issubclass(one, Section)]
+        if kinds & {int, float}:
+            yield (*place, name)
+        for one in inner:
+            yield from numeric_settings(one, (*place, name))
+
+
+@pytest.mark.parametrize("given", [True, [1, False]])
+@pytest.mark.parametrize("place", sorted(set(numeric_settings())), ids=".".join)
+def test_no_number_is_true_or_false(place, given):
+    """Python counts them as 1 and 0, so that ``whiten: true`` would be all of it."""
+    *sections, last = place
+    values = {last: given}
+    if last in Range.model_fields and sections[0] == "sweep" and sections[1:]:
+        values = {"low": 1, "high": 2, "count": 2} | values
+    for name in reversed(sections):
+        values = {name: values}
+    with pytest.raises(
+        ConfigError, match=re.escape(".".join(place)) + r" is (True|\[1, False\]) but must be"
+    ):
+        make_config({"workspace": "w", **values})
+
+
+def test_switches_stay_switches():
+    made = make_config(
+        {"workspace": "w", "transform": {"normalize": True}, "sweep": {"ridge": [1], "normalize": [True]}}
+    )
+    assert made.transform.normalize is True
+    assert made.sweep.normalize == (True,)
+
+
+@pytest.mark.parametrize("scale", ["linear", "log"])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_rounded_values_of_a_range_stay_within_its_bounds(scale, seed):
+    bounds = Range(low=0.999912, high=0.999991, count=5, scale=scale)
+    drawn = [draw(bounds.model_copy(update={"count": None}), random.Random(seed)) for _ in range(20)]
+    for values in (bounds.values(), drawn):
+        assert all(bounds.low <= value <= bounds.high for value in values)
+
+
+def test_a_share_of_dropped_interactions_is_never_rounded_to_all_of_them():
+    sweep = SweepConfig(ridge=[5], p={"low": 0.5, "high": 0.99999, "count": 2})
+    assert [spec.p for spec in sweep.models()] == [0.5, 0.99999]

@@ -151,10 +151,10 @@ def test_the_parent_stays_and_a_repeated_append_writes_nothing(tmp_path, small_t
     keys = sorted(parent.workspace.blobs.list(""))
     assert append(parent, new).id == child.id
     assert sorted(parent.workspace.blobs.list("")) == keys
-    assert appended_before(parent.workspace, child.id, log_id(new, None))
-    assert not appended_before(parent.workspace, parent.id, log_id(new, None))
+    assert appended_before(parent.workspace, child.id, log_id(new, None, IngestConfig()))
+    assert not appended_before(parent.workspace, parent.id, log_id(new, None, IngestConfig()))
     third = append(child, new.head(3))
-    assert appended_before(parent.workspace, third.id, log_id(new, None))
+    assert appended_before(parent.workspace, third.id, log_id(new, None, IngestConfig()))
 
 
 @pytest.mark.parametrize(("split", "weighted"), [("none", False), ("random", False), ("none", True)])
@@ -262,5 +262,19 @@ def check_taking_over(ws):
     ws.blobs.put("grams/a/c/1/0", [bytes(spoilt)])
     assert not target.adopt(source, 1, 0, target.buffer())
     assert target.done() == {(0, 0), (1, 1)}
-    target.write(0, 0, np.ones((4, 4)))  # a new object: what it was linked to stays
+    target.write(0, 0, np.ones((4, 4)), anew=True)  # a new object: what it was linked to stays
     assert source.read(0, 0).max() < 1
+
+
+def test_a_matrix_without_user_ids_is_appended_to_row_numbers_alone(tmp_path):
+    from scipy import sparse
+
+    matrix, more = sparse.csr_array(np.eye(3)), sparse.csr_array(np.ones((1, 3)))
+    items = pd.DataFrame({"item_id": ["a", "b", "c"], "text": ["x", "y", "z"]})
+    parent = store(tmp_path / "rows", matrix, items)
+    assert dense(append(parent, more), "train").sum(axis=1).tolist() == [3, 1, 1]
+    for name, ids in (("text", ["u", "v", "w"]), ("from 1", [1, 2, 3])):
+        parent = store(tmp_path / name, (matrix, ids, None), items)
+        with pytest.raises(DataError, match=r"has no user ids.*give \(matrix, user_ids, None\)"):
+            append(parent, more)
+        assert append(parent, (more, ids[:1], None)).n_users == 3

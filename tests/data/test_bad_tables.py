@@ -48,7 +48,7 @@ def text(log, name, value):
         (
             lambda log: text(log, "t", "soon"),
             {"timestamp_column": "t", "split": "leave_last_out"},
-            "'t' holds '.*', which is neither a number nor an ISO 8601 date",
+            "'t' holds 'soon' .*, which is neither a number nor an ISO 8601 date",
         ),
         (
             lambda log: log.assign(t=np.where(log.index == 3, np.nan, 1.0)),
@@ -142,9 +142,10 @@ def test_a_grid_without_any_distillation_is_refused_by_the_configuration():
     assert make_config({**values, "grid": {"ridges": [10], "reg_e": [0, 5]}}).grid.reg_e == (0, 5)
 
 
-def test_missing_items_are_asked_for_by_name(tmp_path, small_tables):
-    with pytest.raises(ConfigError, match=r"set data\.items"):
-        run(make_config({"workspace": str(tmp_path / "w")}), interactions=small_tables[0], until="ingest")
+def test_without_items_the_log_names_them(tmp_path, small_tables):
+    log = small_tables[0]
+    result = run(make_config({"workspace": str(tmp_path / "w")}), interactions=log, until="ingest")
+    assert result["dataset"]["n_items"] == log.item_id.nunique()
 
 
 @pytest.mark.parametrize("name", ["log.jsonl", "log.csv", "log.parquet"])

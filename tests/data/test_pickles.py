@@ -1,5 +1,6 @@
 """Pickles of arrays and sparse matrices: honest ones are read exactly, malformed ones get a sentence."""
 
+import contextlib
 import io
 import pickle
 
@@ -133,3 +134,105 @@ def test_flags_of_a_dtype_are_not_believed(tmp_path):
     path.write_bytes(crafted((1,), b"\x41" * 8, dtype_state=(3, "<", None, None, None, -1, -1, 0x3F)))
     assert load_restricted(path).dtype == np.dtype("f8")
     assert not np.dtype("f8").hasobject
+
+
+# ---- files of a few hundred bytes that ask for hours or for all memory
+
+
+def dag(depth=60):
+    """Tuples within tuples: in memory a few, to a hash or a repr 2^depth."""
+    found = ()
+    for _ in range(depth):
+        found = (found, found)
+    return found
+
+
+def raw_array(shape, code="f4"):
+    """A pickle of an array with no bytes and any shape."""
+    array = np.empty(0, code)
+    function, arguments, (version, _, dtype, fortran, data) = array.__reduce__()[:3]
+
+    class Made:
+        def __reduce__(self):
+            return function, arguments, (version, shape, dtype, fortran, data)
+
+    return Made()
+
+
+class Encoded:
+    def __reduce__(self):
+        import _codecs
+
+        return _codecs.encode, (dag(), "latin1")
+
+
+class OfDtype:
+    def __reduce__(self):
+        return np.dtype, (dag(),)
+
+
+def promised(rows):
+    return sparse.coo_matrix(([1.0], ([0], [0])), shape=(rows, rows))
+
+
+BOMBS = {
+    "numbers that collide": {k * (2**61 - 1): None for k in range(1, 30)},
+    "a text of it": Encoded(),
+    "a dtype of it": OfDtype(),
+    "a shape of it": raw_array(dag()),
+    "a shape that multiplies a tuple": raw_array((2**30, (1, 2, 3))),
+    "a shape without end": raw_array((2**31 - 1, 2**31 - 1)),
+    "a matrix of 16 GiB": promised(2**31 - 1),
+}
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("name", BOMBS)
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+def test_a_bomb_is_refused_at_once(tmp_path, name, protocol):
+    path = saved(tmp_path, BOMBS[name], protocol)
+    assert path.stat().st_size < 3000
+    with pytest.raises(DataError):
+        load_restricted(path)
+
+
+# written by hand: to make them would hash them
+DAG = pickle.dumps(dag(), 2)[2:-1]
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("data", [b"}" + DAG + b"Ns.", b"}(" + DAG + b"Nu.", b"(" + DAG + b"Nd.",
+                                  b"\x8f(" + DAG + b"\x90.", b"(" + DAG + b"\x91."])  # fmt: skip
+def test_a_key_that_is_hashed_for_ever_is_refused_at_once(tmp_path, data):
+    path = tmp_path / "x.pkl"
+    path.write_bytes(b"\x80\x04" + data)
+    assert path.stat().st_size < 360
+    with pytest.raises(DataError, match=r"keys are no names|a set|a dictionary"):
+        load_restricted(path)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("data", [
+    b"\x80\x05\x96" + (2**34).to_bytes(8, "little") + b"x.",  # a bytearray of 16 GiB
+    b"\x80\x05\x8e" + (2**34).to_bytes(8, "little") + b"x.",  # bytes
+    b"\x80\x02Nr" + (2**32 - 2).to_bytes(4, "little") + b".",  # a place of the memo
+    b"\x80\x04\x95" + (2**34).to_bytes(8, "little") + b"N.",  # a frame
+    b"(" * 100_000 + b"d.",
+])  # fmt: skip
+def test_what_a_file_promises_is_not_reserved(tmp_path, data):
+    import resource
+
+    path = tmp_path / "x.pkl"
+    path.write_bytes(data)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with contextlib.suppress(DataError):
+        assert load_restricted(path) is None
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**18  # KiB
+
+
+def test_operations_are_counted(tmp_path, monkeypatch):
+    path = saved(tmp_path, [str(i) for i in range(500)])
+    assert len(load_restricted(path)) == 500
+    monkeypatch.setattr("l3ae_dist.data.pickles.MAX_OPCODES", 700)
+    with pytest.raises(DataError, match="over 700 operations"):
+        load_restricted(path)

@@ -20,6 +20,7 @@ import pytest
 import typer.main
 import yaml
 from field_lists import FOLDER, FieldLists
+from scheduler_file import address_in
 
 from l3ae_dist import __version__
 from l3ae_dist.cli import app as cli
@@ -450,8 +451,7 @@ def test_the_dask_scripts_make_a_cluster_that_only_a_certificate_opens(tmp_path)
             tls_client_key=str(tls / "key.pem"),
             require_encryption=True,
         )
-        with Client(scheduler_file=str(where), security=security, timeout="60s") as client:
-            address = client.scheduler.address
+        with Client(address := address_in(where), security=security, timeout="60s") as client:
             begin("worker.sh", address, "--host", "127.0.0.1", "--local-directory", tmp_path)
             client.wait_for_workers(1, timeout=60)
             (worker,) = client.scheduler_info()["workers"].values()
@@ -549,3 +549,61 @@ def test_settings_of_the_run_keep_their_quotes():
     words = shlex.split(job.run(shape, "config.yaml"))
     assert words[-4:] == ["--set", "evaluate.ks=[5, 10]", "--set", "data.items=it's here"]
     assert sum(word.startswith("compute.workers=") for word in words) == 1
+
+
+# ---- hostile names, and what a pod, a node and another user of it may do
+
+EVIL = "a'b\"c$(touch evil)`id`\\\n: evil\u2028evil: {{1}} #"
+
+
+def test_names_are_quoted_in_every_file_that_holds_them():
+    config, shape = plan_of("the example")
+    config = config.model_copy(update={"workspace": f"s3://bucket/{EVIL}"})
+    settings = (f"data.interactions={EVIL}",)
+    job = DeployedRun(config, settings, image=f"registry.example.com/{EVIL}")
+    for platform in PLATFORMS:
+        for path, text in render(platform, shape, job).items():
+            if path.endswith(".yaml"):
+                document = yaml.safe_load(text)
+                assert "evil" not in str(list(document)), path
+                assert "touch evil" not in "".join(
+                    line for line in text.splitlines() if line.startswith("e")
+                ), path
+            if path.endswith((".sh", ".sbatch")):
+                assert subprocess.run(["bash", "-n"], input=text, text=True).returncode == 0, path
+    document = yaml.safe_load(render("kuberay", shape, job)["kuberay/rayjob.yaml"])
+    assert settings[0] in shlex.split(document["spec"]["entrypoint"])
+    (container,) = document["spec"]["submitterPodTemplate"]["spec"]["containers"]
+    assert container["image"].startswith(f"registry.example.com/{EVIL}:")
+
+
+def test_every_pod_meets_the_restricted_profile():
+    files = files_of("the example")
+    job = yaml.safe_load(files["kuberay/rayjob.yaml"])
+    found = [job["spec"]["submitterPodTemplate"]]
+    for path in ("kuberay/rayjob.yaml", "kuberay/raycluster.yaml"):
+        found += [group["template"] for _, group in pods(yaml.safe_load(files[path]))]
+    for pod in (one["spec"] for one in found):
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        for container in pod["containers"]:
+            assert container["securityContext"]["allowPrivilegeEscalation"] is False
+            assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_the_network_policy_lets_in_the_operator_of_its_namespace_and_out_to_named_places():
+    policy = yaml.safe_load(files_of("the example")["kuberay/network-policy.yaml"])["spec"]
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
+    (operator,) = [rule for rule in policy["ingress"] if {"port": 8265} in rule.get("ports", [])]
+    (source,) = operator["from"]
+    assert source["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "kuberay-operator"}
+    assert "--namespace kuberay-operator" in files_of("the example")["kuberay/README.md"]
+    for rule in policy["egress"]:
+        assert rule.get("ports") or all("podSelector" in one for one in rule["to"])
+
+
+def test_folders_of_a_slurm_job_have_names_that_nobody_can_guess():
+    for path, text in files_of("the example").items():
+        if path.startswith("slurm/"):
+            assert "/tmp/l3ae-$SLURM_JOB_ID" not in text
+    assert "scratch=$(mktemp -d /tmp/l3ae-XXXXXXXXXX)" in files_of("the example")["slurm/setup.sh"]

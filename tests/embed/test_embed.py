@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from l3ae_dist.config.embedding import EncoderConfig
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.ingest import IngestConfig, ingest
+from l3ae_dist.embed.actor_pool import ActorRequest
 from l3ae_dist.embed.batching import encode_in_batches, token_batches
 from l3ae_dist.embed.imports import import_embeddings, import_id
 from l3ae_dist.embed.run import embed_items, embedding_id
@@ -86,7 +88,7 @@ def test_rows_equal_the_model_resume_and_logical_gpus(dataset, ray_cluster):
     array.discard(3, 0)
     dataset.workspace.delete_doc(f"stages/embed/{identifier}")
     again = []
-    embed_items(dataset, options, identifier, num_actors=1, on_event=again.append)
+    embed_items(dataset, options, identifier, actors=ActorRequest(1), on_event=again.append)
     assert [e["chunk"] for e in again if e["kind"] == "chunk" and not e["skipped"]] == [3]
     np.testing.assert_allclose(array.read(3, 0), want[21:28], atol=1e-5)
     done = []
@@ -110,13 +112,67 @@ def test_a_killed_actor_loses_the_chunk_in_flight_only(tmp_path, ray_cluster):
     events = []
     options = EncoderConfig(rows_per_chunk=20)
     identifier = embedding_id(ds.catalog, options)
-    embed_items(ds, options, identifier, num_actors=1, on_event=lambda e: (events.append(e), kill_first(e)))
+    embed_items(
+        ds, options, identifier, actors=ActorRequest(1), on_event=lambda e: (events.append(e), kill_first(e))
+    )
     array = ChunkArray.open(ws, f"embeddings/{identifier}")
     assert len(array.done()) == 20
     written = [e["chunk"] for e in events if e["kind"] == "chunk" and not e["skipped"]]
     assert len(set(written)) == len(written)
     pids = {e["pid"] for e in events if e["kind"] == "chunk"}
     assert len(pids) == 2  # the restarted actor went on
+
+
+class Frozen:
+    """An ``on_event`` that stops the actor of the first chunk, and keeps what is said."""
+
+    def __init__(self):
+        self.pid, self.chunks, self.said = None, [], []
+
+    def __call__(self, event):
+        if event["kind"] == "log":
+            self.said.append(event["message"])
+        if event["kind"] == "chunk":
+            self.chunks.append(event)
+            if self.pid is None:
+                self.pid = event["pid"]
+                os.kill(self.pid, signal.SIGSTOP)
+
+
+@pytest.mark.ray
+def test_the_texts_of_an_actor_that_stands_still_are_embedded_by_another(dataset, ray_cluster):
+    """The stopped actor has a chunk at hand and one that waits."""
+    options = EncoderConfig(rows_per_chunk=4)
+    identifier = embedding_id(dataset.catalog, options)
+    seen = Frozen()
+    embed_items(dataset, options, identifier, actors=ActorRequest(2), on_event=seen)
+    (said,) = [one for one in seen.said if "stood still" in one]
+    assert said.startswith(f"embedding actor (pid {seen.pid} of this machine) has stood still since ")
+    assert "another embeds its texts" in said
+    assert sorted(event["chunk"] for event in seen.chunks) == list(range(10))
+    assert {event["pid"] for event in seen.chunks} > {seen.pid}
+    array = ChunkArray.open(dataset.workspace, f"embeddings/{identifier}")
+    rows = np.concatenate([array.read(i, 0) for i in range(10)])
+    np.testing.assert_allclose(rows, encoded(dataset, options), atol=1e-5)
+    assert not psutil.pid_exists(seen.pid)
+
+
+@pytest.mark.ray
+def test_an_actor_that_stands_still_at_the_end_is_not_left_behind(dataset, ray_cluster):
+    options = EncoderConfig(rows_per_chunk=40)
+    seen = Frozen()
+    embed_items(dataset, options, embedding_id(dataset.catalog, options), on_event=seen)
+    psutil.wait_procs([psutil.Process(seen.pid)] if psutil.pid_exists(seen.pid) else [], timeout=20)
+    assert not psutil.pid_exists(seen.pid)
+
+
+def encoded(dataset, options):
+    """The rows as the model gives them in this process."""
+    from l3ae_dist.embed.encoders import load_encoder
+
+    return load_encoder(options)._model.encode(
+        dataset.texts(), normalize_embeddings=True, show_progress_bar=False
+    )
 
 
 def test_ids_follow_what_changes_the_rows():

@@ -4,12 +4,15 @@ import json
 
 import numpy as np
 import pytest
+from forks import forked
 
 from l3ae_dist.config.embedding import PRESETS, EncoderConfig
 from l3ae_dist.config.load import make_config
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.ingest import IngestConfig, ingest
+from l3ae_dist.embed.actor_pool import ActorRequest
 from l3ae_dist.embed.encoders import load_encoder
+from l3ae_dist.embed.new_item_features import _encoder
 from l3ae_dist.embed.run import embed_items, embedding_id
 from l3ae_dist.errors import ConfigError, DataError
 from l3ae_dist.pipeline.run import run
@@ -70,6 +73,16 @@ def test_pooling_prompt_truncation_and_length_do_what_they_say(mode):
     np.testing.assert_allclose(short, again, atol=1e-6)
 
 
+def test_the_rows_of_a_batch_leave_the_device_together(monkeypatch):
+    import torch
+
+    encoder, copies = load_encoder(EncoderConfig(batch_tokens=4096)), []
+    copy = torch.Tensor.cpu
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda rows: copies.append(tuple(rows.shape)) or copy(rows))
+    encoder.encode(TEXTS)
+    assert copies == [(3, 384)]
+
+
 def test_loading_prints_no_bars_and_leaves_those_of_others(capfd):
     from transformers.utils import logging
 
@@ -77,6 +90,18 @@ def test_loading_prints_no_bars_and_leaves_those_of_others(capfd):
     load_encoder(EncoderConfig())
     assert "Loading" not in "".join(capfd.readouterr())
     assert logging.is_progress_bar_enabled()
+
+
+def test_new_texts_are_embedded_in_a_child_of_a_fork_too():
+    import torch
+
+    threads, options, texts = torch.get_num_threads(), EncoderConfig().model_dump_json(), ["a lamp"] * 20
+    torch.set_num_threads(2)
+    try:
+        expected = _encoder(options).encode(texts)
+        forked(lambda: np.testing.assert_allclose(_encoder(options).encode(texts), expected, atol=1e-5))
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_code_that_comes_with_a_model_runs_only_when_asked_for(tmp_path):
@@ -123,7 +148,7 @@ def test_what_was_begun_with_other_row_chunks_goes_on_with_those(dataset, ray_cl
     events = []
     other = options.model_copy(update={"rows_per_chunk": 16})
     assert embedding_id(dataset.catalog, other) == identifier
-    embed_items(dataset, other, identifier, num_gpus_per_actor=0, num_actors=1, on_event=events.append)
+    embed_items(dataset, other, identifier, actors=ActorRequest(1, 0), on_event=events.append)
     assert [e["chunk"] for e in events if e["kind"] == "chunk" and not e["skipped"]] == [5]
     assert begun.read(4, 0)[0, 0] == 4
 

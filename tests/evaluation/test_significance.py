@@ -52,6 +52,10 @@ def test_the_p_value_is_that_of_all_sign_flips_within_the_noise_of_the_draws(shi
 
 
 def test_a_comparison_is_read_back_as_it_was_written():
-    one = PairedComparison("ndcg@5", ("L3AE", "EASE"), **paired_bootstrap(*figures(4, 30), repeats=20))
+    found = paired_bootstrap(*figures(4, 30), repeats=20)
+    one = PairedComparison("ndcg@5", ("L3AE", "EASE"), **found, pairs=3)
     assert PairedComparison.of(one.document()) == one
     assert one.document()["models"] == ["L3AE", "EASE"]
+    assert one.interval == "95 % interval for all 3 pairs at once"
+    earlier = {name: value for name, value in one.document().items() if name != "pairs"}
+    assert PairedComparison.of(earlier).interval == "95 % interval"

@@ -18,8 +18,8 @@ from l3ae_dist.cli.output import plain
 from l3ae_dist.config.load import make_config
 from l3ae_dist.config.sweep import SweepConfig
 from l3ae_dist.data.dataset import Dataset
-from l3ae_dist.errors import BudgetError, ConfigError, WorkspaceError
-from l3ae_dist.linalg.ranks_in_rows import NEVER, count_over, limits_of, ranks_within
+from l3ae_dist.errors import BudgetError, ConfigError
+from l3ae_dist.linalg.ranks_in_rows import NEVER, HeadScores, count_over, limits_of, ranks_within
 from l3ae_dist.linalg.top_k import top_k
 from l3ae_dist.metrics import METRICS, per_user, per_user_of_ranks
 from l3ae_dist.model.fitted import load_model
@@ -28,43 +28,51 @@ from l3ae_dist.pipeline.run import run
 from l3ae_dist.pipeline.sweep import sweep_models
 from l3ae_dist.planning.plan import make_plan
 from l3ae_dist.planning.plan_inputs import DataSize, Machine, ModelNeeds
-from l3ae_dist.planning.ranking_plan import plan_ranks
+from l3ae_dist.planning.ranking_plan import RankNeeds, plan_ranks
 from l3ae_dist.report.sweep_page import sweep
 from l3ae_dist.storage.workspace import Workspace
 
 METRIC = "ndcg@5"
 
 
-def random_lines(seed, users, items, ties):
-    """Scores base + weight slope with many ties, a seen item in each row, and held-out items."""
+def random_heads(seed, users, items, ties):
+    """Products and text scores with many ties, factors of three heads, a seen item and held-out ones in each row."""
     rng = np.random.default_rng(seed)
-    low, high = (0, 3) if ties else (-(2**20), 2**20)
-    base, slope = (rng.integers(low, high, (users, items)).astype(np.float32) for _ in range(2))
-    seen = rng.integers(0, items, users)
-    base[np.arange(users), seen] = -np.inf
+    low, high = (0, 3) if ties else (-(2**10), 2**10)
+    drawn = lambda *shape: rng.integers(low, high, shape).astype(np.float32)  # noqa: E731
+    products = tuple((drawn(users, items), drawn(3, items)) for _ in range(rng.integers(0, 3)))
+    seen = sparse.csr_matrix(
+        (np.ones(users), rng.integers(0, items, users), np.arange(users + 1)), (users, items)
+    )
     held = [rng.choice(items, rng.integers(1, min(5, items) + 1), replace=False) for _ in range(users)]
     held = [np.sort(h) for h in sorted(held, key=len, reverse=True)]
-    return base, slope, np.array([0.0, 0.5, 2.0], np.float32), held
+    return HeadScores(products, drawn(users, items), np.array([0.0, 0.5, 2.0], np.float32), seen), held
 
 
-def tiled_ranks(base, slope, weights, held, tile):
+def part_of(scores, rows, columns):
+    products = tuple((times[rows, columns], factors[:, columns]) for times, factors in scores.products)
+    return HeadScores(products, scores.text[rows, columns], scores.weights, scores.seen[rows][:, columns])
+
+
+def tiled_ranks(scores, held, tile):
     """As the tasks of a sweep do: the own tile exactly, the others by limits."""
+    heads, _, width = scores.shape
     items = np.concatenate(held)
     owners = np.repeat(np.arange(len(held)), [len(h) for h in held])
     lengths = np.array([len(h) for h in held])
     starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
-    total = np.zeros((len(items), len(weights)), np.int64)
-    own_base, own_slope = base[owners, items], slope[owners, items]
-    for first in range(0, base.shape[1], tile):
-        part = slice(first, first + tile)
-        last = min(first + tile, base.shape[1])
-        own = (items >= first) & (items < last)
-        where = owners[own]
-        total[own] += ranks_within(base[where, part], slope[where, part], weights, items[own] - first)
-        limits = limits_of(own_base, own_slope, weights, items >= last)
+    total, own_scores = np.zeros((len(items), heads), np.int64), np.zeros((len(items), heads), np.float32)
+    places = [slice(first, min(first + tile, width)) for first in range(0, width, tile)]
+    insides = [(items >= place.start) & (items < place.stop) for place in places]
+    for place, own in zip(places, insides, strict=True):
+        own_part = part_of(scores, owners[own], place)
+        ranks, own_scores[own] = ranks_within(own_part, items[own] - place.start)
+        total[own] += ranks
+    for place, own in zip(places, insides, strict=True):
+        limits = limits_of(own_scores, items >= place.stop)
         limits[:, own] = np.inf
         counts = np.zeros(total.shape, np.int32)
-        count_over(base[:, part], slope[:, part], weights, limits, starts, lengths, counts)
+        count_over(part_of(scores, slice(None), place), limits, starts, lengths, counts)
         total += counts
     return total, items, np.append(starts, len(items))
 
@@ -72,11 +80,13 @@ def tiled_ranks(base, slope, weights, held, tile):
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 9), st.integers(1, 40), st.integers(1, 17), st.booleans())
 def test_ranks_and_their_metrics_are_those_of_sorted_lists_also_with_ties(seed, users, items, tile, ties):
-    base, slope, weights, held = random_lines(seed, users, items, ties)
-    ranks, columns, indptr = tiled_ranks(base, slope, weights, held, tile)
-    truth = sparse.csr_matrix((np.ones(len(columns)), columns, indptr), shape=base.shape)
-    for w, weight in enumerate(weights):
-        top, _ = top_k(base + weight * slope, items)
+    scores, held = random_heads(seed, users, items, ties)
+    ranks, columns, indptr = tiled_ranks(scores, held, tile)
+    truth = sparse.csr_matrix((np.ones(len(columns)), columns, indptr), shape=scores.seen.shape)
+    for w, weight in enumerate(scores.weights):
+        dense = weight * scores.text + sum(times * factors[w] for times, factors in scores.products)
+        dense[scores.seen.nonzero()] = -np.inf
+        top, _ = top_k(dense, items)
         for row, (first, stop) in enumerate(pairwise(indptr)):
             for entry in range(first, stop):
                 place = np.flatnonzero(top[row] == columns[entry])
@@ -84,6 +94,7 @@ def test_ranks_and_their_metrics_are_those_of_sorted_lists_also_with_ties(seed, 
         for name, k in product(METRICS, (1, 3, 50)):
             want = per_user(np.pad(top, ((0, 0), (0, 50)), constant_values=-1), truth, f"{name}@{k}")
             np.testing.assert_allclose(per_user_of_ranks(ranks[:, w], indptr, f"{name}@{k}"), want)
+            np.testing.assert_allclose(per_user_of_ranks(ranks, indptr, f"{name}@{k}")[:, w], want)
 
 
 def test_many_columns_and_many_limits_are_counted_without_overflow():
@@ -92,7 +103,9 @@ def test_many_columns_and_many_limits_are_counted_without_overflow():
     lengths = np.array([40, 2, 0])
     limits = np.concatenate([np.full(21, -9.0), rng.standard_normal(21)]).astype(np.float32)[None]
     out = np.full((42, 1), -1, np.int32)
-    count_over(base, None, np.zeros(1, np.float32), limits, np.array([0, 40, 42]), lengths, out)
+    one = np.ones(1, np.float32)
+    scores = HeadScores((), base, one, sparse.csr_matrix(base.shape))
+    count_over(scores, limits, np.array([0, 40, 42]), lengths, out)
     owners = np.repeat([0, 1], [40, 2])
     np.testing.assert_array_equal(out[:, 0], (base[owners] > limits[0][:, None]).sum(axis=1))
 
@@ -265,7 +278,7 @@ def test_the_command_prints_one_json_object_and_the_page_needs_no_network(
         assert word in html
     again = sweep(config, interactions=log, items=items, embeddings=text(40, 8))
     assert again["plot"].startswith(again["workspace"])
-    with pytest.raises(ConfigError, match="cannot write the plot"):
+    with pytest.raises(ConfigError, match=r"cannot write .*x\.html"):
         sweep(config, interactions=log, items=items, embeddings=text(40, 8), plot=tmp_path / "no" / "x.html")
     from typer.testing import CliRunner
 
@@ -337,8 +350,8 @@ def test_a_sweep_without_a_grid_or_a_validation_split_is_refused(tmp_path, small
     with pytest.raises(ConfigError, match="has no sweep"):
         sweep(settings_of(tmp_path / "w", dask_session, None), **sources)
     grid = {"ridge": [5]}
-    with pytest.raises(ConfigError, match="set it to l3ae"):
-        sweep(settings_of(tmp_path / "w", dask_session, grid, model={"name": "ease"}), **sources)
+    with pytest.raises(ConfigError, match="set it to one of these"):
+        sweep(settings_of(tmp_path / "w", dask_session, grid, model={"name": "gfcf"}), **sources)
     with pytest.raises(ConfigError, match="no user has validation items"):
         sweep(settings_of(tmp_path / "w", dask_session, grid, data={"options": {"split": "none"}}), **sources)
 
@@ -347,7 +360,8 @@ def test_the_ranking_stage_is_planned_within_the_budget():
     size = DataSize(50_000, 10**6, 10**7, dim=384, block_interactions=lambda tile: 10**6)
     for budget in (2**29, 2**30, 2**32):
         plan = make_plan(size, ModelNeeds(), Machine(budget))
-        ranks = plan_ranks(plan, 10**6, 10**7, 384, 1)
+        needs = RankNeeds(10**6, 2 * 10**6, 10**7, 384, models=200, matrices=3)
+        ranks = plan_ranks(plan, needs)
         assert ranks.stage.peak_bytes <= budget
         assert ranks.users >= 64
         assert ranks.scores >= plan.grid.tile
@@ -356,13 +370,15 @@ def test_the_ranking_stage_is_planned_within_the_budget():
 
 
 @pytest.mark.dask
-def test_a_damaged_inverse_is_made_again_by_the_next_sweep(tmp_path, small_tables, dask_session):
+def test_a_sweep_that_meets_a_damaged_inverse_makes_it_again(tmp_path, small_tables, dask_session):
     log, items = small_tables
     sources = {"interactions": log, "items": items, "embeddings": text(40, 8)}
     config = settings_of(tmp_path / "w", dask_session, {"ridge": [5], "reg_f": [1], "reg_e": [10]})
-    spoiled = []
+    spoiled, said = [], []
 
     def spoil(event):
+        if event["kind"] == "log":
+            said.append(event["message"])
         if event["kind"] == "stage_start" and event["stage"] == "rank" and not spoiled:
             for path in list((tmp_path / "w" / "factors").rglob("P/c/1/0")):
                 data = bytearray(path.read_bytes())
@@ -370,9 +386,10 @@ def test_a_damaged_inverse_is_made_again_by_the_next_sweep(tmp_path, small_table
                 path.write_bytes(data)
                 spoiled.append(path)
 
-    with pytest.raises(WorkspaceError, match=r"chunk \(1, 0\) of factors/.*/P"):
-        sweep(config, **sources, on_event=spoil)
-    result = sweep(config, **sources)
+    result = sweep(config, **sources, on_event=spoil)
+    assert spoiled
+    (again,) = [message for message in said if message.startswith("begun again to repair")]
+    assert re.search(r"chunk \(1, 0\) of factors/.*/P", again)
     want = sweep(
         settings_of(tmp_path / "other", dask_session, {"ridge": [5], "reg_f": [1], "reg_e": [10]}), **sources
     )
@@ -382,3 +399,12 @@ def test_a_damaged_inverse_is_made_again_by_the_next_sweep(tmp_path, small_table
 def test_the_public_name_is_the_function():
     assert l3ae_dist.sweep is sweep
     assert callable(run)
+
+
+def test_samples_of_a_grid_that_nobody_could_try_are_drawn_without_making_it():
+    axes = {name: {"low": 0.1, "high": 0.9, "count": 40} for name in ("reg_f", "reg_e", "alpha", "beta", "p")}
+    grid = {"ridge": list(range(1, 41)), **axes}
+    some = SweepConfig(**grid, samples=9).models()
+    assert len(set(some)) == 9
+    assert some == SweepConfig(**grid, samples=9).models() != SweepConfig(**grid, samples=9, seed=1).models()
+    assert {spec.ridge for spec in some} <= set(range(1, 41))

@@ -1,5 +1,6 @@
 import pytest
 import threadpoolctl
+from certificates import certificate_in_environment
 from job import Record, configuration, environment, write_inputs
 
 from l3ae_dist.pipeline.run import run
@@ -33,7 +34,11 @@ def cluster(record):
     patch = pytest.MonkeyPatch()
     for name, value in environment(record.path).items():
         patch.setenv(name, value)
-    with local_cluster(workers=2, threads=1, memory_budget=2**30, dashboard=False) as session:
+    with (
+        local_cluster(workers=2, threads=1, memory_budget=2**30, dashboard=False) as session,
+        certificate_in_environment(session),
+    ):
+        session.watching.set()  # by the runs that are given its address
         yield session
     patch.undo()
 

@@ -17,9 +17,10 @@ import yaml
 
 from l3ae_dist.config.load import make_config
 from l3ae_dist.operations.verify import verify_workspace
+from l3ae_dist.storage.layout.kinds import written_with
 
 HERE = Path(__file__).parent
-N, TILE, USERS, D = 1100, 64, 2000, 8
+N, TILE, USERS, D = 1100, 96, 2000, 8
 SIDE = -(-N // TILE)
 LOWER = SIDE * (SIDE + 1) // 2
 
@@ -84,7 +85,7 @@ class Command:
         )
         self.pid = self.process.pid
 
-    def finish(self, timeout=120):
+    def finish(self, timeout=200):
         """Wait; returns exit code, standard output and standard error."""
         try:
             out, err = self.process.communicate(timeout=timeout)
@@ -153,15 +154,28 @@ class Record:
 
         ``held`` is then the chunk (one for each of its threads) that it was stopped at.
         """
-        hold = self.path.with_name(self.path.name + ".hold")
-        hold.write_text(f"{kind} {pid}")
-        deadline = time.monotonic() + timeout
-        while f" {pid} held\n" not in self.path.read_text() and time.monotonic() < deadline:
-            time.sleep(0.005)
-        os.kill(pid, signal.SIGKILL)
-        hold.unlink()
+        with self.holding(kind, pid):
+            deadline = time.monotonic() + timeout
+            while not self.stands(pid) and time.monotonic() < deadline:
+                time.sleep(0.005)
+            os.kill(pid, signal.SIGKILL)
         rows = (line.split() for line in self.path.read_text().splitlines())
         self.held = [(path, int(i), int(j)) for _, path, i, j, _, state in rows if state == "held"]
+
+    @contextlib.contextmanager
+    def holding(self, kind, pid):
+        """Stop a process at its next note of that kind, for a minute at most."""
+        hold, new = (self.path.with_name(self.path.name + end) for end in (".hold", ".hold.new"))
+        new.write_text(f"{kind} {pid}")
+        new.rename(hold)
+        try:
+            yield
+        finally:
+            hold.unlink()
+
+    def stands(self, pid=None):
+        """Tell whether a process (any, without an id) has been stopped at one of its notes."""
+        return f"{'' if pid is None else f' {pid}'} held\n" in self.path.read_text()
 
     def notes(self):
         """(kind, array, i, j, process id) of every note so far."""
@@ -204,15 +218,18 @@ class Record:
         return {chunk for count in counts for chunk, times in count.items() if times > 1}
 
     def after_finished(self):
-        """Notes of chunks that had been finished before: begun or written once more."""
+        """Notes of chunks that had been finished before: begun or written once more.
+
+        What a task writes beside its chunk is finished with that chunk.
+        """
         finished, again = set(), []
-        for kind, *chunk in self.lines():
-            if chunk[0].rsplit("/", 1)[1] in SCRATCH:
+        for kind, path, i, j in self.lines():
+            if path.rsplit("/", 1)[1] in SCRATCH:
                 continue
-            if tuple(chunk) in finished:
-                again.append((kind, *chunk))
+            if (written_with(path) or path, i, j) in finished:
+                again.append((kind, path, i, j))
             if kind == "written":
-                finished.add(tuple(chunk))
+                finished.add((path, i, j))
         return again
 
     def _of(self, kind, names):

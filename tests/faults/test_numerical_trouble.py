@@ -122,17 +122,27 @@ def with_condition(inputs, where, kappa, lambda_max, dtype, compute):
 
 @pytest.mark.dask
 @pytest.mark.parametrize(
-    ("kappa", "dtype"), [(0.999e4, "float32"), (1.01e4, "float64"), (1e6, "float64"), (1e8, "float64")]
+    ("kappa", "dtype", "arithmetic"),
+    [
+        (0.999e4, "float32", "float32"),
+        (0.999e5, "float32", "float64"),
+        (1.01e4, "float64", "auto"),
+        (1e6, "float64", "float64"),
+        (1e8, "float64", "auto"),
+    ],
 )
 def test_the_condition_chooses_the_precision_and_the_certificate_says_so(
-    tmp_path, inputs, on_cluster, largest_eigenvalue, kappa, dtype
+    tmp_path, inputs, on_cluster, largest_eigenvalue, kappa, dtype, arithmetic
 ):
-    config = with_condition(inputs, tmp_path / "w", kappa, largest_eigenvalue, "auto", on_cluster)
+    compute = {**on_cluster, "arithmetic": arithmetic}
+    config = with_condition(inputs, tmp_path / "w", kappa, largest_eigenvalue, "auto", compute)
     certificate = run(config, until="fit")["certificate"]
     print(certificate)
     assert certificate["dtype"] == dtype
     assert certificate["condition"] == pytest.approx(kappa, rel=1e-6)
-    assert certificate["tolerance"] == certificate_tolerance(dtype, certificate["condition"])
+    assert certificate["arithmetic"] == (dtype if arithmetic == "auto" else arithmetic)
+    both = (dtype, certificate["condition"], certificate["arithmetic"])
+    assert certificate["tolerance"] == certificate_tolerance(*both)
     assert 0 < certificate["residual"] <= certificate["tolerance"]
 
 

@@ -13,7 +13,7 @@ from l3ae_dist.errors import WorkspaceLockedError
 from l3ae_dist.storage.lock import lock_holder
 from l3ae_dist.storage.workspace import Workspace
 
-pytestmark = [pytest.mark.faults, pytest.mark.dask, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.faults, pytest.mark.dask, pytest.mark.third, pytest.mark.timeout(400)]
 
 KILLS = 10
 
@@ -30,7 +30,8 @@ def test_ten_killed_runs_and_one_more_compute_no_finished_tile_again(job, undist
     config, where, record = job
     seed = int(os.environ.get("L3AE_FAULT_SEED", "20261124"))
     chance = random.Random(seed)
-    moments = [int((k + chance.uniform(0.01, 0.9)) * total_written / KILLS) for k in range(KILLS)]
+    # the last is far from the end: a busy machine is late, and chunks are written meanwhile
+    moments = [int(0.85 * (k + chance.uniform(0.01, 0.9)) * total_written / KILLS) for k in range(KILLS)]
     print(f"seed {seed}: killed when so many of {total_written} chunks were written: {moments}")
     reached = [0]
     for moment in moments:
@@ -64,4 +65,37 @@ def test_a_second_run_is_refused_and_takes_over_after_the_holder_is_killed(job, 
     assert code == 0, err
     first.kill()
     assert json.loads((where / "meta" / "lock.json").read_text())["epoch"] == 2
+    assert_same_bits(where, undisturbed)
+
+
+def documents(where):
+    """Bytes of every document of a workspace, but for the lock and the events of runs."""
+    meta = where / "meta"
+    paths = (path.relative_to(meta) for path in sorted(meta.rglob("*.json")))
+    return {
+        str(path): (meta / path).read_bytes()
+        for path in paths
+        if path.parts[0] not in ("lock.json", "events")
+    }
+
+
+def test_a_stopped_run_is_taken_over_and_writes_no_document_when_it_goes_on(job, undisturbed):
+    config, where, record = job
+    seconds = {"L3AE_FAULT_SECONDS": "l3ae_dist.storage.lock:HEARTBEAT_SECONDS=0.5,STALE_SECONDS=4"}
+    first = Command("fit", config, record=record.path, **seconds)
+    first.wait_until(lambda: len(record.written("L")) >= 20)
+    os.kill(first.pid, signal.SIGSTOP)
+    code, _, err = Command("fit", config, record=record.path, **seconds).finish()
+    assert code == 0, err
+    assert re.search(rf"waiting for run .* \(host .*, pid {first.pid}, since .*\), which holds", err)
+    assert "after 4 s it counts as dead" in err
+    before = documents(where)
+    os.kill(first.pid, signal.SIGCONT)
+    code, out, err = first.finish(timeout=60)
+    assert code == WorkspaceLockedError.exit_code, err
+    assert out == ""
+    assert re.search(r"error: run .* lost the lock of", err)
+    assert "Traceback" not in err
+    assert documents(where) == before
+    assert json.loads(before["model.json"])["epoch"] == 2
     assert_same_bits(where, undisturbed)

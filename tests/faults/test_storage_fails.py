@@ -61,7 +61,7 @@ def is_one_sentence(error, pattern):
     return len(said) == 1 and re.search(pattern, said[0]) and "Traceback" not in error
 
 
-@pytest.mark.parametrize(("name", "count"), [("L", 60), ("P", 100)])
+@pytest.mark.parametrize(("name", "count"), [("L", 30), ("P", 10)])
 def test_a_full_disk_ends_the_run_with_a_sentence_and_with_space_it_goes_on(
     job, disk, undisturbed, name, count
 ):
@@ -116,7 +116,7 @@ def test_permission_lost_in_the_middle_ends_with_a_sentence_and_regained_the_run
 ):
     config, where, record = job
     command = Command("fit", config, record=record.path)
-    command.wait_until(lambda: len(record.written("L")) >= 60)
+    command.wait_until(lambda: len(record.written("L")) >= 30)
     remount(disk, "ro")
     code, out, err = command.finish()
     assert (code, out) == (WorkspaceError.exit_code, ""), err

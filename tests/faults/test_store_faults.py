@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from l3ae_dist.errors import DamagedTileError
 from l3ae_dist.storage.open_blobs import open_blobs
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
-from object_store import KEY, SECRET, s3_server
+from object_store import KEY, SECRET, fault_proxy, s3_server
 
 pytestmark = [pytest.mark.faults, pytest.mark.dask, pytest.mark.timeout(280)]
 # few and large requests: each is a round trip
@@ -47,7 +48,9 @@ def test_a_job_on_s3_is_killed_resumed_damaged_and_repaired_to_the_bits_of_a_loc
     tmp_path, inputs, server
 ):
     url = "s3://bucket/job"
-    local = write_config(tmp_path / "local.yaml", settings(inputs, tmp_path / "w", **SIZES))
+    local = write_config(
+        tmp_path / "local.yaml", settings(inputs, tmp_path / "w", **SIZES, cluster="synchronous")
+    )
     code, out, err = command("run", local, "--json")
     assert code == 0, err
     want = json.loads(out)
@@ -79,3 +82,32 @@ def test_a_job_on_s3_is_killed_resumed_damaged_and_repaired_to_the_bits_of_a_loc
     texts = [path.read_text(errors="ignore") for path in (tmp_path / "repaired" / "meta").rglob("*.json*")]
     assert texts
     assert not any(SECRET in text or KEY in text for text in texts)
+
+
+def test_a_job_waits_for_a_store_that_throttles_cuts_answers_off_and_goes_away(
+    tmp_path, inputs, server, monkeypatch
+):
+    with fault_proxy(server["AWS_ENDPOINT_URL"]) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+        config = write_config(tmp_path / "c.yaml", settings(inputs, "s3://bucket/away", **SIZES))
+        run = Command("fit", config, "--json")
+        run.wait_until(lambda: sum("/L/c/" in path for _, path in proxy.requests) >= 4)
+        end = time.monotonic() + 5
+        proxy.fault = lambda method, path: "slow_down" if time.monotonic() < end else ("cut", 120_000)
+        time.sleep(6)
+        proxy.close()
+        time.sleep(5)
+        proxy.open()
+        code, out, err = run.finish()
+    assert code == 0, err
+    assert (
+        "the store s3://bucket/away asks for fewer requests (it is throttling); trying again for up to" in err
+    )
+    monkeypatch.setenv("AWS_ENDPOINT_URL", server["AWS_ENDPOINT_URL"])
+    local = write_config(
+        tmp_path / "local.yaml", settings(inputs, tmp_path / "w", **SIZES, cluster="synchronous")
+    )
+    code, _, err = command("fit", local)
+    assert code == 0, err
+    assert json.loads(out)["certificate"]["residual"] <= json.loads(out)["certificate"]["tolerance"]
+    assert_same_bits(download("s3://bucket/away", tmp_path / "copy"), tmp_path / "w")

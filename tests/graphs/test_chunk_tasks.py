@@ -11,7 +11,7 @@ from l3ae_dist.graphs.context import StageContext
 from l3ae_dist.graphs.execute import Timing, run_task
 from l3ae_dist.graphs.gram import GramParams, gram_graph
 from l3ae_dist.graphs.score import ScoreParams
-from l3ae_dist.graphs.score_terms import MatrixTerm, ProductTerm, ScoreTerms, terms_of_part
+from l3ae_dist.graphs.score_terms import MatrixTerm, ProductTerm, ScoreTerms, Shares, terms_of_part
 from l3ae_dist.graphs.semantic_product import product_graph
 from l3ae_dist.graphs.tasks import TileRef
 from l3ae_dist.linalg.kernels import CpuKernels, Kernel, Kernels, apply_kernel
@@ -63,7 +63,7 @@ def test_tasks_are_small_and_travel_by_the_name_of_their_function():
 
 
 def test_the_runner_writes_every_chunk_once_and_says_what_it_took(context):
-    first, again = (run_task(graph().task_for(TileRef("main", 2, 0)), context) for _ in range(2))
+    first, again = (run_task(graph().task_for(TileRef("main", 2, 0)), context)[0] for _ in range(2))
     assert (first.skipped, first.bytes_read, first.bytes_written) == (False, 7, 2 * (4 * 8 + TRAILER))
     assert first.timing == Timing()
     assert (again.skipped, again.crc, again.bytes_written) == (True, first.crc, 0)
@@ -72,7 +72,7 @@ def test_the_runner_writes_every_chunk_once_and_says_what_it_took(context):
 
 
 def test_arithmetic_is_measured_where_flops_are_counted(context):
-    record = run_task(ChunkTask(TileRef("main", 0, 0), two_chunks, inner=10), context)
+    (record,) = run_task(ChunkTask(TileRef("main", 0, 0), two_chunks, inner=10), context)
     assert record.flops == 2.0 * 4 * 4 * 10
     assert record.started <= record.timing.began
     assert 0 < record.timing.computed <= record.seconds
@@ -111,3 +111,15 @@ def test_terms_are_read_back_from_json_and_split_by_part():
     semantic = terms_of_part(terms, "semantic")
     assert (semantic.matrices, semantic.products) == (terms.matrices[1:], terms.products)
     assert (semantic.diagonal, terms_of_part(terms, "collaborative").diagonal) == (0.0, 1.0)
+
+
+def test_a_term_of_both_parts_is_divided_by_its_shares():
+    matrix = MatrixTerm("P", "c", shares=Shares("own", "text"))
+    terms = ScoreTerms("L3AE", (matrix,), (ProductTerm("Q", "V", 3.0),), "e", Shares(0.5, "e2"))
+    assert ScoreTerms.from_document(json.loads(json.dumps(terms.document()))) == terms
+    assert terms.paths() == ["P", "c", "Q", "V", "e", "own", "text", "e2"]
+    assert terms.divides
+    assert terms_of_part(terms, "semantic") == ScoreTerms(
+        "L3AE", (MatrixTerm("P", "text", "semantic"),), terms.products, "e2"
+    )
+    assert terms_of_part(terms, "collaborative") == ScoreTerms("L3AE", (MatrixTerm("P", "own"),), (), 0.5)

@@ -6,13 +6,16 @@ import numpy as np
 import pytest
 from tile_runs import read_lower, run_all, setup, spd
 
-from l3ae_dist.errors import NotPositiveDefiniteError
+from l3ae_dist.errors import ClusterError, NotPositiveDefiniteError
 from l3ae_dist.graphs.assemble import product_rows, row_graph
 from l3ae_dist.graphs.cholesky import CholeskyGraph
+from l3ae_dist.graphs.context import Unwritten
 from l3ae_dist.graphs.inverse import InverseGraph
+from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.linalg.torch_kernels import resolve_device
-from l3ae_dist.runtime.executors import SerialExecutor
+from l3ae_dist.runtime.executors import SerialExecutor, TaskOutcome
 from l3ae_dist.runtime.run_graph import run_graph
+from l3ae_dist.runtime.submission_window import SubmissionWindow
 from l3ae_dist.storage.chunks import ChunkArray
 
 needs_gpu = pytest.mark.skipif(resolve_device("auto") != "cuda", reason="torch sees no GPU")
@@ -47,6 +50,26 @@ def test_every_device_computes_the_tiles_of_the_cpu(tmp_path, device, dtype):
     for key, want in results["cpu"].items():
         bound = 20 * np.finfo(dtype).eps * condition * n * np.abs(want).max()
         np.testing.assert_allclose(results[device][key], want, rtol=0, atol=bound)
+
+
+@pytest.mark.parametrize("device", ["torch:cpu", pytest.param("cuda", marks=needs_gpu)])
+def test_float32_tiles_computed_in_float64_hardly_depend_on_the_device(tmp_path, device):
+    """Sums in float64 differ far below the rounding of the tiles, so that nearly all bits are the same."""
+    n, ridge = 131, 0.5
+    matrix = spd(n)
+    lower = np.linalg.cholesky(matrix + ridge * np.eye(n))
+    same = {}
+    for arithmetic in ("float32", "float64"):
+        factors = []
+        for name in ("cpu", device):
+            arrays, context = setup(tmp_path / arithmetic / name.replace(":", "-"), matrix, 64, "float32")
+            run_all(replace(context, device=name, arithmetic=arithmetic), ridge)
+            assert arrays["P"].dtype == np.float32
+            factors.append(read_lower(arrays["L"]))
+        same[arithmetic] = np.mean(factors[0] == factors[1])
+        error = np.abs(factors[1] - lower).max() / np.abs(lower).max()
+    assert same["float64"] > 0.99 > same["float32"]
+    assert error < 2 * np.finfo("float32").eps
 
 
 def test_row_tasks_and_bad_pivots_work_on_another_device(tmp_path):
@@ -154,3 +177,47 @@ def test_panel_groups_give_the_same_bits_leave_no_partial_tile_and_resume(tmp_pa
     for name in graph.partials:
         assert not ChunkArray.open(ws, f"split/{name}").done()
         assert not list(ws.blobs.list(f"split/{name}/c"))
+
+
+def test_a_partial_sum_is_superfluous_once_a_later_one_of_its_tile_is_done():
+    chain = [
+        task
+        for task in CholeskyGraph(TileGrid(1100, 64), 2).tasks()
+        if (task.target.i, task.target.j) == (17, 17)
+    ]
+    names = [task.target.array for task in chain]
+    assert names == ["partial0", "partial1", "partial2", "partial3", "L"]
+    for done, left in ((1, ["partial2"]), (2, ["partial3"]), (4, [])):
+        window = SubmissionWindow(
+            chain, {chain[done].target, *(ref for task in chain for ref in task.deps if ref.array == "L")}
+        )
+        found = []
+        while (task := window.pop()) is not None:
+            found.append(task.target.array)
+        assert found == left
+
+
+class Failing(SerialExecutor):
+    """Fails with the error of another library, or says that a worker was killed."""
+
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+
+    def wait(self):
+        return TaskOutcome(self._queue.popleft()[1], None, self.error)
+
+
+@pytest.mark.parametrize(
+    ("names", "kept"),
+    [(set(), "kept."), ({"L"}, "kept but for tiles of L in memory alone, which are made again.")],
+)
+def test_a_stage_that_fails_says_what_is_kept_and_what_is_not(tmp_path, names, kept):
+    from distributed.scheduler import NoValidWorkerError
+
+    _, context = setup(tmp_path, spd(20), 16, "float64")
+    context = replace(context, unwritten=Unwritten("one", frozenset(names)))
+    for error in (RuntimeError("no"), NoValidWorkerError("task", set(), set(), set(), set())):
+        with pytest.raises(ClusterError) as ended:
+            run_graph(CholeskyGraph(context.grid, 1, 0.5), context, Failing(error), targets={"L"})
+        assert str(ended.value).endswith(f"run the same command again: what was finished is {kept}")

@@ -140,3 +140,33 @@ def test_precision_follows_the_condition():
     with pytest.raises(NumericalError, match="beyond float64"):
         choose_dtype(1e15)
     assert certificate_tolerance("float32", 1e9) == 1e-3
+
+
+def test_float64_arithmetic_lets_float32_tiles_serve_ten_times_the_condition():
+    assert choose_dtype(5e4) == choose_dtype(5e4, arithmetic="auto") == "float64"
+    assert choose_dtype(5e4, arithmetic="float64") == "float32"
+    assert choose_dtype(5e4, "float32", arithmetic="float64") == "float32"
+    assert choose_dtype(2e5, arithmetic="float64") == "float64"
+    assert choose_dtype(5e3, arithmetic="float32") == "float32"
+    with pytest.raises(
+        NumericalError, match=r"float32 was demanded, .* limit 1e5; use dtype auto or float64"
+    ):
+        choose_dtype(2e5, "float32", arithmetic="float64")
+    with pytest.raises(NumericalError, match=r"for the arithmetic, .*1e4; use compute.arithmetic auto, or a"):
+        choose_dtype(2e5, arithmetic="float32")
+    with pytest.raises(
+        NumericalError, match=r"use compute.arithmetic auto and compute.dtype auto, or a larger"
+    ):
+        choose_dtype(2e5, "float32", arithmetic="float32")
+    with pytest.raises(
+        NumericalError, match=r"for the arithmetic, but by woodbury .*arithmetic auto, compute"
+    ):
+        choose_dtype(10.0, cancellation=1e5, arithmetic="float32")
+
+
+def test_the_tolerance_counts_both_dtypes():
+    eps = {dtype: float(np.finfo(dtype).eps) for dtype in ("float32", "float64")}
+    for dtype, value in eps.items():
+        assert certificate_tolerance(dtype, 7.0) == certificate_tolerance(dtype, 7.0, dtype) == 70 * value
+    mixed = certificate_tolerance("float32", 7.0, "float64")
+    assert mixed == pytest.approx(7 * (4 * eps["float32"] + 6 * eps["float64"]))

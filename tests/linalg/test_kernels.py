@@ -26,7 +26,7 @@ class Stub:
         return lambda *arguments: None
 
 
-def staged_kernels(monkeypatch):
+def staged_kernels(monkeypatch, arithmetic="float32"):
     """Torch on the CPU by the path of a GPU: handles are copies, operands go through the buffers."""
     import torch
 
@@ -35,7 +35,7 @@ def staged_kernels(monkeypatch):
     monkeypatch.setattr(torch.cuda, "current_stream", Stub)
     monkeypatch.setattr(torch.cuda, "stream", lambda stream: contextlib.nullcontext())
     monkeypatch.setattr(torch.Tensor, "record_stream", lambda self, stream: None)
-    kernels = TorchKernels("cpu")
+    kernels = TorchKernels("cpu", arithmetic)
     kernels._staging = Staging(kernels.device)
     return kernels
 
@@ -176,6 +176,49 @@ def test_a_pivot_that_is_not_a_number_is_named(device):
     assert error.value.item == 207
 
 
+@pytest.mark.parametrize("device", ["cpu", "torch:cpu", "staged", pytest.param("cuda", marks=needs_gpu)])
+def test_float32_tiles_computed_in_float64_are_rounded_once(monkeypatch, device):
+    """Each result is the float64 result rounded: a sum in float32 is off by far more than half a unit."""
+    wide = staged_kernels(monkeypatch, "float64") if device == "staged" else get_kernels(device, "float64")
+    rng = np.random.default_rng(7)
+    n, m, k = 130, 70, 513
+    square, tall = (random(rng, np.float32, *shape, padded=True) for shape in ((n, n), (n, k)))
+    other, rows = random(rng, np.float32, m, k), random(rng, np.float32, m, n)
+    lower = lower_factor(rng, np.float32, n)
+    exact, big = lower.astype(float), square.astype(float)
+    spd = (exact @ exact.T).astype(np.float32)
+    inverse = np.linalg.inv(exact)
+    operations = [
+        ("gemm_nt", rows.T, (tall, other), rows.T.astype(float) - tall.astype(float) @ other.T),
+        ("gemm_nn", rows, (other, tall.T.copy()), rows + other.astype(float) @ tall.T),
+        ("gemm_tn", rows, (other.T.copy(), tall.T.copy()), rows + other.astype(float) @ tall.T),
+        ("syrk_n", square, (tall,), np.tril(big - tall.astype(float) @ tall.T) + np.triu(big, 1)),
+        ("trsm_rt", rows, (lower,), rows @ inverse.T),
+        ("trsm_ll", rows.T, (lower,), -inverse @ rows.T),
+        ("trmm_rn", rows, (lower,), rows @ exact),
+        ("trmm_lt", rows.T, (lower,), exact.T @ rows.T),
+        ("potrf", spd, (), np.linalg.cholesky(spd.astype(float))),
+        ("trtri", lower, (), inverse),
+    ]
+    for kernel, start, operands, want in operations:
+        acc = np.array(start, np.float32, order="C")
+        for operand in operands:
+            operand.flags.writeable = False
+        handle = wide.load(acc)
+        getattr(wide, kernel)(handle, *operands)
+        wide.store(handle, acc)
+        np.testing.assert_allclose(acc, want.astype(np.float32), rtol=2e-7, atol=1e-9, err_msg=kernel)
+
+
+def test_arithmetic_never_narrows_tiles(monkeypatch):
+    acc = np.full((2, 2), 1 + 1e-12)
+    for kernels in (CpuKernels("float32"), TorchKernels("cpu", "float32"), staged_kernels(monkeypatch)):
+        handle = kernels.load(acc)
+        kernels.add_ridge(handle, 1.0)
+        kernels.store(handle, acc)
+    assert acc[0, 0] == pytest.approx(4 + 1e-12, abs=1e-15)
+
+
 def test_an_accumulator_stays_loaded_over_many_updates_of_changing_operands(kernels):
     rng = np.random.default_rng(5)
     acc = np.zeros((40, 30))
@@ -188,6 +231,18 @@ def test_an_accumulator_stays_loaded_over_many_updates_of_changing_operands(kern
         kernels.gemm_nn(handle, a, b)
     kernels.store(handle, acc)
     assert_close(acc, expected, np.float64, 200)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (7, 300), (40, 33)])
+def test_tiles_reach_the_device_and_come_back_in_pieces(monkeypatch, rows, columns):
+    monkeypatch.setattr("l3ae_dist.linalg.staging.PIECE_BYTES", 2000)
+    staging = staged_kernels(monkeypatch)._staging
+    tile = random(np.random.default_rng(3), np.float32, rows, columns, padded=True)
+    tile.flags.writeable = False
+    there, back = staging.upload(tile), np.zeros_like(tile)
+    staging.download(there, back, staging.mark())
+    assert there.shape == tile.shape
+    np.testing.assert_array_equal(back, tile)
 
 
 def test_a_tensor_on_a_read_only_tile_shares_its_memory():
@@ -208,7 +263,7 @@ def test_a_full_device_is_an_error_with_bytes_and_the_next_step(monkeypatch, mes
     kernels = TorchKernels("cpu")
     handle = kernels.load(np.eye(10))
     monkeypatch.setattr("l3ae_dist.linalg.torch_kernels._lower_product", full)
-    with pytest.raises(BudgetError, match=r"tile of 800 bytes .* smaller compute.tile_size"):
+    with pytest.raises(BudgetError, match=r"tile of 800 bytes .* lower compute.block or compute.tile_size"):
         kernels.lauum(handle)
 
 

@@ -178,7 +178,7 @@ def test_a_history_is_explained_like_a_user(fitted):
 
 
 def test_similar_items_rank_rows_of_b_and_of_its_parts(fitted):
-    model, _, b = fitted
+    model, x, b = fitted
     kinds = {
         kind: model.similar_items(range(N), n=N, kind=kind)
         for kind in ("weights", "semantic", "collaborative")
@@ -192,12 +192,8 @@ def test_similar_items_rank_rows_of_b_and_of_its_parts(fitted):
     assert all(np.isnan(np.diag(values)).all() for values in dense.values())
     np.testing.assert_allclose(dense["weights"][off], b[off], atol=1e-12)
     np.testing.assert_allclose((dense["semantic"] + dense["collaborative"])[off], b[off], atol=1e-12)
-    q = model.array("Q")
-    product = (
-        np.concatenate([q.read(i, 0) for i in range(q.grid[0])])
-        @ np.concatenate([model.array("V").read(i, 0) for i in range(q.grid[0])]).T
-    )
-    np.testing.assert_allclose(dense["semantic"][off], 20.0 * product[off], atol=1e-12)
+    semantic = 20.0 * cf.gram_inverse(x, 15.0) @ cf.semantic_dense(text(N, 8).T.astype(float), 5.0)
+    np.testing.assert_allclose(dense["semantic"][off], semantic[off], atol=1e-12)
 
 
 def test_a_user_without_history_gets_no_rows(fitted):

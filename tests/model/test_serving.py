@@ -176,7 +176,7 @@ def test_edge_cases_give_the_documented_result_or_a_clear_error(exported, tmp_pa
     with pytest.raises(DataError, match="39 columns and the model 40"):
         served.recommend(sparse.csr_matrix((2, 39)))
     for bad in (-1.0, np.nan, np.inf):
-        with pytest.raises(DataError, match="positive and finite"):
+        with pytest.raises(DataError, match="negative or not finite"):
             served.recommend(sparse.csr_matrix(([bad], ([0], [3])), shape=(1, 40)))
     with pytest.raises(WorkspaceError, match="not an exported model"):
         load_export(tmp_path)
@@ -189,11 +189,31 @@ def test_a_damaged_or_foreign_export_is_refused(exported, tmp_path, name):
     shutil.copytree(out, tmp_path / "out")
     header = json.loads((out / HEADER).read_text())
     (tmp_path / "out" / name).write_bytes((out / name).read_bytes()[:50])
-    with pytest.raises(WorkspaceError, match="cannot be read"):
+    with pytest.raises(
+        WorkspaceError, match=rf"{name} is damaged or of another export .* export the model again"
+    ):
         load_export(tmp_path / "out")
     (tmp_path / "out" / HEADER).write_text(json.dumps({**header, "format_version": 99}))
     with pytest.raises(WorkspaceVersionError, match="format 99"):
         load_export(tmp_path / "out")
     (tmp_path / "out" / HEADER).write_text(json.dumps({"format": "other"}))
     with pytest.raises(WorkspaceError, match="not that of an exported model"):
+        load_export(tmp_path / "out")
+
+
+@pytest.mark.dask
+def test_an_edited_header_or_a_file_of_another_export_is_named(exported, tmp_path):
+    model, out, _ = exported
+    shutil.copytree(out, tmp_path / "out")
+    header = tmp_path / "out" / HEADER
+    whole = header.read_bytes()
+    for damaged in (whole.replace(b'"n_items": 40', b'"n_items": 41'), whole[:100], b"", b"[]", b"{}"):
+        assert damaged != whole
+        header.write_bytes(damaged)
+        with pytest.raises(WorkspaceError, match=r"header\.json .*(export the model again|check the path)"):
+            load_export(tmp_path / "out")
+    header.write_bytes(whole)
+    model.export_weights(tmp_path / "other", 2)
+    shutil.copy(tmp_path / "other" / WEIGHTS, tmp_path / "out" / WEIGHTS)
+    with pytest.raises(WorkspaceError, match=rf"{WEIGHTS} is damaged or of another export"):
         load_export(tmp_path / "out")

@@ -12,11 +12,11 @@ from l3ae_dist.cli import app as cli
 from l3ae_dist.config.load import make_config
 from l3ae_dist.errors import ClusterError
 from l3ae_dist.operations.checks import judge, ray_probe
-from l3ae_dist.operations.checks.bounded import bounded
 from l3ae_dist.operations.checks.facts import encoder_facts, node_facts, package_facts
 from l3ae_dist.operations.checks.nodes import cluster_rows
 from l3ae_dist.operations.checks.row import Check, exit_code, of_error
 from l3ae_dist.operations.checks.store import bounded_probe, client_key, find_place, probe_store, store_rows
+from l3ae_dist.runtime.bounded import bounded
 from l3ae_dist.storage.local_blobs import LocalBlobs
 from l3ae_dist.storage.lock import WorkspaceLock
 from l3ae_dist.storage.open_blobs import open_blobs
@@ -125,7 +125,9 @@ def test_an_encoder_is_looked_for_without_the_network(tmp_path, monkeypatch):
     assert "safetensors" in judge.encoder("a", encoder_facts(str(tmp_path))).found
     (tmp_path / "model.safetensors").touch()
     assert judge.encoder("a", encoder_facts(str(tmp_path))).status == "ok"
-    absent = {**encoder_facts("nobody/no-such-model"), "offline": False}
+    unknown = judge.encoder("a", {**encoder_facts("nobody/no-such-model"), "offline": False})
+    assert (unknown.status, "encoder.revision" in unknown.advice) == ("problem", True)  # a run is refused
+    absent = {**encoder_facts(f"nobody/no-such-model@{'a' * 40}"), "offline": False}
     assert judge.encoder("a", absent).status == "warning"
     assert judge.encoder("a", {**absent, "offline": True}).status == "problem"
 
@@ -292,6 +294,7 @@ def test_a_ray_that_does_not_start_is_a_row():
     assert (failed.status, failed.advice) == ("problem", "check RAY_ADDRESS")
 
 
+@pytest.mark.ray
 @pytest.mark.faults
 def test_a_ray_that_hangs_is_ended(monkeypatch):
     monkeypatch.setattr(ray_probe, "PROBE_SECONDS", 4.0)
@@ -301,6 +304,7 @@ def test_a_ray_that_hangs_is_ended(monkeypatch):
     assert "no start within 4 s" in row.found
 
 
+@pytest.mark.ray
 @pytest.mark.faults
 def test_without_a_configuration_ray_and_dask_are_started_here():
     done = CliRunner().invoke(cli.app, ["doctor", "--json"])

@@ -4,19 +4,25 @@ import json
 import shutil
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
-from small_fits import Stop, fit, stop_in
+from small_fits import N, Stop, fit, stop_in
 from typer.testing import CliRunner
 
 from l3ae_dist.cli import app as cli
+from l3ae_dist.embed.core_order import order_embeddings
 from l3ae_dist.errors import WorkspaceError, WorkspaceLockedError
 from l3ae_dist.model.fitted import load_model
 from l3ae_dist.operations.garbage import collect_garbage
 from l3ae_dist.operations.usage import workspace_usage
 from l3ae_dist.operations.verify import verify_workspace
+from l3ae_dist.storage import layout
+from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.lock import WorkspaceLock
+from l3ae_dist.storage.stages import Stage
 from l3ae_dist.storage.workspace import Workspace
 
 pytestmark = pytest.mark.dask
@@ -190,11 +196,57 @@ def test_a_transformation_is_kept_for_the_model_on_its_embeddings_and_deleted_af
     fit(where)
     collected = collect_garbage(str(where))
     assert path in collected.deleted
-    assert not any(path.startswith("embeddings/") for path in collected.deleted)
+    transformed = path.replace("transforms/", "embeddings/")  # the given ones stay
+    assert [one for one in collected.deleted if one.startswith("embeddings/")] == [transformed]
     assert verify_workspace(str(where), lambda event: None).damage == []
     fit(where, transform={"standardize": True})
     assert path in collect_garbage(str(where)).kept
     pd.testing.assert_frame_equal(answers(where), want)
+
+
+def features_of(where):
+    """Id of the embeddings of the current model."""
+    return load_model(str(where)).document.embedding
+
+
+def test_copies_of_embeddings_without_a_record_are_deleted_and_rows_on_their_way_are_not(tmp_path):
+    """A killed run leaves them so, and damage that is taken out."""
+    where = tmp_path / "w"
+    fit(where, transform={"standardize": True})
+    transformed = features_of(where)
+    fit(where)
+    given, workspace = features_of(where), Workspace.open(where)
+    dataset = load_model(str(where)).document.dataset
+    other = SimpleNamespace(workspace=workspace, id=dataset, order=np.arange(N)[::-1])
+    ordered = order_embeddings(given, other)
+    for copy in (transformed, ordered):
+        workspace.reopen_stage(Stage.EMBED, copy)
+    begun = ChunkArray.create(workspace, layout.embeddings("begun"), shape=(2, 2), chunks=(1, 2), dtype="f4")
+    begun.write(0, 0, np.ones((1, 2)))
+    deleted = collect_garbage(str(where)).deleted
+    found = {path for path in deleted if path.startswith("embeddings/")}
+    assert found == {layout.embeddings(transformed), layout.embeddings(ordered)}
+    assert begun.done() == {(0, 0)}
+    assert not workspace.has(layout.embeddings(transformed))
+    assert verify_workspace(str(where), lambda event: None).damage == []
+
+
+def test_copies_and_transformations_are_kept_while_the_record_of_a_kept_model_is_missing(tmp_path):
+    where = tmp_path / "w"
+    fit(where, transform={"whiten": 0.5})
+    other = features_of(where)
+    fit(where, transform={"standardize": True})
+    features, want = features_of(where), answers(where)
+    fit(where)
+    workspace = Workspace.open(where)
+    workspace.reopen_stage(Stage.EMBED, features)
+    kept = collect_garbage(str(where), keep_runs=2).kept
+    for one in (features, other):
+        assert {layout.transform(one), layout.embeddings(one)} <= set(kept)
+    fit(where, transform={"standardize": True})
+    pd.testing.assert_frame_equal(answers(where), want)
+    deleted = collect_garbage(str(where)).deleted
+    assert {layout.transform(other), layout.embeddings(other)} <= set(deleted)
 
 
 def test_a_workspace_that_is_written_to_is_left_alone(workspace):
@@ -205,3 +257,33 @@ def test_a_workspace_that_is_written_to_is_left_alone(workspace):
     assert shown.exit_code == WorkspaceLockedError.exit_code
     assert shown.stderr.startswith("error: ")
     assert invoke("du", workspace.parent / "nothing").exit_code == WorkspaceError.exit_code
+
+
+def test_scratch_of_a_killed_ingest_is_counted_and_deleted(workspace):
+    for name in ("a", "b"):
+        path = workspace / "scratch" / "datasetid" / "pass" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(bytes(100))
+    found = workspace_usage(str(workspace))
+    assert (found.kinds["scratch"].chunks, found.kinds["scratch"].bytes) == (2, 200)
+    assert collect_garbage(str(workspace), dry_run=True).deleted["scratch/datasetid"] == 200
+    assert (workspace / "scratch").exists()
+    assert collect_garbage(str(workspace)).deleted["scratch/datasetid"] == 200
+    assert not list((workspace / "scratch").rglob("*/*"))
+    assert "scratch" not in workspace_usage(str(workspace)).kinds
+
+
+def test_on_object_storage_gc_says_that_it_knows_no_reader(s3_environment, monkeypatch, workspace):
+    for name, value in s3_environment.items():
+        monkeypatch.setenv(name, value)
+    url = "s3://bucket/collected"
+    for ridge in (10, 20):
+        fit(url, name="ease", reg_x=ridge)
+    told = " ".join(invoke("gc", url, "--dry-run").output.split())
+    assert "who has a model of this workspace open is not known on object storage" in told
+    assert not json.loads(invoke("gc", url, "--json").output)["readers_known"]
+    assert "not known" not in invoke("gc", url).output  # nothing is deleted
+    done = invoke("gc", workspace, "--json")
+    assert json.loads(done.output)["readers_known"]
+    assert json.loads(done.output)["deleted"]
+    assert "not known" not in invoke("gc", workspace, "--dry-run").output

@@ -210,7 +210,6 @@ MEMBERS = {
     "collective, words of a larger catalog": (CollectiveEASE, {"reg_x": 5.0}, False, 4),
     "additive": (AdditiveEASE, {"reg_x": 5.0, "reg_f": 3.0}, False, 4),
     "direct": (L3AE, {"reg_x": 5.0, "reg_e": 20.0}, True, 4),
-    "compressed": (L3AE, {"reg_x": 5.0, "reg_e": 20.0, "transform": {"compress": "pca", "dim": 3}}, True, 4),
     "spectral": (GFCF, {"rank": 5}, False, 0),
 }
 

@@ -22,7 +22,6 @@ from l3ae_dist.errors import (
     StageMissingError,
     UnknownIdError,
     WorkspaceError,
-    WorkspaceVersionError,
 )
 from l3ae_dist.graphs.score_terms import TermArrays
 from l3ae_dist.linalg import closed_form as cf
@@ -31,11 +30,12 @@ from l3ae_dist.linalg.torch_kernels import resolve_device
 from l3ae_dist.metrics import evaluate_top
 from l3ae_dist.model.fitted import load_model
 from l3ae_dist.operations.status import workspace_status
-from l3ae_dist.pipeline.run import evaluate_workspace, run
+from l3ae_dist.pipeline.evaluate import evaluate_workspace
+from l3ae_dist.pipeline.run import run
 from l3ae_dist.planning.plan import make_plan
 from l3ae_dist.planning.plan_inputs import DataSize, Machine, ModelNeeds
-from l3ae_dist.planning.worker_memory import GPU_HOST_BYTES, PINNED_TILES
-from l3ae_dist.solve.family import diagonal_error
+from l3ae_dist.planning.worker_memory import host_tiles, process_bytes
+from l3ae_dist.solve.diagonal_check import diagonal_error
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.workspace import Workspace
 
@@ -225,16 +225,18 @@ def test_a_damaged_gram_tile_is_made_again_and_nothing_else(tmp_path, small_tabl
     np.testing.assert_array_equal(ws.gram.as_dask().compute(scheduler="synchronous"), before)
 
 
-def test_a_damaged_inverse_is_named_and_the_next_run_makes_it_again(tmp_path, small_tables, dask_session):
+def test_a_damaged_inverse_that_a_run_meets_is_named_and_made_again_by_the_same_run(
+    tmp_path, small_tables, dask_session
+):
     log, items = small_tables
     settings = config(tmp_path / "w", dask_session, model={"name": "ease", "reg_x": 10})
     run(settings, interactions=log, items=items, until="fit")
     ws = Workspace.open(tmp_path / "w")
     before = ws.inverse.as_dask().compute(scheduler="synchronous")
     flip(tmp_path / "w" / ws.inverse.path / "c" / "2" / "1")
-    with pytest.raises(WorkspaceError, match=r"chunk \(2, 1\) of factors/.*/P"):
-        run(settings, interactions=log, items=items)
-    run(settings, interactions=log, items=items)
+    events = []
+    run(settings, interactions=log, items=items, on_event=events.append)
+    assert [(e["i"], e["j"]) for e in events if e["kind"] == "bad_tile" and e["array"] == ws.inverse.path]
     np.testing.assert_array_equal(ws.inverse.as_dask().compute(scheduler="synchronous"), before)
 
 
@@ -286,7 +288,9 @@ def test_a_plan_for_gpus_allows_for_what_they_take_on_the_host():
     size = DataSize(10_000, 100, 1000, block_interactions=lambda tile: 100)
     cpu, gpu = (make_plan(size, ModelNeeds(), Machine(2**31, gpu=flag, tile=1000)) for flag in (False, True))
     cpu_solve, gpu_solve = (plan.stages[1].peak_bytes - plan.cache_bytes for plan in (cpu, gpu))
-    assert gpu_solve - cpu_solve == GPU_HOST_BYTES + PINNED_TILES * 4_000_000
+    on_the_way, at_work = (host_tiles(plan.block, gpu=flag) for flag, plan in ((True, gpu), (False, cpu)))
+    beside = process_bytes(gpu=True) - process_bytes(gpu=False)
+    assert gpu_solve - cpu_solve == beside + (on_the_way - at_work) * 4_000_000 > 2**30
     make_plan(size, ModelNeeds(), Machine(2**31, gpu=True)).validate()
     with pytest.raises(BudgetError, match="at least"):
         make_plan(size, ModelNeeds(), Machine(2**30, gpu=True))
@@ -306,10 +310,6 @@ def test_locations_that_cannot_hold_a_workspace_are_refused(tmp_path):
         with pytest.raises(ConfigError) as error:
             Workspace.create(url)
         assert "secret" not in str(error.value)
-    ws = Workspace.create(tmp_path / "w")
-    ws.group.attrs["l3ae_dist_format"] = 99
-    with pytest.raises(WorkspaceVersionError, match="99"):
-        Workspace.open(tmp_path / "w")
 
 
 def test_zarr_reads_the_tiles_by_itself(tmp_path):

@@ -1,29 +1,40 @@
 """The plan: the tile size, the memory of a worker and the stages, from numbers alone."""
 
+import tracemalloc
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from l3ae_dist.config.load import make_config
 from l3ae_dist.errors import BudgetError
+from l3ae_dist.graphs.blocks import BlockShape
+from l3ae_dist.graphs.device_tiles import MOST_IO_THREADS
+from l3ae_dist.linalg.kernels import CpuKernels
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.planning.data_size import given_size
 from l3ae_dist.planning.plan import make_plan
 from l3ae_dist.planning.plan_inputs import POPULAR_TILE, UNEVEN_USERS, DataSize, Machine, ModelNeeds
 from l3ae_dist.planning.plan_of_config import fitting_plan
 from l3ae_dist.planning.smallest_change import plan_or_smallest_change, plan_with_tile
-from l3ae_dist.planning.stage_plans import tiles_read
 from l3ae_dist.planning.tile_size import MAX_TILE, TileLimits, choose_tile, tile_limits
+from l3ae_dist.planning.traffic import tiles_read
 from l3ae_dist.planning.worker_memory import (
     GPU_HOST_BYTES,
     INTERPRETER_BYTES,
-    PINNED_TILES,
+    PEER_BYTES,
     TILES_HELD,
+    WIDENED_TILES,
     WorkerMemory,
+    device_bytes,
+    device_cache_bytes,
+    host_tiles,
+    process_bytes,
     users_that_fit,
 )
+from l3ae_dist.runtime.peer_reads import SERVED
 from l3ae_dist.units import GIB, MIB
 
 BOOKS = DataSize(38_519, 38_234, 403_843, dim=384, block_interactions=lambda tile: 47_440)
@@ -45,6 +56,18 @@ def test_the_first_of_equal_limits_is_told():
     assert TileLimits(memory=9000, workers=9000, largest=4096, items=100).side == 100
 
 
+def test_several_workers_hold_what_they_send_and_receive_unless_peers_are_off():
+    def memory(workers, **given):
+        return WorkerMemory.of(
+            TileGrid(20_000, 1000), Machine(GIB, workers, tile=1000, block=2, **given), None
+        )
+
+    one, two, off = memory(1), memory(2), memory(2, peer_reads=False)
+    assert two.beside_cache - off.beside_cache == SERVED * two.tile_bytes + PEER_BYTES
+    assert off.cache - two.cache == SERVED * two.tile_bytes + PEER_BYTES
+    assert off.beside_cache == one.beside_cache
+
+
 def test_too_small_a_budget_is_refused_with_one_that_is_enough():
     with pytest.raises(BudgetError, match="256 MiB per worker is too small: at least 370 MiB is needed"):
         choose_tile(100_000, 8, 256 * MIB, workers=1)
@@ -57,10 +80,33 @@ def test_the_memory_of_a_worker_is_divided_within_its_budget(dtype, gpu, gib, co
     tile = 512
     memory = WorkerMemory.of(TileGrid(count * tile, tile), machine, None)
     assert memory.tile_bytes == tile**2 * machine.itemsize
-    process = INTERPRETER_BYTES + (GPU_HOST_BYTES if gpu else 0)
-    assert memory.streaming == process + (TILES_HELD + (PINNED_TILES if gpu else 0)) * memory.tile_bytes
-    assert memory.beside_cache <= memory.streaming
+    assert process_bytes(gpu=gpu) - INTERPRETER_BYTES == pytest.approx(GPU_HOST_BYTES * gpu, rel=0.3)
+    tiles = host_tiles(BlockShape(), gpu=gpu)
+    assert tiles == TILES_HELD if not gpu else tiles > TILES_HELD
+    assert memory.streaming == process_bytes(gpu=gpu) + tiles * memory.tile_bytes
+    assert memory.beside_cache >= memory.streaming
     assert memory.beside_cache + memory.cache <= machine.memory_budget
+
+
+def test_no_memory_is_set_aside_for_blocks_larger_than_the_matrix():
+    grid = TileGrid(3 * 1024, 1024)
+    asked, whole = (WorkerMemory.of(grid, Machine(4 * GIB, block=block), None) for block in (9, 3))
+    assert asked == whole
+    assert asked.block == BlockShape(3, 3)
+
+
+def test_blocks_fit_the_memory_of_a_device():
+    grid, machine = TileGrid(16 * 1024, 1024), Machine(8 * GIB, gpu=True, block=8)
+    assert WorkerMemory.of(grid, machine, None).block == BlockShape(8, 8)
+    for arithmetic in ("float32", "float64"):
+        asked = replace(machine, arithmetic=arithmetic)
+        small = replace(asked, device_memory=device_bytes(BlockShape(3, 3), grid, asked))
+        assert WorkerMemory.of(grid, small, None).block == BlockShape(3, 3)
+    with pytest.raises(
+        BudgetError, match=r"compute.device_memory is 64 MiB; raise it or lower compute.tile_size"
+    ):
+        WorkerMemory.of(grid, replace(machine, device_memory=64 * MIB), None)
+    assert WorkerMemory.of(grid, replace(machine, gpu=False, device_memory=64 * MIB), None).block.rows == 8
 
 
 def test_a_gram_matrix_of_another_precision_takes_copies_of_the_staged_tiles():
@@ -68,6 +114,52 @@ def test_a_gram_matrix_of_another_precision_takes_copies_of_the_staged_tiles():
     alike, converted = (WorkerMemory.of(grid, machine, itemsize) for itemsize in (8, 4))
     assert converted.streaming - alike.streaming == alike.tile_bytes
     assert WorkerMemory.of(grid, machine, None) == alike
+
+
+def test_a_gram_matrix_of_another_precision_is_converted_by_every_thread_that_reads_for_a_gpu():
+    grid = TileGrid(16 * 1024, 1024)
+    for machine, gram in ((Machine(8 * GIB, gpu=True), 8), (Machine(8 * GIB, dtype="float64", gpu=True), 4)):
+        alike, converted = (
+            device_bytes(BlockShape(), grid, machine, one) for one in (machine.itemsize, gram)
+        )
+        assert converted - alike == MOST_IO_THREADS * gram * 1024**2
+        kept = [device_cache_bytes(BlockShape(), grid, machine, one) for one in (machine.itemsize, gram)]
+        assert kept[0] - kept[1] == converted - alike
+    wide = host_tiles(BlockShape(), gpu=True, gram=2.0) - host_tiles(BlockShape(), gpu=True)
+    assert wide == MOST_IO_THREADS  # of each tile that is read, the half that no tile at work takes
+    large, plain = (WorkerMemory.of(grid, Machine(8 * GIB, gpu=True), one) for one in (8, None))
+    assert large.streaming - plain.streaming == MOST_IO_THREADS * plain.tile_bytes
+
+
+def test_tiles_computed_in_another_dtype_take_copies_on_a_processor_and_none_on_a_gpu():
+    grid, machine = TileGrid(40_960, 1024), Machine(4 * GIB)
+    wide = replace(machine, arithmetic="float64")
+    for alike in (machine, replace(machine, arithmetic="float32"), replace(machine, dtype="float64")):
+        assert not alike.widened
+    plain, widened = (WorkerMemory.of(grid, one, None) for one in (machine, wide))
+    assert widened.streaming - plain.streaming == WIDENED_TILES * plain.tile_bytes
+    assert widened.beside_cache + widened.cache <= machine.memory_budget
+    gpus = (replace(one, gpu=True) for one in (machine, wide))
+    assert len({WorkerMemory.of(grid, one, None) for one in gpus}) == 1
+    tight = (replace(one, memory_budget=400 * MIB) for one in (machine, wide))
+    plans = [make_plan(BOOKS, ModelNeeds(), one) for one in tight]
+    assert plans[1].grid.tile < plans[0].grid.tile
+    assert max(plan.peak_bytes for plan in plans) <= GIB
+    assert [plan.precision for plan in plans] == ["float32", "float32 computed in float64"]
+
+
+def test_the_copies_of_a_kernel_in_another_dtype_are_those_of_the_plan():
+    tile = 1024  # what other threads of the process allocate meanwhile is nothing beside it
+    start, left, right = (np.ones((tile, tile), np.float32) for _ in range(3))
+    kernels = CpuKernels("float64")
+    tracemalloc.start()
+    handle = kernels.load(start)
+    kernels.gemm_nt(handle, left, right)
+    kernels.trsm_rt(handle, np.eye(tile, dtype=np.float32))
+    kernels.store(handle, start)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert 0.9 * WIDENED_TILES < peak / start.nbytes < 1.05 * WIDENED_TILES
 
 
 def test_users_of_a_block_take_a_share_of_what_is_free():
@@ -130,7 +222,7 @@ def test_a_stage_that_does_not_fit_is_named_with_the_budget_that_would():
 
 
 def test_a_chosen_tile_gives_way_to_popular_items_and_a_given_one_does_not():
-    crowded = replace(BOOKS, block_interactions=lambda tile: 8000 * tile)
+    crowded = replace(BOOKS, block_interactions=lambda tile: 24_000 * tile)
     machine = Machine(2 * GIB)
     first, fitting = make_plan(crowded, ModelNeeds(), machine), fitting_plan(crowded, ModelNeeds(), machine)
     assert first.peak_bytes > machine.memory_budget >= fitting.peak_bytes

@@ -5,7 +5,6 @@ import math
 import pytest
 
 from l3ae_dist.report.hyperparameters import (
-    Trials,
     best_trials,
     figures_per_row,
     hyperparameter_figures,
@@ -13,6 +12,7 @@ from l3ae_dist.report.hyperparameters import (
     search_plots,
     values_at_the_edge,
 )
+from l3ae_dist.report.trials import Trials
 
 METRIC = "ndcg@5"
 
@@ -120,6 +120,57 @@ def test_a_model_without_ridge_is_a_line_unless_it_would_press_the_others_togeth
     assert ("lies below the axis" in told) is not drawn
 
 
+def test_what_was_given_up_was_tried_and_all_dimensions_are_more_than_any_number():
+    rows = [l3ae(ridge, 1.0, 2.0, value) for ridge, value in ((20.0, 0.1), (50.0, 0.2), (100.0, 0.3))]
+    stopped = [{**l3ae(500.0, 1.0, 2.0, 0.0), "users": 12}]
+    assert values_at_the_edge(sweep_of(rows)) == ["ridge 100 (largest)"]
+    trials = Trials.of_result({"sweep": {"table": rows, "metric": METRIC, "stopped": stopped}})
+    assert values_at_the_edge(trials) == []
+    dims = [
+        l3ae(5.0, 1.0, 2.0, place) | {"truncate_dim": dim} for place, dim in enumerate([64, 128, None, 256])
+    ]
+    assert values_at_the_edge(sweep_of(dims)) == []
+
+
 def test_one_model_alone_has_no_plots():
     assert search_plots(sweep_of([l3ae(5.0, 1.0, 2.0, 0.1)])) == []
     assert hyperparameter_figures(grid().of("EASE")) == []
+
+
+def test_words_switches_and_all_dimensions_are_told_and_no_limit_is_an_edge():
+    def row(whiten, dim, unit, diagonal, value):
+        more = {"whiten": whiten, "truncate_dim": dim, "normalize": unit, "diagonal": diagonal, "xi": whiten}
+        return l3ae(5.0, 1.0, 2.0, value) | more
+
+    rows = [
+        row(0.0, None, True, "zero", 0.3),
+        row(0.5, 32, False, "at_most", 0.4),
+        row(1.0, 64, True, "none", 0.5),
+    ]
+    trials = sweep_of(rows)
+    headings, cells = best_trials(trials)
+    told = [dict(zip(headings, line, strict=True)) for line in cells]
+    assert [one["truncate_dim"] for one in told] == ["64", "32", "all"]
+    assert [one["normalize"] for one in told] == ["yes", "no", "yes"]
+    assert [one["diagonal"] for one in told] == ["none", "at_most", "zero"]
+    assert values_at_the_edge(trials) == [
+        "xi 1 (largest)"
+    ]  # whitening ends at 1, and all dimensions are more
+    ((_, plot),) = hyperparameter_figures(trials)
+    assert "normalize" in str(plot.hover[0].tooltips)
+
+
+def test_members_without_text_are_drawn_side_by_side_over_the_ridge_and_over_their_own_parameters():
+    rows = [
+        {"model": name, "reg_x": ridge, "xi": xi, "ridge": ridge, METRIC: 0.1 + xi + shift}
+        for name, shift in (("RLAE", 0.2), ("RDLAE", 0.3), ("CollectiveEASE", 0.1))
+        for ridge in (5.0, 20.0)
+        for xi in (0.0, 0.1)
+    ]
+    trials = sweep_of(rows)
+    assert trials.own == "RDLAE"
+    labels = [item.label.value for item in ridge_figure(trials).legend[0].items]
+    assert labels == ["RDLAE", "RLAE", "CollectiveEASE"]
+    sentences = [sentence for sentence, _ in hyperparameter_figures(trials)]
+    assert sentences == [f"{METRIC} of 4 models over xi."]
+    assert [plot.name for plot in search_plots(trials)] == ["ridges", "grid-0"]

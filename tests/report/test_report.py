@@ -11,6 +11,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -34,12 +35,13 @@ from l3ae_dist.report.cautions import cautions
 from l3ae_dist.report.plots import script_json
 from l3ae_dist.report.profile import distribution
 from l3ae_dist.report.result import Result
-from l3ae_dist.report.run import find_run, read_run
+from l3ae_dist.report.run import RunRecord, find_run, read_run
 from l3ae_dist.report.run_page import run_page
+from l3ae_dist.report.tables import stage_table
 from l3ae_dist.report.trace import MOST_BARS, Trace
 from l3ae_dist.report.write import kept_report
 from l3ae_dist.runtime.event_store import EventStore, attempts, read_events, stream_events
-from l3ae_dist.runtime.events import StageStart, TileDone, WorkerKey, WorkerLost, events_of
+from l3ae_dist.runtime.events import StageEnd, StageStart, TileDone, WorkerKey, WorkerLost, events_of
 from l3ae_dist.storage.workspace import Workspace
 
 ARTIFACTS = Path(os.environ.get("L3AE_ARTIFACTS") or Path(tempfile.gettempdir()) / "l3ae-artifacts")
@@ -133,6 +135,7 @@ def test_titles_and_settings_are_text_and_nothing_comes_from_the_network(job):
     found = Elements(page)
     assert f'{EVIL} & "' in found.text  # shown as it is
     assert "because of" in found.text
+    assert re.search(r"Read [0-9,]+ rows of interactions.* Kept [0-9,]+ interactions of .* users", found.text)
     data = [script for attrs, script in found.scripts if attrs.get("type") == "application/json"]
     code = [script for attrs, script in found.scripts if "type" not in attrs]
     assert len(data) == len(found.of("figure")) > 8
@@ -448,10 +451,22 @@ def test_workers_of_two_hosts_with_the_same_process_id_have_a_lane_each():
 
     trace = Trace.of([StageStart(time=1.0, stage="factor"), tile("a", 1.0, 4.0), tile("b", 2.0, 3.0)])
     first, second = trace.workers
-    assert trace.lane_names() == {first: "worker 1", second: "worker 2"}
+    assert trace.lane_names() == {first: "worker 1 on a", second: "worker 2 on b"}
     bars = trace.merged_bars()
     assert [bars[one, "factor"].tolist() for one in (first, second)] == [[[1.0, 5.0]], [[2.0, 5.0]]]
     assert trace.stages["factor"].doing == {"computing": 7.0, "reading": 0.0, "writing": 0.0, "waiting": 1.0}
+
+
+def test_bytes_from_peers_have_a_column_where_there_are_any():
+    def stages(**totals):
+        ended = StageEnd(time=2.0, stage="factor", seconds=1.0, bytes_read=10**9, **totals)
+        trace = Trace.of([StageStart(time=1.0, stage="factor"), ended])
+        record = Mock(spec=RunRecord, trace=trace, has_events=True, calibration=None, plan=None, compute={})
+        return stage_table(record)
+
+    assert "from peers" not in stages().headings
+    table = stages(bytes_from_peers=3 * 2**30)
+    assert table.rows[0][table.headings.index("from peers")] == "3.00 GiB"
 
 
 def test_json_in_a_script_cannot_end_it():

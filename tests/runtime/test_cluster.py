@@ -1,7 +1,6 @@
 """The local Dask cluster: BLAS threads, ports and environment are what was asked for."""
 
 import contextlib
-import json
 import os
 import subprocess
 import sys
@@ -9,6 +8,7 @@ import time
 
 import pytest
 from distributed import Client, LocalCluster
+from scheduler_file import address_in
 
 from l3ae_dist.config.load import make_config
 from l3ae_dist.errors import ClusterError, ConfigError
@@ -119,11 +119,7 @@ def dask_processes(folder, without):
             )  # fmt: skip
             stack.callback(process.wait)
             stack.callback(process.terminate)
-        deadline = time.monotonic() + 60
-        while not file.exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        yield json.loads(file.read_text())["address"]
+        yield address_in(file)
 
 
 @pytest.mark.timeout(120)
@@ -171,3 +167,20 @@ def test_a_ray_imported_too_early_for_its_token_is_told_of():
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
     assert done.stdout.startswith("Ray was imported before it could be given a token"), done.stderr
+
+
+def test_every_worker_measures_its_own_device(dask_session, monkeypatch):
+    count = len(dask_session.client.scheduler_info(n_workers=-1)["workers"])
+    assert dask_session.float64_shares("cpu") == [("cpu", 0.0)] * count
+    assert dask_session.device_sharers("cpu") == 1
+    assert dask_session.device_sharers("torch") == count
+    monkeypatch.setattr(dask_session.client, "submit", lambda *given, **options: Failing())
+    with pytest.raises(ClusterError, match=r"could not measure its device.*set compute.arithmetic"):
+        dask_session.float64_shares("cpu")
+
+
+class Failing:
+    """A future whose task failed for a reason of Dask's own."""
+
+    def result(self, timeout):
+        raise RuntimeError("it was killed again and again")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from l3ae_dist.runtime.events import event_of, events_of
+from l3ae_dist.runtime.watch.dashboard_page import stages_html
 from l3ae_dist.runtime.watch.run_view import RunView, TileState
 
 LOWER = {"array": "L", "rows": 4, "columns": 4, "lower": True, "done": [[0, 0], [1, 0]]}
@@ -99,6 +100,15 @@ def test_rates_and_time_left_are_those_of_the_stage():
     assert view.current is None
     ended = view.stages[0].summary(500.0)
     assert (ended.seconds, ended.done, ended.left, ended.running) == (8.0, 10, "", False)
+
+
+def test_bytes_from_peers_are_told_beside_those_of_the_workspace():
+    view = view_of(started(), tile(1, 1, 3, bytes=2_000_000, bytes_from_peers=6_000_000), tile(2, 1, 4))
+    found = view.current.summary(104.0)
+    assert (found.bytes, found.bytes_per_second) == (2_000_000, 500_000)
+    assert (found.bytes_from_peers, found.bytes_from_peers_per_second) == (6_000_000, 1_500_000)
+    view.run = "r"
+    assert "<th>from peers</th>" in stages_html(view)
 
 
 def test_another_run_begins_with_an_empty_view_and_an_end_stays_seen():

@@ -120,6 +120,26 @@ def test_the_page_is_empty_before_a_run_and_escapes_what_it_shows():
     assert shown.count("&lt;script&gt;") >= 3
 
 
+def test_the_page_tells_the_tiles_of_each_host_where_there_are_several():
+    from l3ae_dist.runtime.watch.dashboard_page import stages_html
+    from l3ae_dist.runtime.watch.run_view import RunView
+
+    view = RunView()
+    view.take(event_of({"kind": "run_start", "time": 1.0, "run": "r"}))
+    view.take(event_of({"kind": "stage_start", "time": 2.0, "stage": "factor", "done": 0, "total": 3}))
+
+    def tile(host, i):
+        record = {"kind": "tile", "time": 3.0, "stage": "factor", "array": "L", "i": i, "j": 0, "host": host}
+        view.take(event_of({**record, "done": i, "total": 3}))
+
+    tile("a", 0)
+    assert "by host" not in stages_html(view)
+    tile("<b>", 1)
+    tile("a", 2)
+    assert "Tiles made by host: &lt;b&gt; 1, a 2" in stages_html(view)
+    assert view.document()["hosts"] == {"a": 2, "<b>": 1}
+
+
 @pytest.mark.dask
 def test_watch_shows_a_run_that_is_over(tmp_path):
     log, items = tables()

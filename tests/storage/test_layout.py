@@ -16,7 +16,12 @@ SEMANTIC = layout.SemanticPaths.of("e", 16, 5.0)
     [
         (layout.gram("g"), "grams/g"),
         (FACTORS.inverse, "factors/g/10.0/float32/P"),
-        (FACTORS.partial("S1"), "factors/g/10.0/float32/partials/S1"),
+        (FACTORS.partial([], "S1"), "factors/g/10.0/float32/partials/71857576257465c7/S1"),
+        (layout.FactorPaths.of("g", 10.0, "float64", "float64").inverse, "factors/g/10.0/float64/P"),
+        (
+            layout.FactorPaths.of("g", 10.0, "float32", "float64").inverse,
+            "factors/g/10.0/float32-by-float64/P",
+        ),
         (SEMANTIC.v, "semantic/e/16/5.0/V"),
         (layout.cross("f", "e"), "crosses/f/e/Q"),
         (layout.cross_diagonal("f", "e", 5.0), "crosses/f/e/pc/5.0"),
@@ -45,7 +50,8 @@ def test_every_kind_is_found_again_from_the_path_of_an_artifact():
 def test_data_and_embeddings_are_the_sources_and_all_else_but_added_items_is_derived():
     sources = {kind for kind in Kind if not layout.is_derived(kind.path("x"))}
     assert sources == {
-        Kind.ITEMS, Kind.USERS, Kind.INTERACTIONS, Kind.WORDS, Kind.EMBEDDINGS, Kind.ADDED,
+        Kind.ITEMS, Kind.USERS, Kind.INTERACTIONS, Kind.WORDS, Kind.EMBEDDINGS, Kind.DIGESTS,
+        Kind.ADDED,
     }  # fmt: skip
 
 
@@ -97,7 +103,13 @@ def test_above_the_diagonal_stands_a_mirror_image_zeros_or_tiles():
 
 def test_marks_notes_and_events_lead_back_to_what_they_are_about():
     key = layout.done_mark(FACTORS.inverse, 2, 1, 0xABC)
-    assert key == "meta/done/factors/g/10.0/float32/P/2.1.00000abc"
+    assert key.startswith("meta/done/factors/g/10.0/float32/P/2.1.00000abc")
+    assert layout.mark_name(key) == layout.MarkName(2, 1, 0xABC)
+    old = layout.done_mark(FACTORS.inverse, 2, 1, 0xABC, old=True)
+    assert old == "meta/done/factors/g/10.0/float32/P/2.1.00000abc"
+    assert layout.mark_name(old) == layout.MarkName(2, 1, 0xABC, old=True)
+    for elsewhere in (key.replace("10.0", "11.0"), key.replace("2.1.", "2.0."), f"{key}.partial", f"{old}0"):
+        assert layout.mark_name(elsewhere) is None
     assert layout.array_of_mark(key) == FACTORS.inverse
     assert layout.damaged_chunk(layout.damage_note("grams/g", -1, -1)) == ("grams/g", -1, -1)
     assert layout.document_key(layout.document(layout.result("r"))) == "results/r"

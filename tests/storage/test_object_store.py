@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from object_store import KEY, SECRET, s3_server
 
-from l3ae_dist.data.readers import expand
+from l3ae_dist.data.intake.locate import find_files
 from l3ae_dist.embed.imports import import_id
 from l3ae_dist.errors import ConfigError, DamagedTileError, WorkspaceError, WorkspaceLockedError
 from l3ae_dist.storage.chunks import ChunkArray
@@ -107,7 +107,7 @@ def test_wrong_credentials_are_one_sentence_without_the_secret(monkeypatch):
 
 
 def test_a_server_that_does_not_answer_is_one_sentence(url, monkeypatch):
-    monkeypatch.setattr("l3ae_dist.storage.object_blobs._RETRY", {"max_retries": 0})
+    monkeypatch.setenv("L3AE_STORE_PATIENCE", "0")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     with pytest.raises(WorkspaceError, match="does not answer") as found:
         Workspace.create("s3://bucket/w")
@@ -119,7 +119,7 @@ SIGNED = "s3://bucket/log.parquet?X-Amz-Credential=abc&X-Amz-Signature=topsecret
 
 @pytest.mark.parametrize("url", [SIGNED, "https://user:topsecret@host/log.csv", "gs://b/x?token=topsecret"])
 def test_data_urls_that_carry_secrets_are_refused_without_repeating_them(url):
-    for use in (expand, lambda source: import_id(source, "dataset")):
+    for use in (lambda source: find_files([source]), lambda source: import_id(source, "dataset")):
         with pytest.raises(ConfigError, match="carries credentials or a signature") as found:
             use(url)
         assert "topsecret" not in str(found.value)

@@ -6,7 +6,8 @@ from l3ae_dist.errors import WorkspaceVersionError
 from l3ae_dist.graphs.cholesky import CholeskyGraph
 from l3ae_dist.graphs.inverse import InverseGraph, TriangularInverseGraph
 from l3ae_dist.linalg.tiles import TileGrid
-from l3ae_dist.storage import root as module
+from l3ae_dist.storage.documents import sealed_header
+from l3ae_dist.storage.headers import root_header
 from l3ae_dist.storage.stages import TILE_STAGES, Stage
 from l3ae_dist.storage.workspace import Workspace
 
@@ -27,9 +28,10 @@ def test_a_stage_is_written_as_its_value(tmp_path):
     assert workspace.stage_done(Stage.CERTIFIED, "id") is None
 
 
-def test_a_workspace_of_the_format_before_is_refused_with_both_versions_and_a_way_out(tmp_path, monkeypatch):
-    with monkeypatch.context() as before:
-        before.setattr(module, "FORMAT_VERSION", 2)
-        Workspace.create(tmp_path / "w")
-    with pytest.raises(WorkspaceVersionError, match=r"format 2, this version reads 3; use the version that"):
+@pytest.mark.parametrize("version", [2, 99])
+def test_a_workspace_of_another_format_is_refused_with_the_versions_and_a_way_out(tmp_path, version):
+    Workspace.create(tmp_path / "w")
+    (tmp_path / "w/zarr.json").write_bytes(sealed_header("", root_header(version)))
+    told = rf"format {version}, this version reads 3 and 4; use the version that"
+    with pytest.raises(WorkspaceVersionError, match=told):
         Workspace.open(tmp_path / "w")

@@ -1,6 +1,7 @@
 """Direct transfers, and the tile reader with its cache."""
 
 import os
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +101,24 @@ def read(reader, requests):
     return values, count.bytes // 260
 
 
+@pytest.mark.parametrize("place", [(0, 0), (0, 1), (1, 0), (1, 1)])
+def test_a_chunk_at_the_edge_is_stored_whole_and_one_of_whole_rows_without_a_copy(tmp_path, place):
+    ws = Workspace.create(tmp_path / "w")
+    array = ChunkArray.create(ws, "a", shape=(1023, 1023), chunks=(512, 512), dtype="float64")
+    block = np.random.default_rng(0).standard_normal(array.valid_shape(*place))
+    tracemalloc.start()
+    array.write(*place, block)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert place[1] or peak < array.chunk_nbytes / 4
+    np.testing.assert_array_equal(array.read(*place), block)
+    full = np.zeros((512, 512))
+    full[: block.shape[0], : block.shape[1]] = block
+    stored = (tmp_path / "w" / "a" / "c" / str(place[0]) / str(place[1])).read_bytes()
+    assert stored[:-4] == full.tobytes()
+    assert array.holds(*place, block)
+
+
 def test_a_stream_gives_every_entry_in_order_and_empty_ones_too(tiles):
     requests = [(), (TileRequest(tiles, 1, 2), TileRequest(tiles, 3, 4)), (), (TileRequest(tiles, 5, 6),), ()]
     assert read(TileReader(), requests) == ([(), (12, 34), (), (56,), ()], 3)
@@ -152,7 +171,8 @@ class Chain:
     """Task j waits for task j - 1; two chains one after the other."""
 
     def __init__(self, i, j):
-        self.target, self.feeds = TileRef("x", i, j), None
+        self.target, self.feeds = TileRef("x", i, j), ()
+        self.targets = (self.target,)
         self.deps = (TileRef("x", i, j - 1),) if j else ()
 
 

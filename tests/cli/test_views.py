@@ -1,0 +1,71 @@
+"""Views of documents: figures and words are shown as they are, and nothing in them is obeyed."""
+
+import io
+import json
+
+from rich.console import Console
+
+from l3ae_dist.cli.views.result import print_data, print_result
+from l3ae_dist.cli.views.status import print_status
+from l3ae_dist.data.dataset_stats import DatasetStats
+from l3ae_dist.operations.status import workspace_status
+from l3ae_dist.storage import layout
+from l3ae_dist.storage.lock import WorkspaceLock
+from l3ae_dist.storage.stages import Stage
+from l3ae_dist.storage.workspace import Workspace
+
+STATS = DatasetStats(
+    n_users=2,
+    n_items=3,
+    nnz={"train": 4},
+    read={"interactions": {"files": 2, "rows": 9}, "items": {"files": 0, "rows": 3}},
+    dropped={"zero_weights": 2, "duplicates": 3},
+    notes=("[bold]x[/bold]\x1b[2J was left out",),
+)
+LINES = [
+    "Read 9 rows of interactions in 2 files and 3 rows of items.",
+    "Kept 4 interactions of 2 users and 3 items.",
+    "Dropped 2 rows of weight 0; merged 3 duplicates.",
+    "Note: [bold]x[/bold]\\x1b[2J was left out",
+]
+
+
+def printed(view, document):
+    out = io.StringIO()
+    view(Console(file=out, width=80), document)
+    return out.getvalue().splitlines()
+
+
+def test_what_was_read_kept_and_dropped_stands_in_the_outcome_of_a_run():
+    assert printed(print_data, STATS.record()) == LINES
+    told = printed(print_result, {"dataset": {"id": "d", **STATS.record()}, "workspace": "w"})
+    assert told[: len(LINES)] == LINES
+    assert printed(print_data, {}) == []
+
+
+def test_status_shows_it_for_every_dataset_of_the_workspace(tmp_path):
+    workspace = Workspace.create(tmp_path / "w")
+    workspace.mark_stage(Stage.INGEST, "d", {}, STATS.record())
+    workspace.mark_stage(Stage.GRAM, "g", {}, {"tasks": 1})
+    found = workspace_status(workspace.url).document()
+    assert found["stages"]["ingest"][0]["stats"]["dropped"] == STATS.dropped
+    assert "stats" not in found["stages"]["gram"][0]
+    told = printed(print_status, found)
+    first = told.index("Data d")
+    assert told[first + 1 : first + 1 + len(LINES)] == LINES
+
+
+def test_status_says_what_one_look_at_a_lock_can_tell(tmp_path):
+    workspace = Workspace.create(tmp_path)
+    with WorkspaceLock(workspace, "run-1"):
+        told = " ".join(printed(print_status, workspace_status(str(tmp_path)).document()))
+        assert "Held by run run-1 (host " in told
+        assert "last heartbeat 0 s ago" in told
+        record = json.loads(workspace.blobs.get(layout.LOCK)) | {"host": "elsewhere"}
+        kept = workspace.blobs.get(layout.LOCK)
+        workspace.blobs.put(layout.LOCK, [json.dumps(record).encode()])
+        told = " ".join(printed(print_status, workspace_status(str(tmp_path)).document()))
+        assert "host elsewhere" in told
+        assert "last heartbeat unknown: it is of another machine" in told
+        workspace.blobs.put(layout.LOCK, [kept])
+    assert "Held by" not in " ".join(printed(print_status, workspace_status(str(tmp_path)).document()))
