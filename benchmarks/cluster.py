@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import cluster_backends
+import cluster_throttled
 import cluster_watched
 import store_rates
 from report import publish, results_folder
@@ -19,6 +20,7 @@ PARTS: dict[str, Callable[[], list[dict[str, Any]]]] = {
     "backends": cluster_backends.rows,
     "scaling": cluster_backends.scaling_rows,
     "stores": store_rates.rows,
+    "throttled": cluster_throttled.rows,
     "watched": cluster_watched.rows,
 }
 

@@ -1,6 +1,6 @@
 """Every figure of docs/benchmarks.md: all benchmarks and suites one after the other, then its tables.
 
-It takes about two hours, alone on the machine. A step that fails ends it; ``--only demo,books``
+It takes about four hours, alone on the machine. A step that fails ends it; ``--only demo,books``
 goes on from there, or repeats single steps. The tables are written after the last step.
 """
 
@@ -15,13 +15,16 @@ FOLDER = Path(__file__).parent
 STEPS = {
     "demo": ("demo.py", 2),
     "books": ("books_out_of_core.py", 9),
-    "engine": ("engine.py", 17),
+    "books-large": ("books_large.py", 45),
+    "engine": ("engine.py", 24),
     "model": ("model.py", 10),
     "cluster": ("cluster.py", 8),
+    "intake": ("intake.py", 11),
     "scaling": ("scaling/strong_weak.py", 5),
     "simulator": ("scaling/simulator.py", 12),
     "million": ("scaling/million.py", 12),
     "plan": ("plan_check.py", 1),
+    "chaos": ("chaos.py", 60),
     "tests": ("suites.py", 26),
 }
 

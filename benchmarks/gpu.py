@@ -1,254 +1,119 @@
-"""One GPU: the kernels of a fit, and the tile engine out of core, each beside torch in the same run.
+"""One NVIDIA GPU: kernels, the tile engine, embedding and a whole fit, beside their peers in the same run.
 
-``make bench-gpu`` on a machine with an NVIDIA GPU; without one it says so and writes nothing. ``--only
-kernels,memory,disk`` runs some parts and keeps the figures of the others. Rates count n^3 flops for factor +
-invert; ``memory`` has its workspace in /dev/shm, ``disk`` on the disk of the temporary folder.
+``make bench-gpu`` on a machine with a GPU; without one it says so and writes nothing. The parts:
+
+* ``kernels``: the kernels of a fit against ``sgemm``, and copies to and from the device;
+* ``memory``: factor + invert with the workspace in /dev/shm, against torch in device memory;
+* ``disk``: the same with the workspace on the disk of the temporary folder, against what bounds it;
+* ``embedding``: texts embedded by Ray actors, against plain ``SentenceTransformer.encode``;
+* ``fit``: 91,599 synthetic items from training matrix to certified model, with the workspace in /dev/shm.
+
+``--only kernels,memory`` runs some parts and keeps the figures of the others. Results are written after each
+part, with its device and its date. ``--list`` prints how long each is expected to take.
 """
 
 import argparse
 import json
-import os
-import shutil
-import subprocess
-import sys
-import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict
-from statistics import median
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
 
-import numpy as np
-from report import publish, results_folder, row
-from tile_solve import GIB, Solved, tile_solve
+from gpu_embedding import embedding, embedding_seconds
+from gpu_engine import disk, disk_seconds, kernels, kernels_seconds, memory, memory_seconds
+from gpu_fit import fit, fit_seconds
+from gpu_options import Details, Options, Rows, device_name
+from report import gpu_parts, publish, results_folder
 
-from l3ae_dist.graphs.tasks import TileTask, inner_size, kernel_flops
-from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.linalg.torch_kernels import resolve_device
-from l3ae_dist.planning.trial_solve import solve_graphs
-from l3ae_dist.planning.worker_benchmarks import measure_kernels
-
-Rows = list[dict[str, Any]]
-Details = dict[str, Any]
-SHARED = "/dev/shm"
-# Items by rows of a tile.
-SIZES = {32_768: 4096, 65_536: 8192}
-MIX_TILE = 4096
-# Host memory of the one worker: the largest tiles with their buffers, and a cache beside them.
-BUDGET = 24 * GIB
+from l3ae_dist.runtime.versions import machine
 
 
-def peer(name: str, *arguments: Any) -> dict[str, Any]:
-    """Run a part of this file in a process of its own, so that no GPU memory is shared."""
-    command = [sys.executable, __file__, "--peer", name, *map(str, arguments)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return result
+class Part(NamedTuple):
+    """A part of the benchmark, and the estimate of its seconds."""
+
+    run: Callable[[Options, Details], Rows]
+    seconds: Callable[[Options], float]
 
 
-def ceilings() -> dict[str, float]:
-    """Measure ``sgemm``, ``dgemm`` (TFLOP/s) and the copies to and from the device (GB/s)."""
-    import torch
-
-    torch.backends.cuda.matmul.allow_tf32 = False
-    found = {}
-    for name, dtype in (("sgemm", torch.float32), ("dgemm", torch.float64)):
-        a = torch.randn(8192, 8192, device="cuda", dtype=dtype)
-        found[name] = 2 * 8192**3 / _device_seconds(lambda a=a: a @ a) / 1e12
-    host = torch.empty(1 << 28, dtype=torch.uint8, pin_memory=True)
-    there = host.to("cuda")
-    found["to_device"] = host.nbytes / _device_seconds(lambda: there.copy_(host, non_blocking=True)) / 1e9
-    found["from_device"] = host.nbytes / _device_seconds(lambda: host.copy_(there, non_blocking=True)) / 1e9
-    return found
+PARTS = {
+    "kernels": Part(kernels, kernels_seconds),
+    "memory": Part(memory, memory_seconds),
+    "disk": Part(disk, disk_seconds),
+    "embedding": Part(embedding, embedding_seconds),
+    "fit": Part(fit, fit_seconds),
+}
 
 
-def _device_seconds(work: Callable[[], Any], repeats: int = 5) -> float:
-    """Return the median seconds of some work on the device."""
-    import torch
-
-    work()
-    taken = []
-    for _ in range(repeats):
-        torch.cuda.synchronize()
-        started = time.perf_counter()
-        work()
-        torch.cuda.synchronize()
-        taken.append(time.perf_counter() - started)
-    return median(taken)
-
-
-def in_core(n: int) -> dict[str, float]:
-    """Time torch's ``cholesky`` and ``cholesky_inverse`` of the same system in device memory."""
-    import torch
-
-    torch.backends.cuda.matmul.allow_tf32 = False
-    y = torch.randn(n, 64, device="cuda")
-    matrix = torch.mm(y, y.T)
-    matrix /= 64
-    matrix.diagonal().add_(1)
-    torch.linalg.cholesky(matrix[:1024, :1024])  # the library is loaded then
-    torch.cuda.synchronize()
-    started = time.perf_counter()
-    factor = torch.linalg.cholesky(matrix)
-    del matrix
-    inverse = torch.cholesky_inverse(factor)
-    torch.cuda.synchronize()
+def run_part(name: str, options: Options) -> dict[str, Any]:
+    """Run a part, and return its rows with its device, machine, date and details."""
+    details: Details = {}
+    expected, started = PARTS[name].seconds(options), time.perf_counter()
+    print(f"{name}, about {expected:.0f} s", flush=True)
+    rows = PARTS[name].run(options, details)
     seconds = time.perf_counter() - started
-    del factor
-    z = torch.randn(n, 1, device="cuda")
-    image = inverse @ z
-    error = y @ (y.T @ image) / 64 + image - z
-    return {"seconds": seconds, "residual": float(error.norm() / z.norm())}
-
-
-PEERS: dict[str, Callable[..., dict[str, float]]] = {"ceilings": ceilings, "in_core": in_core}
-
-
-def flops_by_kernel(n: int, tile: int) -> Counter[str]:
-    """Count the flops of a factorisation and inversion by kernel."""
-    grid, total = TileGrid(n, tile), Counter[str]()
-    for graph in solve_graphs(grid, 1):
-        for task in graph.tasks():
-            assert isinstance(task, TileTask)
-            rows, columns = grid.shape(task.target.i, task.target.j)
-            for step, operands in task.actions():
-                inner = inner_size(task.update, operands[0], grid) if step.kernel == task.update else 0
-                total[step.kernel] += kernel_flops(step.kernel, rows, columns, inner)
-    return total
-
-
-def kernels(details: Details) -> Rows:
-    """Measure the kernels at tiles of 4,096 with operands in host memory, mixed as for 65,536 items."""
-    rates = {
-        name: by_tile[MIX_TILE] / 1e3
-        for name, by_tile in measure_kernels("float32", (MIX_TILE,), "cuda", 5, 0.0).items()
-    }
-    flops = {name: count for name, count in flops_by_kernel(65_536, MIX_TILE).items() if count}
-    mix = sum(flops.values()) / sum(count / rates[name] for name, count in flops.items())
-    limits = peer("ceilings")
-    details["kernels"] = {"tflops": rates, "flops": flops, **limits}
-    return [
-        row(f"kernels of a fit weighted by flops, tiles of {MIX_TILE}, against sgemm",
-            mix, "TFLOP/s", limits["sgemm"], 0.8),
-        *(row(f"{name}, tiles of {MIX_TILE}", rate, "TFLOP/s", limits["sgemm"])
-          for name, rate in rates.items()),
-        row("dgemm, against sgemm", limits["dgemm"], "TFLOP/s", limits["sgemm"]),
-        row("to the device, page-locked", limits["to_device"], "GB/s"),
-        row("from the device, page-locked", limits["from_device"], "GB/s"),
-    ]  # fmt: skip
-
-
-def solved(n: int, folder: str) -> Solved:
-    """Factor and invert on the GPU with one worker."""
-    threads = max(1, (os.cpu_count() or 2) - 1)
-    return tile_solve(n, memory_budget=BUDGET, threads=threads, tile=SIZES[n], device="cuda", folder=folder)
-
-
-def in_kernels(found: Solved) -> float:
-    """Add up the seconds in which a kernel ran, its transfers included."""
-    tiles = [event for event in found.events if event["kind"] == "tile" and not event["skipped"]]
-    return float(sum(event["computed"] - event["stalled"] for event in tiles))
-
-
-def summary(found: Solved) -> Details:
-    """Collect what is kept of a run beside its rows."""
+    print(f"  {name} took {seconds:.0f} s", flush=True)
     return {
-        "stages": {name: asdict(stats) for name, stats in found.stages.items()},
-        "kernel_seconds": in_kernels(found),
-        "residual": found.residual,
-        "peak": found.peak,
+        "device": device_name(options),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": machine(),
+        "seconds": round(seconds, 1),
+        "rows": rows,
+        "details": details,
     }
 
 
-def memory(details: Details) -> Rows:
-    """Out of core with the workspace in /dev/shm, against torch in device memory."""
-    rows: Rows = []
-    for n in SIZES:
-        theirs, ours = peer("in_core", n), solved(n, SHARED)
-        details[f"memory {n}"] = {**summary(ours), "torch": theirs}
-        rate, reference = n**3 / ours.seconds / 1e12, n**3 / theirs["seconds"] / 1e12
-        print(f"  n = {n}: {rate:.1f} TFLOP/s, torch in core {reference:.1f}", flush=True)
-        target = 1.0 if n == max(SIZES) else None
-        rows += [
-            row(f"factor + invert, n = {n}, workspace in /dev/shm, against torch in core",
-                rate, "TFLOP/s", reference, target),
-            row(f"seconds in kernels of these, n = {n}", in_kernels(ours), "s", ours.seconds),
-            row(f"relative residual on a probe, n = {n}", ours.residual, "", theirs["residual"]),
-        ]  # fmt: skip
-    return rows
+def run_parts(names: list[str], options: Options) -> None:
+    """Run parts, and write what is there after each; those that are not run keep their figures."""
+    path = results_folder() / "gpu.json"
+    parts = gpu_parts(json.loads(path.read_text())) if path.exists() else {}
+    for name in names:
+        parts[name] = run_part(name, options)
+        parts = {name: parts[name] for name in PARTS if name in parts}
+        publish("gpu", [line for part in parts.values() for line in part["rows"]], parts=parts)
 
 
-def disk_rate(folder: str) -> float:
-    """Measure the bytes a second that four threads write to new files with direct I/O, then fsync."""
-    from concurrent.futures import ThreadPoolExecutor
-
-    block = np.random.default_rng(0).integers(0, 256, 1 << 28, dtype=np.uint8)
-
-    def write(number: int) -> None:
-        handle = os.open(f"{folder}/rate-{number}", os.O_CREAT | os.O_WRONLY)
-        try:
-            os.write(handle, block.data)
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-    started = time.perf_counter()
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(write, range(8)))
-    return 8 * block.nbytes / (time.perf_counter() - started)
-
-
-def disk(details: Details) -> Rows:
-    """Measure the smaller system with the workspace on the disk, against what bounds it."""
-    n = min(SIZES)
-    folder = tempfile.mkdtemp(prefix="l3ae-gpu-")
-    try:
-        rate = disk_rate(folder)
-        ours = solved(n, folder)
-    finally:
-        shutil.rmtree(folder)
-    written = sum(stats.bytes_written for stats in ours.stages.values())
-    bound = max(in_kernels(ours), written / rate)
-    details["disk"] = {**summary(ours), "bytes_per_second": rate}
-    return [
-        row("writes to the disk, four threads", rate / 1e9, "GB/s"),
-        row(f"factor + invert, n = {n}, workspace on the disk, against the larger of kernels and writes",
-            ours.seconds, "s", bound, 1.2, smaller=True),
-    ]  # fmt: skip
-
-
-PARTS: dict[str, Callable[[Details], Rows]] = {"kernels": kernels, "memory": memory, "disk": disk}
-
-
-def main() -> None:
+def given_options() -> tuple[argparse.Namespace, Options]:
+    """Read the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    usual = Options()
     parser.add_argument("--only", default=",".join(PARTS), help="parts, separated by commas")
-    parser.add_argument("--peer", nargs="+", help=argparse.SUPPRESS)
+    parser.add_argument("--list", action="store_true", help="print the parts with their estimates, and end")
+    parser.add_argument("--sizes", default=",".join(map(str, usual.sizes)),
+                        help="items of memory and disk, separated by commas")  # fmt: skip
+    parser.add_argument("--no-wide", action="store_true", help="leave out arithmetic in float64")
+    parser.add_argument("--texts", type=int, default=usual.texts, help="texts that are embedded")
+    parser.add_argument("--actors", type=int, help="embedding actors that share the GPU, one when not given")
+    parser.add_argument("--items", type=int, default=usual.items, help="items of the fit")
+    parser.add_argument("--users", type=int, default=usual.users, help="users of the fit")
+    parser.add_argument("--device-memory", type=int, help="bytes of the device that the fit may use")
     given = parser.parse_args()
-    if given.peer:
-        name, *numbers = given.peer
-        print(json.dumps(PEERS[name](*map(int, numbers))))
+    if unknown := sorted(set(given.only.split(",")) - set(PARTS)):
+        parser.error(f"unknown parts {', '.join(unknown)}; known are {', '.join(PARTS)}")
+    try:
+        sizes = tuple(int(size) for size in given.sizes.split(","))
+    except ValueError:
+        parser.error(f"--sizes is {given.sizes!r} but must be whole numbers separated by commas")
+    options = Options(
+        sizes=sizes, wide=not given.no_wide, texts=given.texts, actors=given.actors, items=given.items,
+        users=given.users, device_memory=given.device_memory,
+    )  # fmt: skip
+    return given, options
+
+
+def main() -> None:
+    given, options = given_options()
+    names = given.only.split(",")
+    expected = {name: PARTS[name].seconds(options) for name in names}
+    each = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in expected.items())
+    print(f"about {sum(expected.values()) / 60:.1f} minutes: {each}", flush=True)
+    if given.list:
         return
     if resolve_device("auto") != "cuda":
         raise SystemExit("torch sees no GPU here; bench-gpu needs one.")
-    path = results_folder() / "gpu.json"
-    before = json.loads(path.read_text()) if path.exists() else {}
-    parts: dict[str, Rows] = before.get("parts", {})
-    details: Details = before.get("details", {})
-    for name in given.only.split(","):
-        print(name, flush=True)
-        parts[name] = PARTS[name](details)
-        rows = [line for part in PARTS for line in parts.get(part, [])]
-        publish("gpu", rows, device=_device(), parts=parts, details=details)
-
-
-def _device() -> str:
-    import torch
-
-    return torch.cuda.get_device_name()
+    run_parts(names, options)
 
 
 if __name__ == "__main__":

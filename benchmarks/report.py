@@ -1,8 +1,9 @@
 """The output of every benchmark: figures, their peer, the machine and the versions.
 
 ``python benchmarks/report.py NAME`` prints a result as a table, ``--write`` puts today's tables between the
-marks of docs/benchmarks.md (``<!-- figures: NAME -->`` to ``<!-- end -->``), and ``--check`` tells which
-differ. Results lie in ``benchmarks/results``, or where ``L3AE_BENCHMARK_RESULTS`` says.
+marks of docs/benchmarks.md and docs/accuracy.md (``<!-- figures: NAME -->`` to ``<!-- end -->``), and
+``--check`` tells which differ. Results lie in ``benchmarks/results``, or where ``L3AE_BENCHMARK_RESULTS``
+says.
 """
 
 import argparse
@@ -14,10 +15,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from accuracy.pages import tables as accuracy_tables
+
 from l3ae_dist.runtime.versions import machine, versions
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
-_BLOCK = re.compile(r"(<!-- figures: ([a-z]+) -->\n)(.*?)(\n?<!-- end -->)", re.DOTALL)
+MEASURED_BY = {"benchmarks.md": "make figures", "accuracy.md": "make bench-accuracy"}
+PAGES = (PAGE, PAGE.with_name("accuracy.md"))
+_BLOCK = re.compile(r"(<!-- figures: ([a-z-]+) -->\n)(.*?)(\n?<!-- end -->)", re.DOTALL)
 
 
 def results_folder() -> Path:
@@ -81,18 +86,17 @@ CAPTIONS = {
 def markdown(name: str) -> str:
     """Format the rows of a result as a Markdown table."""
     document = result(name)
-    lines = [
-        f"{_measured(document)}{CAPTIONS.get(name, '')}",
-        "",
-        "| what | ours | peer | ratio | target | |",
-        "|---|---|---|---|---|---|",
-    ]
-    for line in document["rows"]:
+    return "\n".join([f"{_measured(document)}{CAPTIONS.get(name, '')}", "", *_table(document["rows"])])
+
+
+def _table(rows: list[dict[str, Any]]) -> list[str]:
+    lines = ["| what | ours | peer | ratio | target | |", "|---|---|---|---|---|---|"]
+    for line in rows:
         met = {None: "", True: "met", False: "**not met**"}[line["met"]]
         cells = [f"{line['ours']:.4g} {line['unit']}".strip()]
         cells += ["" if line[key] is None else f"{line[key]:.4g}" for key in ("peer", "ratio", "target")]
         lines.append(f"| {line['name']} | {' | '.join(cells)} | {met} |")
-    return "\n".join(lines)
+    return lines
 
 
 def _measured(*documents: dict[str, Any]) -> str:
@@ -105,42 +109,58 @@ def _measured(*documents: dict[str, Any]) -> str:
 
 
 def main_job() -> str:
-    """Format the table of the main job, of the results ``books`` and ``demo``."""
+    """Format the table of the main job: ``books``, ``demo``, and ``books-large`` where it was measured."""
     books, demo = result("books"), result("demo")
-    of, demo_of = ({line["name"]: line for line in found["rows"]} for found in (books, demo))
-    n = books["plan"]["items"]
-    budget = books["plan"]["memory_budget"] / 2**30
+    try:
+        larger = [result("books-large")]
+    except FileNotFoundError:
+        larger = []
+    rows = _job_rows(books, "Amazon Books", "`make bench-books`")
+    for large in larger:
+        rows += _job_rows(large, "Book-Crossing", "`make bench-books-large`")
+        rows += [_lift_row(large["comparison"])]
+    demo_of = {line["name"]: line for line in demo["rows"]}
+    tuned = demo_of["test NDCG@20 of L3AE, against tuned EASE"]
+    rows += [
+        (f"MovieLens demo, {demo['items']:,} items: embed, tune 2 models, evaluate",
+         f"{demo_of['the demo, everything made']['ours']:.0f} s", "`make demo`"),
+        ("its test NDCG@20, L3AE / tuned EASE", f"{tuned['ours']:.4f} / {tuned['peer']:.4f}", ""),
+        _lift_row(demo["lift"]),
+        ("a second `make demo`, everything complete",
+         f"{demo_of['the demo again, everything complete']['ours']:.1f} s", "`make demo`"),
+        ("metrics of the published code, all models and both data sets",
+         "equal, see [the tests](../tests/test_parity.py)", "`make test parity`"),
+    ]  # fmt: skip
+    lines = [_measured(books, *larger, demo), "", "| what | figure | command |", "|---|---|---|"]
+    return "\n".join(lines + [f"| {' | '.join(cells)} |" for cells in rows])
+
+
+def _job_rows(found: dict[str, Any], title: str, command: str) -> list[tuple[str, str, str]]:
+    """Return what, figure and command of a whole run on books."""
+    of = {line["name"]: line for line in found["rows"]}
+    n, budget = found["plan"]["items"], found["plan"]["memory_budget"] / 2**30
 
     def ours(name: str) -> float:
         return float(of[name]["ours"])
 
-    score, lift = of["L3AE test ndcg@20"], demo["lift"]
-    tuned = demo_of["test NDCG@20 of L3AE, against tuned EASE"]
-    share = "peak memory of the worker"
-    rows = [
-        (f"Amazon Books, {n:,} items (dense float32 matrix: {4 * n * n / 1e9:.1f} GB), {budget:g} GiB budget "
-         "per worker: embed, fit, evaluate", f"{ours('wall time, embedding included'):.1f} min",
-         "`make bench-books`"),
+    score = of["L3AE test ndcg@20"]
+    return [
+        (f"{title}, {n:,} items (dense float32 matrix: {4 * n * n / 1e9:.1f} GB), {budget:g} GiB budget "
+         "per worker: embed, fit, evaluate", f"{ours('wall time, embedding included'):.1f} min", command),
         ("peak memory of its worker / projected / budget",
-         f"{ours(share):.2f} / {ours('projected peak'):.2f} / {budget:.2f} GiB", ""),
+         f"{ours('peak memory of the worker'):.2f} / {ours('projected peak'):.2f} / {budget:.2f} GiB", ""),
         ("factor + invert, counted as n^3", f"{ours('factor + invert'):.0f} GFLOP/s", ""),
         ("bytes read / written by the tile stages",
          f"{ours('bytes read by the tile stages'):.0f} / {ours('bytes written'):.0f} GiB", ""),
         ("relative residual on random probes / tolerance",
          f"{ours('relative residual'):.1e} / {of['relative residual']['target']:.1e}", ""),
         ("test NDCG@20, L3AE / EASE at the same ridge", f"{score['ours']:.4f} / {score['peer']:.4f}", ""),
-        (f"MovieLens demo, {demo['items']:,} items: embed, tune 2 models, evaluate",
-         f"{demo_of['the demo, everything made']['ours']:.0f} s", "`make demo`"),
-        ("its test NDCG@20, L3AE / tuned EASE", f"{tuned['ours']:.4f} / {tuned['peer']:.4f}", ""),
-        (f"lift, with 95 % paired bootstrap interval over {lift['users']:.0f} users",
-         f"{_percent(lift['lift'])} % ({_percent(lift['lift_low'])} to {_percent(lift['lift_high'])})", ""),
-        ("a second `make demo`, everything complete",
-         f"{demo_of['the demo again, everything complete']['ours']:.1f} s", "`make demo`"),
-        ("metrics of the published code, all models and both data sets",
-         "equal, see [the tests](../tests/test_parity.py)", "`make test parity`"),
     ]  # fmt: skip
-    lines = [_measured(books, demo), "", "| what | figure | command |", "|---|---|---|"]
-    return "\n".join(lines + [f"| {' | '.join(cells)} |" for cells in rows])
+
+
+def _lift_row(lift: dict[str, Any]) -> tuple[str, str, str]:
+    interval = f"{_percent(lift['lift'])} % ({_percent(lift['lift_low'])} to {_percent(lift['lift_high'])})"
+    return f"lift, with 95 % paired bootstrap interval over {lift['users']:.0f} users", interval, ""
 
 
 def _percent(value: float) -> str:
@@ -169,7 +189,34 @@ def simulated() -> str:
     return "\n".join(lines)
 
 
-TABLES: dict[str, Callable[[], str]] = {"main": main_job, "tests": suites, "million": simulated}
+def gpu_parts(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the parts of a result of bench-gpu, each with its device, machine and date.
+
+    Results of before had these once, for all parts.
+    """
+    whole = {key: document[key] for key in ("device", "date", "machine") if key in document}
+    return {
+        name: part if isinstance(part, dict) else {**whole, "rows": part}
+        for name, part in document["parts"].items()
+    }
+
+
+def one_gpu() -> str:
+    """Format the result ``gpu`` as a table for each part, under the device that it was measured on."""
+    tables = [
+        "\n".join([f"**{name}**, {part['device']}. {_measured(part)}", "", *_table(part["rows"])])
+        for name, part in gpu_parts(result("gpu")).items()
+    ]
+    return "\n\n".join(tables)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "main": main_job,
+    "tests": suites,
+    "million": simulated,
+    "gpu": one_gpu,
+    **accuracy_tables(result),
+}
 
 
 def table(name: str) -> str | None:
@@ -195,24 +242,28 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("names", nargs="*", help="results to print, main or tests")
-    parser.add_argument("--write", action="store_true", help="put the tables into docs/benchmarks.md")
-    parser.add_argument(
-        "--check", action="store_true", help="end with 1 when a table of docs/benchmarks.md differs"
-    )
+    parser.add_argument("--write", action="store_true", help="put the tables into the pages")
+    parser.add_argument("--check", action="store_true", help="end with 1 when a table of a page differs")
     given = parser.parse_args()
     for name in given.names:
         print(table(name) or f"{name} is not measured")
-    text = PAGE.read_text()
     if given.write:
-        PAGE.write_text(renewed(text))
+        for page in PAGES:
+            page.write_text(renewed(page.read_text()))
     if given.check:
-        names = stale(text)
-        unmeasured = [m[2] for m in _BLOCK.finditer(text) if table(m[2]) is None]
-        for name in unmeasured:
-            print(f"the table {name} of docs/benchmarks.md has no result yet; make figures measures it")
-        for name in names:
-            print(f"the table {name} is not that of its result; run benchmarks/report.py --write")
-        raise SystemExit(bool(names))
+        found = [differs(page) for page in PAGES]
+        raise SystemExit(any(found))
+
+
+def differs(page: Path) -> bool:
+    """Print which tables of a page are not measured and which are not those of the results; tell of these."""
+    text, where = page.read_text(), f"docs/{page.name}"
+    for name in (m[2] for m in _BLOCK.finditer(text) if table(m[2]) is None):
+        print(f"the table {name} of {where} has no result yet; {MEASURED_BY[page.name]} measures it")
+    names = stale(text)
+    for name in names:
+        print(f"the table {name} of {where} is not that of its result; run benchmarks/report.py --write")
+    return bool(names)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,26 @@
 """Strong and weak scaling, once on a small size and real workers (make bench-once)."""
 
 from scaling.jobs import Job
+from scaling.simulator import rows, validate
 from scaling.strong_weak import measure
 
+from l3ae_dist.planning import calibrate
 from l3ae_dist.runtime.backends.local import local_cluster
+
+
+def test_the_simulator_is_compared_with_a_run_on_blocks_and_tiers_that_was_not_calibrated(monkeypatch):
+    monkeypatch.setattr(calibrate, "TILES", {"cpu": (64, 128)})
+    monkeypatch.setattr(calibrate, "_STORED", {64: 4, 256: 4})
+    found = validate(2, 1, ((576, 96),), repeats=1)
+    (case,) = found["cases"]
+    assert (case["items"], case["tile"], case["workers"]) == (576, 96, 2)
+    assert list(case["stages"]) == ["factor", "linv", "invert"]
+    assert found["rates"]["peer_bytes_s"] > 0
+    table = rows(found["cases"])
+    assert [(line["name"], line["target"]) for line in table[-2:]] == [
+        ("median absolute error of the simulator", 0.15),
+        ("its largest absolute error", 0.30),
+    ]
 
 
 def test_scaling_is_measured_on_some_of_the_workers_of_a_running_cluster(tmp_path, monkeypatch):

@@ -16,10 +16,10 @@ from l3ae_dist.graphs.tasks import Graph
 from l3ae_dist.planning.plan import Plan, make_plan
 from l3ae_dist.planning.plan_inputs import DataSize, Machine, ModelNeeds
 from l3ae_dist.planning.trial_solve import RANK, system_rows, write_system
+from l3ae_dist.planning.worker_benchmarks import measure_kernels
 from l3ae_dist.runtime.backends.dask_session import DaskSession
 from l3ae_dist.runtime.backends.local import local_cluster
 from l3ae_dist.runtime.events import Event
-from l3ae_dist.runtime.executors import DaskExecutor
 from l3ae_dist.runtime.memory import MemorySampler
 from l3ae_dist.runtime.run_graph import StageStats, run_graph
 from l3ae_dist.storage.chunks import ChunkArray
@@ -47,6 +47,7 @@ class Solved:
     residual: float | None
     start_seconds: float
     graphs: dict[str, Graph]
+    device_peak: int = 0
     events: list[Event] = field(repr=False, default_factory=list)
 
     @property
@@ -66,21 +67,33 @@ def tile_solve(
     session: DaskSession | None = None,
     device: str = "cpu",
     folder: str | None = None,
+    arithmetic: str = "float32",
+    block: int | None = None,
+    url: str | None = None,
+    peer_reads: bool = True,
 ) -> Solved:
     """Write the Gram tiles, then factor and invert (or ``stop`` after a stage); the workspace is removed.
 
     It runs on the cluster of ``session``, which has these workers and threads, or on one of its own; the
-    workspace is made in ``folder``, and the workers compute on ``device``.
+    workspace is made in ``folder`` (or at ``url``, where it is left), and the workers compute on ``device``,
+    in ``arithmetic``. Blocks have at most ``block`` tiles a side; several workers read tiles from each other
+    unless ``peer_reads`` is False.
     Sampling the memory of a worker walks its page tables, which takes a core some milliseconds.
     """
-    machine = Machine(memory_budget, workers, gpu=device == "cuda", tile=tile)
+    machine = Machine(
+        memory_budget,
+        workers,
+        gpu=device == "cuda",
+        tile=tile,
+        arithmetic=arithmetic,
+        block=block,
+        peer_reads=peer_reads and workers > 1,
+    )
     plan = make_plan(DataSize(items=n, users=1, interactions=1), ModelNeeds(), machine)
-    url = tempfile.mkdtemp(prefix="l3ae-engine-", dir=folder)
+    made = tempfile.mkdtemp(prefix="l3ae-engine-", dir=folder) if url is None else None
+    url = made or str(url)
     try:
-        context, planned = write_system(
-            Workspace.create(url), "system", plan.grid, "float32", workers=workers,
-            cache_bytes=plan.cache_bytes,
-        )  # fmt: skip
+        context, planned = write_system(Workspace.create(url), "system", plan)
         context = replace(context, device=device)
         events: list[Event] = []
         stages: dict[str, StageStats] = {}
@@ -89,7 +102,10 @@ def tile_solve(
         opened = local_cluster(workers=workers, threads=threads, memory_budget=memory_budget, dashboard=False)
         with opened if session is None else contextlib.nullcontext(session) as session:
             start_seconds = time.perf_counter() - started
-            executor = DaskExecutor(session.client)
+            executor = session.executor(peer_reads=peer_reads)
+            if device != "cpu":  # its libraries are loaded then, as those of its peer are
+                for dtype in {"float32", arithmetic}:
+                    session.client.run(measure_kernels, dtype, (64,), device, 1, 0.0)
             groups = {"workers": session.pids}
             with MemorySampler(groups, interval=0.2) as idle:
                 idle.sample()
@@ -102,12 +118,22 @@ def tile_solve(
                     if graph.stage == stop:
                         break
                 memory.sample()
+            device_peak = _device_peak(session) if device == "cuda" else 0
         residual = None if stop else probe_residual(context.array("P"), system_rows(n, "float32"))
         return Solved(
-            plan, stages, asdict(memory.peak), asdict(idle.peak), residual, start_seconds, graphs, events
-        )
+            plan, stages, asdict(memory.peak), asdict(idle.peak), residual, start_seconds, graphs,
+            device_peak, events,
+        )  # fmt: skip
     finally:
-        shutil.rmtree(url)
+        if made is not None:
+            shutil.rmtree(made)
+
+
+def _device_peak(session: DaskSession) -> int:
+    """Return the most bytes of a GPU that a worker's tensors took."""
+    import torch
+
+    return int(max(session.client.run(torch.cuda.max_memory_allocated).values()))
 
 
 def probe_residual(p: ChunkArray, y: np.ndarray) -> float:

@@ -8,6 +8,7 @@ import functools
 import shutil
 import tempfile
 import uuid
+from dataclasses import replace
 
 import numpy as np
 
@@ -19,6 +20,8 @@ from l3ae_dist.graphs.chunk_tasks import ChunkGraph
 from l3ae_dist.graphs.context import StageContext
 from l3ae_dist.graphs.gram import GramParams, gram_graph
 from l3ae_dist.linalg.tiles import TileGrid
+from l3ae_dist.planning.plan import make_plan
+from l3ae_dist.planning.plan_inputs import DataSize, Machine, ModelNeeds
 from l3ae_dist.planning.trial_solve import write_system
 from l3ae_dist.runtime.executors import SerialExecutor
 from l3ae_dist.runtime.run_graph import StageStats, run_graph
@@ -26,8 +29,9 @@ from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.workspace import Workspace
 
 N = 1024
-# Tiles that a worker may keep between tasks: fewer than a row of them.
-CACHED = 2
+# Tiles a side of a block. Nothing is kept between tasks: what a cache holds depends on which of two reads
+# under way ends first, and the counts must not.
+BLOCK = 2
 STAGES = ["factor", "linv", "invert"]
 
 
@@ -36,10 +40,13 @@ class Engine:
 
     def __init__(self, tile: int, dtype: str) -> None:
         self.folder = tempfile.TemporaryDirectory(prefix="l3ae-asv-")
-        grid = TileGrid(N, tile)
         workspace = Workspace.create(f"{self.folder.name}/w")
-        cache = CACHED * tile * tile * np.dtype(dtype).itemsize
-        self.context, stages = write_system(workspace, "system", grid, dtype, cache_bytes=cache)
+        size, machine = (
+            DataSize(items=N, users=1, interactions=1),
+            Machine(2**30, dtype=dtype, tile=tile, block=BLOCK),
+        )
+        plan = replace(make_plan(size, ModelNeeds(), machine), cache_bytes=0)
+        self.context, stages = write_system(workspace, "system", plan)
         self.graphs = {graph.stage: (graph, targets) for graph, targets in stages}
 
     def run(self, stage: str) -> StageStats:

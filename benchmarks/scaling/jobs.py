@@ -113,14 +113,16 @@ def _on_some_workers(job: Job) -> Iterator[None]:
         yield
         return
 
-    def executor(session: DaskSession) -> DaskExecutor:
+    whole = DaskSession.executor
+
+    def executor(session: DaskSession, *, peer_reads: bool = False) -> DaskExecutor:
         addresses = sorted(session.client.scheduler_info(n_workers=-1)["workers"])
         if len(addresses) < job.workers:
             raise ClusterError(
                 f"{job.workers} workers are to be measured, the cluster has {len(addresses)}; start more, or "
                 "give fewer with --workers."
             )
-        chosen = DaskExecutor(session.client, worker_limit=session.memory_limit())
+        chosen = whole(session, peer_reads=peer_reads)
         chosen.slots = chosen.slots // len(addresses) * job.workers
         chosen.client = _SomeWorkers(session.client, addresses[: job.workers])
         return chosen

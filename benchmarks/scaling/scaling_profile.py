@@ -43,7 +43,8 @@ def makespan(graph: Graph, tiles: list[TileDone], workers: int) -> float:
     now = 0.0
     while not window.finished:
         while len(running) < workers and (task := window.pop()) is not None:
-            heapq.heappush(running, (now + seconds[task.target], task.target, task))
+            takes = sum(seconds[target] for target in task.targets)
+            heapq.heappush(running, (now + takes, task.target, task))
         now, _, task = heapq.heappop(running)
         window.complete(task)
     return now

@@ -50,7 +50,7 @@ def planned(n: int, tile: int, workers: int) -> Plan:
 def measured(session: DaskSession, workspace: Workspace, plan: Plan) -> dict[str, float]:
     """Measure each stage of one real run, under a name of its own, since workers keep tiles by name."""
     path = f"run-{uuid4().hex}"
-    stages = trial(session, workspace, path, plan.grid, "float32", plan.workers, plan.cache_bytes)
+    stages = trial(session, workspace, path, plan)
     seconds = {graph.stage: stats.seconds for graph, stats, _ in stages}
     workspace.delete(path)
     return seconds
