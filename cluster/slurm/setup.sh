@@ -7,7 +7,17 @@ source "${L3AE_VENV:-.venv}/bin/activate"
 export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK
 secrets=$HOME/.l3ae-dist/$SLURM_JOB_ID
 (umask 077 && mkdir -p "$secrets" && openssl rand -hex 32 >"$secrets/token")
-trap 'rm -rf "$secrets"' EXIT
+# Ray's folder has a name that nobody can guess, and is made on every node by this user: one that somebody else has
+# made there ends the job.
+scratch=$(mktemp -d /tmp/l3ae-XXXXXXXXXX)
+on_every_node=(srun --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1)
+remove_folders() {
+  rm -rf "$secrets" "$scratch"
+  "${on_every_node[@]}" rm -rf "$scratch" || true
+}
+trap remove_folders EXIT
+# shellcheck disable=SC2016
+"${on_every_node[@]}" bash -c '[[ -O $0 ]] || mkdir -m 700 "$0"' "$scratch"
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$secrets/token
 # The other nodes may start later than the head.
 export RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT=300
