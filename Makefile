@@ -7,11 +7,11 @@ BIN := $(VENV)/bin
 INPUTS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-ray test-others faults notebooks notebooks-store lint house types parity bench-engine bench-gpu bench-books bench-model \
-  bench-cluster bench-scaling bench-once plan-check figures docs clean
+.PHONY: help demo test test-ray test-others test-slow faults faults-ray faults-others chaos fuzz-intake notebooks notebooks-store lint house types parity bench-engine bench-gpu bench-books bench-books-large bench-model \
+  bench-accuracy bench-core bench-cluster bench-scaling bench-intake bench-once plan-check figures docs clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.installed-demo  ## run the whole job on MovieLens and print the result
 	$(BIN)/l3ae-dist demo
@@ -27,8 +27,28 @@ test-ray: $(VENV)/.installed-test  ## of it, the tests that start Ray
 test-others: $(VENV)/.installed-test  ## of it, all others
 	$(BIN)/pytest -n 2 --dist loadfile -m "not ray and not slow and not faults and not parity"
 
+test-slow: $(VENV)/.installed-test  ## the tests that take minutes each: every table in every form, large texts, all published figures
+	$(BIN)/pytest -m slow
+
+# those of Ray in one process, beside two for the others: most of the time is that of processes that start or
+# are waited for; alone is what waits by the clock
 faults: $(VENV)/.installed-test  ## kill processes, damage tiles, fill disks; each run must end in the same bits (minutes)
-	$(BIN)/pytest -m faults
+	@$(MAKE) -j2 --output-sync=line --no-print-directory faults-ray faults-others
+	$(BIN)/pytest -n 2 --dist loadfile -m "faults and alone"
+
+faults-ray: $(VENV)/.installed-test  ## of them, those that start Ray, and some that take as long as the others then
+	$(BIN)/pytest -m "faults and (ray or third) and not alone"
+
+faults-others: $(VENV)/.installed-test  ## of them, the others that need not be alone
+	$(BIN)/pytest -n 2 --dist worksteal -m "faults and not ray and not third and not alone"
+
+# CHAOS takes its options, such as CHAOS='--seed 7 --draws 1000' or, to repeat one, CHAOS='--seed 7 --index 3'
+chaos: $(VENV)/.installed-test  ## draw faults against a small job: the undisturbed bits, or a sentence (three minutes)
+	OPENBLAS_NUM_THREADS=1 PYTHONPATH=.:tests $(BIN)/python -m chaos $(CHAOS)
+
+# FUZZ takes its options, such as FUZZ='--seed 1 --files 5000'
+fuzz-intake: $(VENV)/.installed-test  ## read over 2,000 damaged files: to the rows of other readers, or refused by line (three minutes)
+	$(BIN)/python tests/fuzz_intake.py $(FUZZ)
 
 # warnings are those of pytest's own process; the kernels have theirs
 notebooks: $(VENV)/.installed-test  ## run the notebooks from top to bottom, offline (minutes)
@@ -53,17 +73,34 @@ parity: $(VENV)/.installed-test  ## compare with the published code's figures (m
 bench-engine: $(VENV)/.installed-test  ## the tile engine against LAPACK, dask.array and the published formulas
 	$(BIN)/python benchmarks/engine.py
 
-bench-gpu: $(VENV)/.installed-test  ## one NVIDIA GPU: its kernels, and the tile engine against torch in core
-	$(BIN)/python benchmarks/gpu.py
+# GPU takes its options, such as GPU='--only fit --items 32768' or GPU=--list for how long each part takes
+bench-gpu: $(VENV)/.installed-test  ## one NVIDIA GPU: kernels, tile engine, embedding and a whole fit against their peers (ten minutes)
+	$(BIN)/python benchmarks/gpu.py $(GPU)
 
 bench-books: $(VENV)/.installed-test  ## fit Amazon Books out of core within 2 GiB
 	$(BIN)/python benchmarks/books_out_of_core.py
 
+# BOOKS takes its options: BOOKS=--all for all 119,054 books, BOOKS='--items 3000' for a trial
+bench-books-large: $(VENV)/.installed-test  ## fit 72,304 books of Book-Crossing out of core within 2 GiB (an hour)
+	$(BIN)/python benchmarks/books_large.py $(BOOKS)
+
 bench-model: $(VENV)/.installed-test  ## sweep, cold start, export, serving
 	$(BIN)/python benchmarks/model.py
 
+# ACCURACY takes its options: ACCURACY=--list, or ACCURACY='--only toys/als,industrial --budget 2' for a part of it
+bench-accuracy: $(VENV)/.installed-peers  ## every member beside ALS, neighbours, SANSA, LightGCN, AlphaRec: same splits, equal time (a day)
+	$(BIN)/python benchmarks/accuracy/run.py $(ACCURACY)
+	$(BIN)/python benchmarks/report.py --write
+
+# CORE takes its options: CORE='--data toys --ks 2,5 --users 5000'
+bench-core: $(VENV)/.installed-peers  ## what cores lose and cost beside the exact whole, on Amazon Books (hours)
+	$(BIN)/python benchmarks/accuracy/core_tail.py $(CORE)
+
 bench-cluster: $(VENV)/.installed-test  ## the back ends against each other, and 1 and 2 workers (minutes)
 	$(BIN)/python benchmarks/cluster.py
+
+bench-intake: $(VENV)/.installed-test  ## the intake of 5 and 50 million rows against pandas, DuckDB and Polars, and on two workers (minutes)
+	$(BIN)/python benchmarks/intake.py
 
 plan-check: $(VENV)/.installed-test  ## plan a million items in under five seconds, and refuse what cannot run
 	$(BIN)/python benchmarks/plan_check.py
@@ -103,3 +140,9 @@ $(VENV)/.installed-demo: $(VENV)/.created
 $(VENV)/.installed-test: $(VENV)/.created
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[test,dev]'
 	touch $@ $(VENV)/.installed-demo
+
+# SANSA needs SuiteSparse and is left out where it cannot be built
+$(VENV)/.installed-peers: $(VENV)/.installed-test
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[peers]'
+	$(BIN)/python -m pip install -q sansa || echo "sansa is not installed: it needs SuiteSparse (libsuitesparse-dev)"
+	touch $@
