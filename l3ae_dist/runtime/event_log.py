@@ -24,7 +24,7 @@ class _Follower:
     tell: Callable[[list[Event]], None]
     seconds: float
     told: int = 0
-    when: float = 0.0
+    when: float = float("-inf")  # the clock begins where the machine does
 
 
 class EventLog:

@@ -102,13 +102,17 @@ def test_with_a_cache_it_reads_nearly_what_a_real_run_reads(tmp_path, tiles, blo
     grid = TileGrid(620, 64)
     cache = tiles * (64 * 64 * 8 + 8192)
     plan = trial_plan(grid, cache, block)
-    with in_process(threads=1) as session:
-        real = list(trial(session, Workspace.create(tmp_path / "w"), "run", plan))
+    # in blocks, how far reads run ahead of writes decides which tiles the cache still holds: some 5 % either way
+    runs: list[list[int]] = []
+    for number in range(1 if block == 1 else 5):
+        with in_process(threads=1) as session:
+            workspace = Workspace.create(tmp_path / f"w{number}")
+            runs.append([stats.bytes_read for _, stats, _ in trial(session, workspace, "run", plan)])
     # the cache of this process counts whole pages
     tile = 64 * 64 * 8 + TRAILER
     found = simulated(grid=grid, cache_bytes=cache * tile // aligned_size(tile), block=plan.block)
-    for (_, stats, _), stage in zip(real, found, strict=True):
-        assert stage.bytes_read == pytest.approx(stats.bytes_read, rel=0.1)
+    for real, stage in zip(np.median(runs, axis=0), found, strict=True):
+        assert stage.bytes_read == pytest.approx(real, rel=0.1)
 
 
 @pytest.mark.parametrize("side", [1, 4])
