@@ -8,18 +8,15 @@ import argparse
 import json
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import numpy as np
-from engine_runs import BUDGET, GIB, MIB, Details, Rows, rate, summary
+from engine_runs import BUDGET, GIB, MIB, Details, Rows, peer, rate, summary
 from engine_scaling import scaling
 from engine_tls import encryption
 from engine_traffic import planned_traffic, traffic
@@ -44,14 +41,6 @@ from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.workspace import Workspace
 
 REPEATS = 3
-
-
-def peer(name: str, *arguments: Any, threads: int = 2) -> dict[str, Any]:
-    environment = {**os.environ, "OPENBLAS_NUM_THREADS": str(threads), "OMP_NUM_THREADS": str(threads)}
-    command = [sys.executable, str(Path(__file__).with_name("engine_peers.py")), name, *map(str, arguments)]
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True)
-    result: dict[str, Any] = json.loads(done.stdout)
-    return result
 
 
 def headline(details: Details, n: int = 16_384) -> Rows:

@@ -1,6 +1,11 @@
-"""What the parts of the engine's benchmark share: their budget, the types of a part, a run as a record."""
+"""What the parts of the engine's benchmark share: their budget and types, a peer, a run as a record."""
 
+import json
+import os
+import subprocess
+import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from tile_solve import GIB, MIB, Solved
@@ -10,7 +15,16 @@ Details = dict[str, Any]
 # 512 MiB of tiles beside what a worker's interpreter is projected to take.
 BUDGET = 832 * MIB
 
-__all__ = ["BUDGET", "GIB", "MIB", "Details", "Rows", "rate", "summary"]
+__all__ = ["BUDGET", "GIB", "MIB", "Details", "Rows", "peer", "rate", "summary"]
+
+
+def peer(name: str, *arguments: Any, threads: int = 2) -> dict[str, Any]:
+    """Run a peer in a process of its own, with so many threads, and return what it measured."""
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": str(threads), "OMP_NUM_THREADS": str(threads)}
+    command = [sys.executable, str(Path(__file__).with_name("engine_peers.py")), name, *map(str, arguments)]
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True)
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
 
 
 def rate(n: int, seconds: float) -> float:

@@ -1,6 +1,10 @@
 """Two workers of one thread against one of one thread, and against one of two threads."""
 
-from engine_runs import BUDGET, Details, Rows, summary
+from concurrent.futures import ThreadPoolExecutor
+from statistics import median
+from typing import Any
+
+from engine_runs import BUDGET, Details, Rows, peer, summary
 from engine_traffic import planned_traffic
 from report import row
 from scaling.scaling_profile import kernel_rate, makespan, overlapping_groups, shares, tile_events
@@ -34,6 +38,7 @@ def scaling(details: Details, n: int = 12_288, tile: int = 1024, repeats: int = 
     ahead = overlapping_groups(runs[TWO][0].events)
     return [
         *together(runs),
+        second_core(),
         *(line for name in ("factor", "invert") for line in stage_rows(name, runs, details)),
         row("panel groups computed beside tiles of earlier columns", float(ahead), "groups", target=1),
         *planned_traffic(runs[TWO]),
@@ -59,6 +64,22 @@ def together(runs: Runs) -> Rows:
         row(f"{what} 1 x 1", seconds(two, name), "s", seconds(one, name), 1.65, faster=True),
         row(f"{what} 1 x 2", seconds(two, name), "s", seconds(threads, name), 0.9, faster=True),
     ]
+
+
+def second_core(n: int = 4096) -> dict[str, Any]:
+    """Measure what two processes of one thread do at once, over one alone: the most it can give."""
+    alone, both = [], []
+    for _ in range(3):
+        alone.append(peer("sgemm", n, threads=1)["sgemm_gflops"])
+        with ThreadPoolExecutor(2) as pool:
+            pair = pool.map(lambda _: peer("sgemm", n, threads=1)["sgemm_gflops"], range(2))
+            both.append(sum(pair))
+    return row(
+        f"sgemm at n = {n}: two processes of one thread at once, against one",
+        median(both),
+        "GFLOP/s",
+        median(alone),
+    )
 
 
 def stage_rows(name: str, runs: Runs, details: Details) -> Rows:

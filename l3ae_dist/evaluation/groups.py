@@ -14,6 +14,21 @@ class ModelGroup:
     label: str
     models: tuple[ModelSpec, ...]
 
+    def parts(self, most: int) -> "list[ModelGroup]":
+        """Divide the group into groups of at most so many models; the labels of several are numbered.
+
+        >>> group = ModelGroup("ridge 1", tuple(ModelSpec("EASE", float(k)) for k in range(3)))
+        >>> [(part.label, len(part.models)) for part in group.parts(2)]
+        [('ridge 1, part 1 of 2', 2), ('ridge 1, part 2 of 2', 1)]
+        """
+        if len(self.models) <= most:
+            return [self]
+        several = [self.models[start : start + most] for start in range(0, len(self.models), most)]
+        return [
+            ModelGroup(f"{self.label}, part {number} of {len(several)}", models)
+            for number, models in enumerate(several, start=1)
+        ]
+
 
 def group_label(spec: ModelSpec) -> str:
     """Name what the models of a group have in common.

@@ -293,7 +293,7 @@ class Job:
             },
             keep=tuple(self.config.compute.keep),
             product=any(stage.name == Stage.PRODUCT for stage in plan.stages),
-            low_pass=any(spec.rank for spec in specs),
+            specs=specs,
             arithmetics=possible_arithmetics(plan, self.config.compute),
         )
         check_disk(need, self.workspace)

@@ -236,8 +236,9 @@ class RankMeasure:
         """Ridge, p and beta, and the seconds, of every factorisation that was run."""
 
     def groups(self, specs: Specs) -> list[ModelGroup]:
-        """Group models by inverse, on the direct route by features and reg_f too."""
-        return rank_groups(specs, self._family.route)
+        """Group models by inverse, on the direct route by features and reg_f too; at most those of a pass."""
+        groups = rank_groups(specs, self._family.route)
+        return [part for group in groups for part in group.parts(self._plan.models)]
 
     def trials(self, group: ModelGroup) -> list[Trial]:
         """Rank the validation items under the models of a group and average their metrics."""

@@ -1,4 +1,4 @@
-"""The plan of a sweep's ranking stage: how many users and scores are held at once."""
+"""The plan of a sweep's ranking stage: how many models, users and scores are held at once."""
 
 from dataclasses import dataclass
 
@@ -8,17 +8,23 @@ from l3ae_dist.planning.plan import Plan
 from l3ae_dist.planning.stage_plans import StagePlan
 from l3ae_dist.planning.worker_memory import TILES_HELD, process_bytes, users_that_fit
 from l3ae_dist.storage.stages import Stage
+from l3ae_dist.units import GIB
 
 # Scores that all threads of a worker make together: enough for fast products, and some stay in cache.
 _SCORES = 1 << 22
 # Arrays of so many scores: base, slope, a product on its way into each, and one that is being added.
 _COPIES = 5
+# Bytes of a factor of a product's column in the client, which stacks them; a model has mostly two of each.
+_FACTOR_BYTES = 2 * 8
+# Disk that the counts of a pass may take where the tiles of a solve take less.
+_COUNTS_BYTES = GIB
 
 
 @dataclass(frozen=True)
 class RankPlan:
-    """Users of a block, scores made at a time, and the projection of the stage."""
+    """Models of a pass, users of a block, scores made at a time, and the projection of the stage."""
 
+    models: int
     users: int
     scores: int
     stage: StagePlan
@@ -58,7 +64,7 @@ def plan_ranks(plan: Plan, needs: RankNeeds, *, gpu: bool = False) -> RankPlan:
     gpu
         Whether workers hold torch too.
     """
-    grid, itemsize, models = plan.grid, int(np.dtype(plan.dtype).itemsize), needs.models
+    grid, itemsize, models = plan.grid, int(np.dtype(plan.dtype).itemsize), models_of_pass(plan, needs)
     tile_bytes = grid.tile**2 * itemsize
     held = process_bytes(gpu=gpu) + TILES_HELD * tile_bytes
     # rows of V, and the factors of the products' columns of each model: as they are stored, and at work
@@ -70,13 +76,35 @@ def plan_ranks(plan: Plan, needs: RankNeeds, *, gpu: bool = False) -> RankPlan:
     per_user += items * models * (4 + 3 * itemsize)
     users = users_that_fit(needs.users, per_user, free)
     scores = int(max(grid.tile, min(_SCORES, users * grid.tile, 0.2 * free / (_COPIES * itemsize))))
-    blocks = -(-needs.users // users)
+    blocks, passes = -(-needs.users // users), -(-needs.models // models)
+    products = 2.0 * needs.nnz * grid.n * needs.matrices + 2.0 * needs.users * grid.n * needs.d
     stage = StagePlan(
         Stage.RANK,
-        blocks * (1 + grid.count),
-        2.0 * needs.nnz * grid.n * needs.matrices + 2.0 * needs.users * grid.n * (needs.d + 2 * models),
-        2.0 * blocks * grid.count**2 * tile_bytes * needs.matrices,
+        passes * blocks * (1 + grid.count),
+        passes * products + 4.0 * needs.users * grid.n * needs.models,
+        2.0 * passes * blocks * grid.count**2 * tile_bytes * needs.matrices,
         0.0,
         held + users * per_user + _COPIES * itemsize * scores,
     )
-    return RankPlan(users, scores, stage)
+    return RankPlan(models, users, scores, stage)
+
+
+def models_of_pass(plan: Plan, needs: RankNeeds) -> int:
+    """Return how many models of a group are ranked together: all, or what memory and disk have room for.
+
+    Their vectors take no more of the client's memory than half of what a worker may take, and their counts no
+    more of the disk than the tiles of one triangle, which lay there while the inverse was made.
+
+    Parameters
+    ----------
+    plan
+        Of the run.
+    needs
+        What is ranked.
+    """
+    grid, itemsize = plan.grid, int(np.dtype(plan.dtype).itemsize)
+    in_memory = plan.memory_budget // 2 // (2 * _FACTOR_BYTES * grid.n)
+    # counts of every tile and of the own one, their sums, and the scores
+    counts = needs.held * ((grid.count + 2) * 4 + itemsize)
+    on_disk = max(grid.lower_count * grid.tile**2 * itemsize, _COUNTS_BYTES) // max(counts, 1)
+    return max(1, min(needs.models, in_memory, on_disk))

@@ -1,7 +1,7 @@
 """Counts of the runs of each stage for all models of a configuration, and what its workspace then holds."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from l3ae_dist.config.members import ModelSpec, Route
@@ -11,9 +11,6 @@ from l3ae_dist.planning.plan_inputs import DataSize
 from l3ae_dist.planning.plan_of_config import workspace_bytes
 from l3ae_dist.planning.stage_plans import phaseless, semantic
 from l3ae_dist.storage.stages import TILE_STAGES, Stage
-
-# Inverses that a search keeps beside the one it is at: of the best models so far.
-_BEST = 2
 
 
 @dataclass(frozen=True)
@@ -32,6 +29,8 @@ class StageCounts:
         Distinct transformations of the text.
     with_text
         Whether any model has a text's ridge.
+    kinds
+        Members with interactions: of each a search keeps the inverse of the best model so far.
     groups, heads
         Passes that score, and the most models that one of them scores.
     """
@@ -43,6 +42,7 @@ class StageCounts:
     heads: int
     features: int = 1
     with_text: bool = True
+    kinds: int = 2
 
     @classmethod
     def of(cls, specs: Sequence[ModelSpec]) -> "StageCounts":
@@ -55,6 +55,7 @@ class StageCounts:
             texts=max(1, len(texts)),
             features=max(1, len({text for text, _ in texts})),
             with_text=bool(texts),
+            kinds=kinds_of(specs),
             groups=len(groups),
             heads=max(groups.values()),
         )
@@ -69,6 +70,11 @@ class StageCounts:
             return self.ridges * self.texts
         repeated: dict[str, int] = {Stage.SCORE: self.groups, Stage.GRAM: self.grams}
         return repeated.get(name, 1)
+
+
+def kinds_of(specs: Iterable[ModelSpec]) -> int:
+    """Count the members with interactions among some models."""
+    return len({spec.name for spec in specs if spec.with_interactions})
 
 
 def sweep_text(models: int, counts: StageCounts, route: Route) -> str:
@@ -103,7 +109,7 @@ def fullest_bytes(plan: Plan, size: DataSize, keep: Sequence[str], counts: Stage
     ridges = counts.ridges
     triangle = next(stage.bytes_written for stage in plan.stages if stage.name == Stage.GRAM)
     # a search keeps the inverses of the best models so far, or all of them
-    inverses = ridges - 1 if "P" in keep else min(ridges - 1, _BEST)
+    inverses = ridges - 1 if "P" in keep else min(ridges - 1, counts.kinds)
     # tiles that are lost from memory are written beside the inverse
     factors = ridges * sum(name in keep for name in ("L", "Linv"))
     return workspace_bytes(plan, size) + int(

@@ -5,21 +5,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from l3ae_dist.config.members import ModelSpec
 from l3ae_dist.config.prices import PriceConfig
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.linear_systems import System, gram_name
 from l3ae_dist.errors import WorkspaceError
 from l3ae_dist.planning.intermediates import NAMES
 from l3ae_dist.planning.plan import Plan
+from l3ae_dist.planning.stage_counts import kinds_of
 from l3ae_dist.storage import layout
 from l3ae_dist.storage.array_sizes import ArraySize, array_sizes, free_bytes
 from l3ae_dist.storage.chunks import TRAILER
 from l3ae_dist.storage.stages import TILE_STAGES, Stage
 from l3ae_dist.storage.workspace import Workspace
 from l3ae_dist.units import GIB
-
-# Inverses that a search keeps beside the one it is at: of the best L3AE and of the best EASE so far.
-_BEST = 2
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ def storage_need(
     *,
     keep: tuple[str, ...] = (),
     product: bool = False,
-    low_pass: bool = False,
+    specs: Sequence[ModelSpec] = (),
     arithmetics: Sequence[str] = (),
 ) -> StorageNeed:
     """Estimate the storage that the tile stages of a run need beside what is there.
@@ -78,8 +77,9 @@ def storage_need(
         Factors kept after the stage that needs them; with P, all inverses.
     product
         Whether ``P C`` is made in tiles, once for each semantic inverse.
-    low_pass
-        Whether the Gram matrix of the normalised interactions is made.
+    specs
+        The models: a low-pass filter needs the Gram matrix of the normalised interactions, and of each member
+        with interactions a search keeps the inverse of the best model so far.
     arithmetics
         What tiles may be found to be computed in; that of the plan when empty. What is there in one of them
         counts.
@@ -104,14 +104,15 @@ def storage_need(
     ]
     gram_bytes = _stored(sizes, lambda path: path in grams)
     held = [max(_stored(sizes, one.holds) for one in ones) for ones in factors]
-    missing = max(0, sum(grams.values()) + (triangle if low_pass else 0) - gram_bytes)
+    missing = max(0, sum(grams.values()) + (triangle if any(spec.rank for spec in specs) else 0) - gram_bytes)
     beside = 0
     if undone:
         # L and its inverse, then that and P; those that are lost from memory are written beside P
         at_work = (3 if plan.in_memory else 2 + ("L" in keep)) * triangle
         useful = [_useful(workspace, sizes, one, plan) for k in undone for one in factors[k]]
         missing += max(0, at_work - max(useful))
-        beside = _others(pairs, undone, keep) * (1 + sum(name in keep for name in ("L", "Linv"))) * triangle
+        triangles = 1 + sum(name in keep for name in ("L", "Linv"))
+        beside = _others(pairs, undone, keep, kinds_of(specs)) * triangles * triangle
     if product:
         square = plan.grid.count**2 * _chunk(plan, plan.dtype)
         wanted = square * sum(not system.interactions for _, system in pairs)
@@ -155,12 +156,12 @@ def _useful(
     return _stored(sizes, lambda path: factor.holds(path) and (whole or path != factor.inverse))
 
 
-def _others(pairs: list[tuple[float, System]], undone: list[int], keep: tuple[str, ...]) -> int:
+def _others(pairs: list[tuple[float, System]], undone: list[int], keep: tuple[str, ...], kinds: int) -> int:
     """Count the inverses still to be made that lie beside the one at work."""
     rest = max(0, len(undone) - 1)
     if "P" in keep:
         return rest
-    return min(rest, _BEST + sum(not pairs[k][1].interactions for k in undone))
+    return min(rest, kinds + sum(not pairs[k][1].interactions for k in undone))
 
 
 def _chunk(plan: Plan, dtype: str) -> int:

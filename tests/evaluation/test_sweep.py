@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from dataclasses import replace
 from itertools import pairwise, product
 
 import numpy as np
@@ -259,7 +260,7 @@ def test_words_and_a_sample_of_users_in_several_blocks(tmp_path, small_tables, d
 
 
 def _cut(plan):
-    return type(plan)(users=10, scores=64, stage=plan.stage)
+    return replace(plan, models=1, users=10, scores=64)
 
 
 @pytest.mark.dask
@@ -365,8 +366,22 @@ def test_the_ranking_stage_is_planned_within_the_budget():
         assert ranks.stage.peak_bytes <= budget
         assert ranks.users >= 64
         assert ranks.scores >= plan.grid.tile
+        assert ranks.models == 200
     with pytest.raises(BudgetError):
         make_plan(size, ModelNeeds(), Machine(2**28))
+
+
+def test_models_of_one_inverse_are_ranked_in_as_many_passes_as_memory_and_disk_allow():
+    size = DataSize(10**6, 10**7, 10**9, dim=384, block_interactions=lambda tile: 10**6)
+    plan = make_plan(size, ModelNeeds(), Machine(2**32))
+    triangle = plan.grid.lower_count * plan.grid.tile**2 * 4
+    few, many = (plan_ranks(plan, RankNeeds(10**7, held, 10**9, 384, models=1000)) for held in (10**7, 10**9))
+    # the vectors of a model are made in float64 and stacked: two columns of each, twice
+    assert 10**6 * 2 * 2 * 8 * few.models <= 2**31 < 10**6 * 2 * 2 * 8 * (few.models + 1)
+    counts = 10**9 * 4 * (plan.grid.count + 3)
+    assert counts * many.models <= triangle < counts * (many.models + 1)
+    assert few.stage.tasks % -(-1000 // few.models) == 0
+    assert few.stage.peak_bytes <= 2**32
 
 
 @pytest.mark.dask

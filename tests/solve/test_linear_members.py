@@ -252,7 +252,10 @@ def test_a_sweep_tries_the_models_own_parameters_where_it_does_not_vary_them(tmp
             {"name": "rlae", "diagonal": "none"},
             r"diagonal is no parameter of rlae but of l3ae, dan, deql; leave",
         ),
-        ({"name": "l3ae", "diagonal": "at_most"}, r"at_most but xi is not set; set model\.xi, or in a sweep sweep\.xi, to the b"),
+        (
+            {"name": "l3ae", "diagonal": "at_most"},
+            r"at_most but xi is not set; set model\.xi, or in a sweep sweep\.xi, to the b",
+        ),
         ({"name": "dan", "xi": 0.1}, r"xi is 0\.1, but diagonal is zero; set model\.diagonal to at_most, or"),
         ({"name": "l3ae", "a": 1}, r"a is set without b; set both"),
         ({"name": "deql", "diagonal": "at_most"}, r"with the weights a and b deql has zero or none; choose"),
