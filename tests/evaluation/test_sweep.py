@@ -366,7 +366,6 @@ def test_the_ranking_stage_is_planned_within_the_budget():
         assert ranks.stage.peak_bytes <= budget
         assert ranks.users >= 64
         assert ranks.scores >= plan.grid.tile
-        assert 1 <= ranks.models <= 200
     with pytest.raises(BudgetError):
         make_plan(size, ModelNeeds(), Machine(2**28))
 
