@@ -48,9 +48,11 @@ class ManyWorkers:
         Workers.
     peers
         Whether they read from each other.
+    seed
+        Of the order.
     """
 
-    def __init__(self, monkeypatch, count, *, peers=True):
+    def __init__(self, monkeypatch, count, *, peers=True, seed=7):
         self.slots = (STAGED + 1) * count
         self.holders = TileHolders()
         self._readers = {f"worker-{number}": TileReader() for number in range(count)}
@@ -61,7 +63,7 @@ class ManyWorkers:
         for address, reader in self._readers.items():
             reader.peers = _Peers(self._readers, address) if peers else None
         self._queues = {address: deque() for address in self._readers}
-        self._random = np.random.default_rng(7)
+        self._random = np.random.default_rng(seed)
         self._round, self._now = [], None
         monkeypatch.setattr(
             make_tiles, "process_memory", lambda device, arithmetic: self._memories[self._now]

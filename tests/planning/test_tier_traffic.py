@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from many_workers import ManyWorkers
 
@@ -44,17 +45,22 @@ def ran(folder, plan, executor):
 )
 def test_workers_read_from_each_tier_what_is_planned(tmp_path, monkeypatch, count, workers, cached, peers):
     plan = planned(count, workers, cached, peers=peers)
-    done = ran(tmp_path / "w", plan, ManyWorkers(monkeypatch, workers, peers=peers))
+    # what workers read from each other depends on whose turn it is: the mean over orders is what is planned
+    runs = [
+        ran(tmp_path / str(seed), plan, ManyWorkers(monkeypatch, workers, peers=peers, seed=seed))
+        for seed in range(6)
+    ]
     for stage in plan.stages[1:4]:
-        found, moved = done[stage.name], stage.bytes_read + stage.bytes_peers
-        assert found.bytes_read + found.bytes_from_peers == pytest.approx(moved, rel=0.1), stage.name
+        read, from_peers, written = (
+            np.mean([getattr(done[stage.name], what) for done in runs])
+            for what in ("bytes_read", "bytes_from_peers", "bytes_written")
+        )
+        moved = stage.bytes_read + stage.bytes_peers
+        assert read + from_peers == pytest.approx(moved, rel=0.1), stage.name
         # of a tier that hardly anything comes from, within a fiftieth of what all are asked for
-        for real, expected in (
-            (found.bytes_read, stage.bytes_read),
-            (found.bytes_from_peers, stage.bytes_peers),
-        ):
+        for real, expected in ((read, stage.bytes_read), (from_peers, stage.bytes_peers)):
             assert real == pytest.approx(expected, rel=0.1, abs=moved / 50), stage.name
-        assert found.bytes_written == pytest.approx(stage.bytes_written, rel=0.01), stage.name
+        assert written == pytest.approx(stage.bytes_written, rel=0.01), stage.name
         assert (stage.bytes_peers > 0) == peers
     # whoever cuts its sums reads what others made, and of the workspace hardly more than the Gram matrix
     if peers and workers > 8:
