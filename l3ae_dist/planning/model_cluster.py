@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
+from l3ae_dist.graphs.blocks import SINGLE
 from l3ae_dist.planning.rates import Rates
+from l3ae_dist.planning.worker_memory import accumulators
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ class ModelCluster:
         Failures, slow workers, the window.
     unwritten
         Arrays whose tiles a worker writes only where its cache has no room for them.
+    accumulators
+        Tiles of a worker that are computed, or on their way to and from the store.
     """
 
     workers: int
@@ -66,3 +70,4 @@ class ModelCluster:
     device_cache_bytes: int = 0
     trouble: Trouble = Trouble()
     unwritten: frozenset[str] = frozenset()
+    accumulators: int = accumulators(SINGLE)

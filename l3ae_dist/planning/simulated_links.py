@@ -157,18 +157,20 @@ class Links:
         )
         return load
 
-    def write(self, worker: int, size: float) -> "Load":
-        """Return what a write of so many bytes takes.
+    def write(self, worker: int, size: float, tiles: int = 1) -> "Load":
+        """Return what writes of tiles take, one after the other.
 
         Parameters
         ----------
         worker, size
-            That writes, and its bytes.
+            That writes, and its bytes in all.
+        tiles
+            That these are.
         """
         wire = size * (1 + self.network[worker]) / self.cluster.network_bytes_s
         stored = self._storage(worker, size, self.rates.write_bytes_s, self.rates.shared_write_bytes_s)
         load = Load(worker, storage=stored, network=max(wire, stored))
-        load.seconds = self.rates.write_seconds + load.network + self.rates.download_seconds(size)
+        load.seconds = tiles * self.rates.write_seconds + load.network + self.rates.download_seconds(size)
         return load
 
     def _storage(self, worker: int, size: float, own: float, shared: float) -> float:

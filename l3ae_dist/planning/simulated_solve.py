@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from l3ae_dist.config.run_config import RunConfig
+from l3ae_dist.graphs.device_tiles import MOST_IO_THREADS
 from l3ae_dist.planning.decide_arithmetic import planned_arithmetic
 from l3ae_dist.planning.intermediates import as_run_chooses
 from l3ae_dist.planning.model_cluster import ModelCluster, Trouble
@@ -126,6 +127,7 @@ def simulate_plan(plan: Plan, resources: Resources, trouble: Trouble) -> Simulat
         device_cache_bytes=plan.device_room if plan.in_memory else plan.device_cache_bytes,
         trouble=trouble,
         unwritten=frozenset(plan.in_memory),
+        accumulators=plan.accumulators + (MOST_IO_THREADS if resources.rates.device == "cuda" else 0),
     )
     simulation = Simulation(cluster, plan.arithmetic, np.dtype(plan.dtype).itemsize)
     stages = simulation.run_all(solve_graphs(plan.grid, plan.workers, block=plan.block))

@@ -2,14 +2,15 @@
 
 The client takes finished tasks one at a time, asks the package's own
 :class:`~l3ae_dist.runtime.submission_window.SubmissionWindow` for the next, and sends them to
-the worker with the fewest. A worker has two tasks at a time: one computes, the other reads its first tile or
-writes its result. Workers may be slow or fail; what a failed one had begun goes to others.
+the worker with the fewest. A worker has two tasks at a time: one computes, the other reads its first tiles or
+writes its last ones. Workers may be slow or fail; what a failed one had begun goes to others.
 """
 
 import heapq
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -19,8 +20,9 @@ from l3ae_dist.graphs.execute import STAGED
 from l3ae_dist.graphs.holders import NOBODY, Holders
 from l3ae_dist.graphs.tasks import Graph, TileRef, TileTask
 from l3ae_dist.planning.model_cluster import ModelCluster
+from l3ae_dist.planning.simulated_accumulators import SimulatedAccumulators
 from l3ae_dist.planning.simulated_links import Links, Load, Peers
-from l3ae_dist.planning.task_model import TaskModel
+from l3ae_dist.planning.task_model import Arithmetic, TaskModel
 from l3ae_dist.planning.traffic import WorkerTiles, give_up_unneeded
 from l3ae_dist.runtime.submission_window import SubmissionWindow
 from l3ae_dist.storage.tile_cache import TileCache
@@ -75,6 +77,7 @@ class SimulatedStage:
 @dataclass
 class _Worker:
     tiles: WorkerTiles
+    under_way: SimulatedAccumulators
     slow: float = 1.0
     life: int = 0  # counts its failures: what belongs to an earlier life is void
     up: bool = True
@@ -132,7 +135,12 @@ class Simulation:
         random = np.random.default_rng(trouble.seed)
         slow = random.random(cluster.workers) < trouble.straggler_share
         self._workers = [
-            _Worker(_no_tiles(cluster), trouble.straggler_factor if is_slow else 1.0) for is_slow in slow
+            _Worker(
+                _no_tiles(cluster),
+                SimulatedAccumulators(cluster.accumulators),
+                trouble.straggler_factor if is_slow else 1.0,
+            )
+            for is_slow in slow
         ]
         self._peers = Peers([worker.tiles.cache for worker in self._workers])
         self._links = Links(cluster, self._peers)
@@ -186,6 +194,7 @@ class _Stage:
         self._homeless: list[AnyTask] = []
         for worker in workers:  # between stages those that failed come back
             worker.up = True
+            worker.under_way = SimulatedAccumulators(cluster.accumulators)
         self._idle = [(0, number) for number in range(len(workers))]
 
     def run(self) -> SimulatedStage:
@@ -255,61 +264,71 @@ class _Stage:
     # a worker
 
     def _begin(self, number: int) -> None:
-        """Take the next task where one of the two places is free: read its first tile."""
+        """Take the next task where one of the two places is free: its tiles are read from now on."""
         worker = self._workers[number]
         while worker.queue and len(worker.held) < STAGED:
             task = worker.queue.popleft()
             worker.held[task.target] = task
-            starts = self._times.reads(task, worker.tiles).starts()
-            load = self._links.read(number, self._times.tile_bytes, starts, self._told[task.target])
-            self._total.bytes_read += load.bytes_storage
-            self._total.bytes_peers += load.bytes_peers
-            self._transfer(load, self._loaded, task)
-
-    def _loaded(self, number: int, task: AnyTask) -> None:
-        self._workers[number].arithmetic.append((task, self._now))
-        self._compute(number)
+            worker.arithmetic.append((task, self._now))
+            self._compute(number)
 
     def _compute(self, number: int) -> None:
-        """Run the kernels of the next loaded task unless others run."""
+        """Run the kernels of the next task unless others run; its finished tiles are written meanwhile."""
         worker = self._workers[number]
         if worker.computing or not worker.arithmetic:
             return
         worker.computing = True
-        task, loaded = worker.arithmetic.popleft()
-        reading, told = Load(number), self._told[task.target]
+        task, asked = worker.arithmetic.popleft()
+        load, told, size = Load(number), self._told[task.target], self._times.tile_bytes
 
         def read(tiles: Sequence[TileRef]) -> float:
-            load = self._links.read(number, self._times.tile_bytes, tiles, told)
-            reading.join(load)
-            return load.seconds
+            reading = self._links.read(number, size, tiles, told)
+            load.join(reading)
+            return reading.seconds
 
         reads = self._times.reads(task, worker.tiles)
-        done = self._times.arithmetic(reads, read, loaded, self._now, worker.slow)
+        starts = reads.starts()
+        each = read(starts) / len(starts) if starts else 0.0
+        missing = set(starts)
+        there = worker.under_way.load(asked, [each * (tile.start in missing) for tile in reads.tiles])
+        done = self._times.arithmetic(reads, read, there, asked, self._now, worker.slow)
+        done = done.not_before(worker.under_way.carried(asked, load.seconds))
         self._kernels[task.target] = done.kernels
-        total, length = self._total, max(done.end - self._now, 1e-9)
-        began = self._now
-        self._links.add(reading.over(length))
-        life = worker.life
+        writing = self._links.write(number, done.written * size, done.written)
+        each = writing.seconds / done.written if done.written else 0.0
+        written = worker.under_way.write((time, each * writes) for time, writes in done.finished)
+        load.join(writing)
+        length = max(done.end - self._now, 1e-9)
+        self._on_the_way(load, max(length, written - self._now), task)
+        self._at(length, partial(self._computed, number, worker.life, task, done, load, length))
 
-        def end() -> None:
-            self._links.add(reading, -1)
-            # of a worker that failed meanwhile, what it did until then
-            part = 1.0 if worker.life == life else max(0.0, min(1.0, (worker.failed - began) / length))
-            total.bytes_read += part * reading.bytes_storage
-            total.bytes_peers += part * reading.bytes_peers
-            total.computing += part * done.computed
-            total.reading += part * done.stalled
-            if worker.life != life:
-                return
+    def _computed(
+        self, number: int, life: int, task: AnyTask, done: Arithmetic, load: Load, length: float
+    ) -> None:
+        """Count what a task did; of a worker that failed meanwhile, what it did until then."""
+        worker, total = self._workers[number], self._total
+        alive = worker.life == life
+        part = 1.0 if alive else max(0.0, min(1.0, 1 - (self._now - worker.failed) / length))
+        total.bytes_read += part * load.bytes_storage
+        total.bytes_peers += part * load.bytes_peers
+        total.computing += part * done.computed
+        total.reading += part * done.stalled
+        if alive:
+            total.bytes_written += done.written * self._times.tile_bytes
             worker.computing = False
-            size = done.written * self._times.tile_bytes
-            total.bytes_written += size
-            load = self._links.write(number, size) if size else Load(number)
-            self._transfer(load, self._written, task)
             self._compute(number)
 
-        self._at(length, end)
+    def _on_the_way(self, load: Load, seconds: float, task: AnyTask) -> None:
+        """Let tiles of a task take their share of the ways until the last one is written."""
+        worker, life = self._workers[load.worker], self._workers[load.worker].life
+        self._links.add(load.over(seconds))
+
+        def end() -> None:
+            self._links.add(load, -1)
+            if worker.life == life:
+                self._written(load.worker, task)
+
+        self._at(seconds, end)
 
     def _written(self, number: int, task: AnyTask) -> None:
         worker = self._workers[number]
@@ -319,20 +338,6 @@ class _Stage:
         kept = self._peers.kept(task, number) if self._cluster.peers else 0
         self._at(self._rates.latency_seconds / 2, lambda: self._hear(task, number, kept))
         self._begin(number)
-
-    # storage
-
-    def _transfer(self, load: Load, then: Callable[[int, AnyTask], None], task: AnyTask) -> None:
-        worker, life = self._workers[load.worker], self._workers[load.worker].life
-        seconds = load.seconds
-        self._links.add(load.over(seconds))
-
-        def end() -> None:
-            self._links.add(load, -1)
-            if worker.life == life:
-                then(load.worker, task)
-
-        self._at(seconds, end)
 
     # failures
 
@@ -350,6 +355,7 @@ class _Stage:
         worker.queue.clear()
         worker.arithmetic.clear()
         worker.tiles = _no_tiles(self._cluster)
+        worker.under_way = SimulatedAccumulators(self._cluster.accumulators)
         self._peers.lose(number, worker.tiles.cache)
         self._total.failures += 1
         if self._total.failures > _HOPELESS * (self._total.tasks + self._cluster.workers):

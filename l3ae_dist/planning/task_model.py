@@ -1,11 +1,12 @@
 """The time of one tile task on a modelled worker: kernels by their rates, reads by the cache's policy.
 
-The order of things is that of :mod:`l3ae_dist.graphs.execute`: the first tile, the operands of the next
-kernel while the kernel before it runs, one write.
+The order of things is that of :mod:`l3ae_dist.graphs.make_tiles`: operands are read while the kernels before
+them run; the first value of a tile is waited for when its first kernel begins, and a tile is written when its
+last one ends.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from l3ae_dist.graphs.blocks import AnyTask, Segment, segments, tiles_of
 from l3ae_dist.graphs.tasks import TileRef, TileTask, kernel_flops, sums_over_rows
@@ -29,15 +30,27 @@ class Arithmetic:
         Seconds of them on a worker that is not slow.
     computed, stalled
         Seconds that they ran, and that they waited for tiles.
-    written
-        Tiles that are written.
+    finished
+        When each tile is finished, in their order, and whether it is written.
     """
 
     end: float
     kernels: float
     computed: float
     stalled: float
-    written: int
+    finished: list[tuple[float, bool]]
+
+    @property
+    def written(self) -> int:
+        """Tiles that are written."""
+        return sum(writes for _, writes in self.finished)
+
+    def not_before(self, time: float) -> "Arithmetic":
+        """Return the same that waits for tiles, if it would end before this time."""
+        late = max(0.0, time - self.end)
+        last, writes = self.finished[-1]
+        finished = [*self.finished[:-1], (last + late, writes)]
+        return replace(self, end=self.end + late, stalled=self.stalled + late, finished=finished)
 
 
 class TaskModel:
@@ -68,10 +81,10 @@ class TaskModel:
     def kernels(self, task: AnyTask) -> float:
         """Return the seconds of all kernels of a task."""
         tiles = tiles_of(task)
-        return sum(self._seconds(tiles, segment) for segment in segments(tiles))
+        return sum(sum(self._seconds(tiles, segment)) for segment in segments(tiles))
 
-    def _seconds(self, tiles: Sequence[TileTask], segment: Segment) -> float:
-        found, last = 0.0, self.grid.count - 1
+    def _seconds(self, tiles: Sequence[TileTask], segment: Segment) -> list[float]:
+        found, last = [], self.grid.count - 1
         for number, step, operands, _, _ in segment.uses:
             tile = tiles[number]
             ref, summed = tile.target, -1
@@ -84,11 +97,13 @@ class TaskModel:
                 m, n = self.grid.shape(ref.i, ref.j)
                 inner = 0 if summed < 0 else self.grid.size(summed)
                 seconds = self._known[key] = self._kernel(step.kernel, m, n, inner)
-            found += seconds
+            found.append(seconds)
         return found
 
     def alone(self, task: AnyTask, kernels: float) -> float:
-        """Return the seconds of a task whose tiles are all there: its part of a critical path.
+        """Return the seconds that a task takes at least: its part of a critical path.
+
+        Of its tiles the first is read before the kernels and the last written after them.
 
         Parameters
         ----------
@@ -98,9 +113,8 @@ class TaskModel:
             Seconds of its kernels.
         """
         rates = self.rates
-        count = len(task.targets)
-        read = count * (rates.read_seconds + self.tile_bytes / rates.read_bytes_s)
-        write = count * (rates.write_seconds + self.tile_bytes / rates.write_bytes_s)
+        read = rates.read_seconds + self.tile_bytes / rates.read_bytes_s
+        write = rates.write_seconds + self.tile_bytes / rates.write_bytes_s
         return kernels + read + write + rates.latency_seconds
 
     def reads(self, task: AnyTask, held: WorkerTiles) -> TaskReads:
@@ -108,7 +122,13 @@ class TaskModel:
         return TaskReads(task, held, self._size)
 
     def arithmetic(
-        self, reads: TaskReads, read: ReadSeconds, prefetched: float, now: float, slow: float
+        self,
+        reads: TaskReads,
+        read: ReadSeconds,
+        there: Sequence[float],
+        prefetched: float,
+        now: float,
+        slow: float,
     ) -> Arithmetic:
         """Time all kernels of a task that begins now.
 
@@ -118,24 +138,38 @@ class TaskModel:
             Of the task, by its worker.
         read
             Seconds of a read of some tiles.
+        there
+            When each tile of the task has its first value.
         prefetched, now
-            When the first operands began to be read, and when the kernels begin.
+            When the first operands began to be read, and when the kernels may begin.
         slow
             Factor by which the worker is slower than its rates.
         """
         clock, issued, stalled, computed, kernels = now, prefetched, 0.0, 0.0, 0.0
+        begun: set[int] = set()
+        finished = []
         for segment in segments(reads.tiles):
-            seconds = self._seconds(reads.tiles, segment)
+            each = self._seconds(reads.tiles, segment)
+            seconds = sum(each)
             kernels += seconds
             before = reads.on_device
             missing = reads.segment(segment)
             copied = len(segment.reads) - (reads.on_device - before)
+            stretch = slow
             if segment.reads:
                 ready = issued + (read(missing) if missing else 0.0)
                 stalled += max(0.0, ready - clock)
                 clock = max(clock, ready)
                 issued = clock  # the next operands are read while these kernels run
-                seconds = max(seconds, self.rates.upload_seconds(copied * self.tile_bytes))
-            clock += seconds * slow
-            computed += seconds * slow
-        return Arithmetic(clock, kernels, computed, stalled, reads.written)
+                uploaded = self.rates.upload_seconds(copied * self.tile_bytes)
+                stretch *= max(1.0, uploaded / seconds) if seconds else 1.0
+            for use, kernel in zip(segment.uses, each, strict=True):
+                if use.tile not in begun:
+                    begun.add(use.tile)
+                    stalled += max(0.0, there[use.tile] - clock)
+                    clock = max(clock, there[use.tile])
+                clock += kernel * stretch
+                if use.last:
+                    finished.append((clock, use.tile not in reads.kept))
+            computed += seconds * stretch
+        return Arithmetic(clock, kernels, computed, stalled, finished)

@@ -138,6 +138,8 @@ class TaskReads:
         self.tiles = tiles_of(task)
         self.written = 0
         """Tiles that were finished and are written."""
+        self.kept: set[int] = set()
+        """Numbers of those that were finished and stay in memory alone."""
         self.on_device = 0
         """Tiles so far that the device held."""
         self._panel, self._stage = Panel(self.tiles), self.tiles[0].stage
@@ -175,6 +177,7 @@ class TaskReads:
         """
         tile = self.tiles[number]
         if tile.target.array in self._held.unwritten and self._pinned(tile.target):
+            self.kept.add(number)
             return
         self.written += 1
         if tile.reread:

@@ -26,6 +26,7 @@ from l3ae_dist.planning.plan import make_plan
 from l3ae_dist.planning.plan_inputs import DataSize, Machine, ModelNeeds
 from l3ae_dist.planning.rates import KERNELS, Rates, assumed_rates, read_rates
 from l3ae_dist.planning.resources import Resources, assumed_lines
+from l3ae_dist.planning.simulated_accumulators import SimulatedAccumulators
 from l3ae_dist.planning.simulated_solve import simulate_plan
 from l3ae_dist.planning.simulator import Simulation, outside_validation
 from l3ae_dist.planning.task_model import TaskModel
@@ -33,6 +34,7 @@ from l3ae_dist.planning.tier_traffic import TileMemories, stage_traffic
 from l3ae_dist.planning.traffic import tiles_read
 from l3ae_dist.planning.trial_solve import solve_graphs, trial
 from l3ae_dist.planning.worker_benchmarks import measure_kernels
+from l3ae_dist.planning.worker_memory import accumulators
 from l3ae_dist.runtime.backends.in_process import in_process
 from l3ae_dist.storage.chunks import TRAILER
 from l3ae_dist.storage.direct_io import aligned_size
@@ -57,7 +59,10 @@ def rates(**changes):
 
 
 def simulated(workers=1, grid=GRID, cache_bytes=0, found=None, block=SINGLE, **trouble):
-    cluster = ModelCluster(workers, found or rates(), cache_bytes, trouble=Trouble(**trouble))
+    held = accumulators(block)
+    cluster = ModelCluster(
+        workers, found or rates(), cache_bytes, trouble=Trouble(**trouble), accumulators=held
+    )
     return Simulation(cluster, "float64", 8).run_all(solve_graphs(grid, workers, block=block))
 
 
@@ -135,6 +140,33 @@ def test_reading_is_hidden_behind_kernels_until_it_takes_longer():
     assert hidden.reading < 0.1
     assert bound.reading > 0.5
     assert bound.seconds >= bound.bytes_read / (0.5 * tile / kernel) * 0.95
+
+
+@pytest.mark.parametrize("side", [2, 3])
+def test_tiles_of_a_block_are_written_behind_its_kernels(side):
+    for stage, alone in enumerate(simulated(block=BlockShape(side, side))):
+        written = 0.1 * alone.seconds  # that all writes take
+        rate = alone.bytes_written / written
+        slow = rates(write_bytes_s=rate, shared_write_bytes_s=rate)
+        found = simulated(found=slow, block=BlockShape(side, side))[stage]
+        assert alone.seconds + 96 * 96 * 8 / rate < found.seconds < alone.seconds + written / 2
+
+
+def test_a_tile_is_loaded_once_one_before_it_is_written():
+    under_way = SimulatedAccumulators(3)
+    assert under_way.load(0.0, [1.0, 1.0]) == [1.0, 2.0]
+    assert under_way.write([(4.0, 2.0), (4.5, 2.0)]) == 8.0  # one thread writes, to 6 and to 8
+    # one place was free, the others are when tiles are written
+    assert under_way.load(1.0, [1.0, 1.0, 1.0]) == [3.0, 7.0, 9.0]
+    assert under_way.write([(9.0, 0.0), (9.5, 0.0), (10.0, 0.0)]) == 10.0  # they stay in memory
+    # a task that needs more places than there are has them
+    assert under_way.load(9.0, [0.0] * 4) == [9.0, 9.0, 9.5, 10.0]
+
+
+def test_what_is_read_on_one_way_takes_its_turns():
+    under_way = SimulatedAccumulators(2)
+    assert under_way.carried(1.0, 2.0) == 3.0
+    assert under_way.carried(2.0, 2.0) == 5.0
 
 
 def test_workers_share_the_bandwidth_of_the_storage():
