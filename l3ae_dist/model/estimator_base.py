@@ -89,7 +89,10 @@ class Estimator(ModelLifecycle, BaseEstimator):  # type: ignore[misc]
         values: dict[str, object] = {
             "workspace": str(workspace) if isinstance(workspace, Path) else workspace,
             "model": {"name": self._name, **self._model_section()},
-            "data": {"options": {"split": "none", **self._section("data_options")}},
+            "data": {
+                "options": {"split": "none", **self._section("data_options")},
+                "core": self._section("core") or None,
+            },
             "compute": self._section("compute"),
             **{section: self._section(section) for section in _FEATURE_SECTIONS},
             "name": name,
@@ -154,7 +157,9 @@ class Estimator(ModelLifecycle, BaseEstimator):  # type: ignore[misc]
                 f"{workspace} holds {found.name}, not {cls.__name__}; use {found.name}.load, or load_model"
                 + (f", or name one of its models that are: {named(others)}." if others else ".")
             )
-        return cls(**found.params)._with(found)
+        core = found.stored.stats.core
+        kept = {} if core is None else {"core": {"min_interactions": core.min_interactions}}
+        return cls(**found.params, **kept)._with(found)
 
     def _model_section(self) -> dict[str, object]:
         """The parameters of the member and, where it has a choice, its features."""

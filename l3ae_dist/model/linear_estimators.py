@@ -25,6 +25,9 @@ class L3AE(Estimator):
         Whether items of a history score themselves, where recommendations may repeat.
     weighted_dropout
         Whether the penalty of dropout counts interactions by the weights of their users (``beta``).
+    core
+        ``{"min_interactions": k}``: items with at least k interactions are solved exactly, and the others get
+        the column of their text; None solves all.
     encoder, transform, data_options, compute
         Sections of the configuration as dictionaries.
     """
@@ -48,6 +51,7 @@ class L3AE(Estimator):
         weighted_dropout: bool = False,
         encoder: SectionValues | None = None,
         transform: SectionValues | None = None,
+        core: SectionValues | None = None,
         data_options: SectionValues | None = None,
         compute: SectionValues | None = None,
     ) -> None:
@@ -56,7 +60,7 @@ class L3AE(Estimator):
         self.alpha, self.beta, self.a, self.b = alpha, beta, a, b
         self.keep_diagonal, self.weighted_dropout = keep_diagonal, weighted_dropout
         self.encoder, self.transform = encoder, transform
-        self.data_options, self.compute = data_options, compute
+        self.core, self.data_options, self.compute = core, data_options, compute
 
 
 class EASE(Estimator):
@@ -68,6 +72,9 @@ class EASE(Estimator):
         Ridge, positive.
     alpha, beta
         Exponents of the popularity of items and of the lengths of histories (DAN); 0 leaves both out.
+    core
+        ``{"min_interactions": k}``: items with at least k interactions are solved exactly, and the others
+        score 0; None solves all.
     data_options, compute
         Sections of the configuration as dictionaries.
     """
@@ -80,12 +87,13 @@ class EASE(Estimator):
         *,
         alpha: float = 0.0,
         beta: float = 0.0,
+        core: SectionValues | None = None,
         data_options: SectionValues | None = None,
         compute: SectionValues | None = None,
     ) -> None:
         self.reg_x = reg_x
         self.alpha, self.beta = alpha, beta
-        self.data_options, self.compute = data_options, compute
+        self.core, self.data_options, self.compute = core, data_options, compute
 
 
 class LAE(Estimator):
@@ -101,6 +109,9 @@ class LAE(Estimator):
         Exponents of the popularity of items and of the lengths of histories (DAN); 0 leaves both out.
     keep_diagonal
         Whether items of a history score themselves, where recommendations may repeat.
+    core
+        ``{"min_interactions": k}``: items with at least k interactions are solved exactly, and the others
+        score 0; None solves all.
     data_options, compute
         Sections of the configuration as dictionaries.
     """
@@ -114,13 +125,14 @@ class LAE(Estimator):
         alpha: float = 0.0,
         beta: float = 0.0,
         keep_diagonal: bool = False,
+        core: SectionValues | None = None,
         data_options: SectionValues | None = None,
         compute: SectionValues | None = None,
     ) -> None:
         self.reg_x = reg_x
         self.alpha, self.beta = alpha, beta
         self.keep_diagonal = keep_diagonal
-        self.data_options, self.compute = data_options, compute
+        self.core, self.data_options, self.compute = core, data_options, compute
 
 
 class RLAE(Estimator):
@@ -136,6 +148,9 @@ class RLAE(Estimator):
         Exponents of the popularity of items and of the lengths of histories (DAN); 0 leaves both out.
     keep_diagonal
         Whether items of a history score themselves, where recommendations may repeat.
+    core
+        ``{"min_interactions": k}``: items with at least k interactions are solved exactly, and the others
+        score 0; None solves all.
     data_options, compute
         Sections of the configuration as dictionaries.
     """
@@ -150,13 +165,14 @@ class RLAE(Estimator):
         alpha: float = 0.0,
         beta: float = 0.0,
         keep_diagonal: bool = False,
+        core: SectionValues | None = None,
         data_options: SectionValues | None = None,
         compute: SectionValues | None = None,
     ) -> None:
         self.reg_x, self.xi = reg_x, xi
         self.alpha, self.beta = alpha, beta
         self.keep_diagonal = keep_diagonal
-        self.data_options, self.compute = data_options, compute
+        self.core, self.data_options, self.compute = core, data_options, compute
 
 
 class EDLAE(Estimator):
@@ -172,6 +188,9 @@ class EDLAE(Estimator):
         Exponents of the popularity of items and of the lengths of histories (DAN); 0 leaves both out.
     weighted_dropout
         Whether the penalty of dropout counts interactions by the weights of their users (``beta``).
+    core
+        ``{"min_interactions": k}``: items with at least k interactions are solved exactly, and the others
+        score 0; None solves all.
     data_options, compute
         Sections of the configuration as dictionaries.
     """
@@ -186,13 +205,14 @@ class EDLAE(Estimator):
         alpha: float = 0.0,
         beta: float = 0.0,
         weighted_dropout: bool = False,
+        core: SectionValues | None = None,
         data_options: SectionValues | None = None,
         compute: SectionValues | None = None,
     ) -> None:
         self.reg_x, self.p = reg_x, p
         self.alpha, self.beta = alpha, beta
         self.weighted_dropout = weighted_dropout
-        self.data_options, self.compute = data_options, compute
+        self.core, self.data_options, self.compute = core, data_options, compute
 
 
 class DLAE(Estimator):
@@ -210,6 +230,9 @@ class DLAE(Estimator):
         Whether items of a history score themselves, where recommendations may repeat.
     weighted_dropout
         Whether the penalty of dropout counts interactions by the weights of their users (``beta``).
+    core
+        ``{"min_interactions": k}``: items with at least k interactions are solved exactly, and the others
+        score 0; None solves all.
     data_options, compute
         Sections of the configuration as dictionaries.
     """
@@ -225,13 +248,14 @@ class DLAE(Estimator):
         beta: float = 0.0,
         keep_diagonal: bool = False,
         weighted_dropout: bool = False,
+        core: SectionValues | None = None,
         data_options: SectionValues | None = None,
         compute: SectionValues | None = None,
     ) -> None:
         self.reg_x, self.p = reg_x, p
         self.alpha, self.beta = alpha, beta
         self.keep_diagonal, self.weighted_dropout = keep_diagonal, weighted_dropout
-        self.data_options, self.compute = data_options, compute
+        self.core, self.data_options, self.compute = core, data_options, compute
 
 
 class RDLAE(Estimator):
@@ -251,6 +275,9 @@ class RDLAE(Estimator):
         Whether items of a history score themselves, where recommendations may repeat.
     weighted_dropout
         Whether the penalty of dropout counts interactions by the weights of their users (``beta``).
+    core
+        ``{"min_interactions": k}``: items with at least k interactions are solved exactly, and the others
+        score 0; None solves all.
     data_options, compute
         Sections of the configuration as dictionaries.
     """
@@ -267,13 +294,14 @@ class RDLAE(Estimator):
         beta: float = 0.0,
         keep_diagonal: bool = False,
         weighted_dropout: bool = False,
+        core: SectionValues | None = None,
         data_options: SectionValues | None = None,
         compute: SectionValues | None = None,
     ) -> None:
         self.reg_x, self.p, self.xi = reg_x, p, xi
         self.alpha, self.beta = alpha, beta
         self.keep_diagonal, self.weighted_dropout = keep_diagonal, weighted_dropout
-        self.data_options, self.compute = data_options, compute
+        self.core, self.data_options, self.compute = core, data_options, compute
 
 
 class DAN(Estimator):
@@ -293,6 +321,9 @@ class DAN(Estimator):
         Whether items of a history score themselves, where recommendations may repeat.
     weighted_dropout
         Whether the penalty of dropout counts interactions by the weights of their users (``beta``).
+    core
+        ``{"min_interactions": k}``: items with at least k interactions are solved exactly, and the others
+        score 0; None solves all.
     data_options, compute
         Sections of the configuration as dictionaries.
     """
@@ -310,13 +341,14 @@ class DAN(Estimator):
         xi: float | None = None,
         keep_diagonal: bool = False,
         weighted_dropout: bool = False,
+        core: SectionValues | None = None,
         data_options: SectionValues | None = None,
         compute: SectionValues | None = None,
     ) -> None:
         self.reg_x, self.p, self.alpha, self.beta = reg_x, p, alpha, beta
         self.diagonal, self.xi = diagonal, xi
         self.keep_diagonal, self.weighted_dropout = keep_diagonal, weighted_dropout
-        self.data_options, self.compute = data_options, compute
+        self.core, self.data_options, self.compute = core, data_options, compute
 
 
 class DEQL(Estimator):
@@ -336,6 +368,9 @@ class DEQL(Estimator):
         Exponents of the popularity of items and of the lengths of histories (DAN); 0 leaves both out.
     keep_diagonal
         Whether items of a history score themselves, where recommendations may repeat.
+    core
+        ``{"min_interactions": k}``: items with at least k interactions are solved exactly, and the others
+        score 0; None solves all.
     data_options, compute
         Sections of the configuration as dictionaries.
     """
@@ -353,10 +388,11 @@ class DEQL(Estimator):
         alpha: float = 0.0,
         beta: float = 0.0,
         keep_diagonal: bool = False,
+        core: SectionValues | None = None,
         data_options: SectionValues | None = None,
         compute: SectionValues | None = None,
     ) -> None:
         self.reg_x, self.p, self.a, self.b = reg_x, p, a, b
         self.diagonal, self.alpha, self.beta = diagonal, alpha, beta
         self.keep_diagonal = keep_diagonal
-        self.data_options, self.compute = data_options, compute
+        self.core, self.data_options, self.compute = core, data_options, compute

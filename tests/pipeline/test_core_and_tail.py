@@ -7,8 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import sparse
+from sklearn.base import clone
 
-from l3ae_dist import append, load_model
+import l3ae_dist
+from l3ae_dist import EASE, append, load_model
 from l3ae_dist.config.load import make_config
 from l3ae_dist.config.members import ModelSpec
 from l3ae_dist.errors import ConfigError
@@ -302,6 +304,19 @@ def test_a_later_run_goes_on_with_all_data_and_with_another_core(tmp_path):
     use_model(tmp_path, second.label)
     run(_config(tmp_path, core=None), until="fit")
     assert load_model(tmp_path).dataset.stats.core is None
+
+
+def test_estimators_have_a_core(tmp_path, model):
+    """The same weights as by the configuration; a model that is loaded knows it, and can be cloned and refitted."""
+    fitted = l3ae_dist.L3AE(REG_X, REG_F, REG_E, core={"min_interactions": K}, compute=COMPUTE)
+    fitted.fit(LOG, ITEMS, embeddings=F, workspace=tmp_path / "w")
+    np.testing.assert_allclose(fitted.model_.weights(range(N)), model.weights(range(N)), rtol=0, atol=1e-12)
+    loaded = l3ae_dist.L3AE.load(tmp_path / "w")
+    assert clone(loaded).core == {"min_interactions": K}
+    with pytest.raises(ConfigError, match=r"data\.core.*min_interactions"):
+        EASE(core={"min_interactions": 0}, compute=COMPUTE).fit(LOG, workspace=tmp_path / "other")
+    with pytest.raises(ConfigError, match="core is 5 but must be a mapping of settings"):
+        EASE(core=5, compute=COMPUTE).fit(LOG, workspace=tmp_path / "other")
 
 
 def test_what_a_core_cannot_do_is_refused(tmp_path, model):
