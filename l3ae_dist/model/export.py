@@ -33,8 +33,8 @@ from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.documents import sealed
 from l3ae_dist.storage.export_header import FORMAT, FORMAT_VERSION, HEADER, ITEMS, WEIGHTS, ExportHeader
 from l3ae_dist.storage.fingerprint import fingerprint
-from l3ae_dist.storage.local_blobs import storage_errors
 from l3ae_dist.storage.lock import WorkspaceLock
+from l3ae_dist.storage.os_errors import storage_errors
 from l3ae_dist.storage.stages import Stage
 from l3ae_dist.storage.tile_reader import ReadCount, TileReader
 from l3ae_dist.units import parse_bytes

@@ -37,8 +37,8 @@ from l3ae_dist.runtime.main_guard import end_if_imported_by_worker
 from l3ae_dist.storage import layout
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.fingerprint import fingerprint
-from l3ae_dist.storage.local_blobs import storage_errors
 from l3ae_dist.storage.lock import WorkspaceLock
+from l3ae_dist.storage.os_errors import storage_errors
 from l3ae_dist.storage.repair import take_out_damage
 from l3ae_dist.storage.rows import read_rows
 from l3ae_dist.storage.stages import Stage

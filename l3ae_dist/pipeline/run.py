@@ -60,9 +60,9 @@ from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.completeness import damaged_chunks
 from l3ae_dist.storage.credentials import without_secrets
 from l3ae_dist.storage.damage_notes import noted_damage
-from l3ae_dist.storage.local_blobs import storage_errors
 from l3ae_dist.storage.lock import WorkspaceLock
 from l3ae_dist.storage.mend import mend_documents
+from l3ae_dist.storage.os_errors import storage_errors
 from l3ae_dist.storage.patience import set_default_seconds
 from l3ae_dist.storage.repair import find_lost, take_out_damage
 from l3ae_dist.storage.stages import Stage

@@ -14,6 +14,7 @@ from l3ae_dist.errors import WorkspaceError
 from l3ae_dist.messages import named, shown
 from l3ae_dist.storage import layout
 from l3ae_dist.storage.blobs import Blobs
+from l3ae_dist.storage.os_errors import storage_errors
 
 
 class Lockable(Protocol):
@@ -56,7 +57,8 @@ class LockObject:
 
 def _guard(operation: Callable[[], bool]) -> bool:
     try:
-        return operation()
+        with storage_errors(layout.LOCK):
+            return operation()
     except WorkspaceError:
         raise
     except OSError as error:

@@ -11,22 +11,20 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from l3ae_dist.errors import L3AEError, WorkspaceError
+from l3ae_dist.errors import WorkspaceError
 from l3ae_dist.messages import shown
 from l3ae_dist.storage.blobs import Buffer, inside
 from l3ae_dist.storage.direct_io import read_direct, write_new
+from l3ae_dist.storage.os_errors import os_error
 from l3ae_dist.storage.partial_files import PARTIAL, abandoned_files, partial_name
 from l3ae_dist.storage.permissions import file_mode, make_folders
 
 if TYPE_CHECKING:
     from zarr.abc.store import Store
 
-# Limits of the process or the machine, which no other path would change.
-_LIMITS = {
-    errno.EMFILE: "raise the limit of open files (ulimit -n), 1024 is enough",
-    errno.ENFILE: "end other programs, or raise fs.file-max",
-    errno.EFBIG: "raise the limit of the size of files (ulimit -f), or use another place",
-}
+# A swap takes milliseconds.
+_SWAP_SECONDS = 30.0
+_NO_LINKS = (errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EXDEV, errno.ENOSYS)
 
 
 class LocalBlobs:
@@ -58,7 +56,7 @@ class LocalBlobs:
         try:
             linked = path.is_symlink()
         except OSError as error:  # a name that is too long
-            raise _os_error(error, path, "use") from error
+            raise os_error(error, path, "use") from error
         if folder not in self._real_folders or linked:
             if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(self.root)):
                 raise WorkspaceError(
@@ -81,7 +79,7 @@ class LocalBlobs:
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
         except OSError as error:
-            raise _os_error(error, self._path(key), "read") from error
+            raise os_error(error, self._path(key), "read") from error
 
     def get_into(self, key: str, buffer: memoryview) -> int:
         """See :meth:`Blobs.get_into`."""
@@ -100,7 +98,7 @@ class LocalBlobs:
         except (FileNotFoundError, NotADirectoryError):
             return -1
         except OSError as error:
-            raise _os_error(error, self._path(key), "read") from error
+            raise os_error(error, self._path(key), "read") from error
 
     def range_into(self, key: str, start: int, buffer: memoryview) -> int:
         """See :meth:`Blobs.range_into`.
@@ -123,7 +121,7 @@ class LocalBlobs:
         except (FileNotFoundError, NotADirectoryError):
             return -1
         except OSError as error:
-            raise _os_error(error, self._path(key), "read") from error
+            raise os_error(error, self._path(key), "read") from error
 
     def tail(self, key: str, length: int) -> tuple[int, bytes] | None:
         """See :meth:`Blobs.tail`."""
@@ -142,7 +140,7 @@ class LocalBlobs:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            raise _os_error(error, self._path(key), "read") from error
+            raise os_error(error, self._path(key), "read") from error
 
     def modified(self, key: str) -> float | None:
         """See :meth:`Blobs.modified`."""
@@ -173,7 +171,7 @@ class LocalBlobs:
                 _flush(temporary)
             os.replace(temporary, path)
         except OSError as error:
-            raise _os_error(error, path, "write") from error
+            raise os_error(error, path, "write") from error
         finally:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
@@ -215,7 +213,7 @@ class LocalBlobs:
         except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:
-            raise _os_error(error, self._path(key), "delete") from error
+            raise os_error(error, self._path(key), "delete") from error
 
     def delete_prefix(self, prefix: str) -> None:
         """See :meth:`Blobs.delete_prefix`."""
@@ -224,7 +222,7 @@ class LocalBlobs:
         except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:
-            raise _os_error(error, self._path(prefix.rstrip("/")), "delete") from error
+            raise os_error(error, self._path(prefix.rstrip("/")), "delete") from error
 
     def list(self, prefix: str) -> Iterator[str]:
         """See :meth:`Blobs.list`."""
@@ -263,7 +261,7 @@ class LocalBlobs:
         except OSError as error:
             if isinstance(error, WorkspaceError):
                 raise
-            raise _os_error(error, path, "write") from error
+            raise os_error(error, path, "write") from error
         finally:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
@@ -312,38 +310,3 @@ def _lock_file(guard: IO[bytes], path: Path) -> None:
                     "end it or let it go on, then run the same command again."
                 ) from None
         time.sleep(0.002)
-
-
-# A swap takes milliseconds.
-_SWAP_SECONDS = 30.0
-_FULL = (errno.ENOSPC, errno.EDQUOT)
-_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
-_NO_LINKS = (errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EXDEV, errno.ENOSYS)
-
-
-@contextlib.contextmanager
-def storage_errors(where: str) -> Iterator[None]:
-    """Say in one sentence that the disk is full or must not be written, whoever was writing (Zarr, say).
-
-    Raises
-    ------
-    WorkspaceError
-        Naming the file where the system tells it, else ``where``.
-    """
-    try:
-        yield
-    except OSError as error:
-        if isinstance(error, L3AEError) or error.errno not in (*_FULL, *_FORBIDDEN):
-            raise
-        raise _os_error(error, Path(error.filename or where), "write") from error
-
-
-def _os_error(error: OSError, path: Path, verb: str) -> WorkspaceError:
-    if error.errno in _FULL:
-        fix = "the disk is full: free space or move the workspace, then run the same command again"
-    elif error.errno in _FORBIDDEN:
-        fix = "permission denied: choose a path that this user can write, or mend its permissions"
-    else:
-        step = _LIMITS.get(error.errno or 0, "check the path")
-        fix = f"{error.strerror or error}: {step}, then run the same command again"
-    return WorkspaceError(f"cannot {verb} {shown(str(path), 200)[1:-1]}: {fix}.")

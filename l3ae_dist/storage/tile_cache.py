@@ -3,8 +3,9 @@
 Tiles come in two classes: those of the *panel* that the next tasks all read, and those that later tasks of
 the stage read again. Access is cyclic, so a full cache takes in no tile of the second class: evicting one
 for another would turn cyclic access into no hits at all. A panel displaces tiles of other stages, then older
-panels, then the second class. Tiles of the panel :data:`MADE` stay until a later stage: other workers ask
-the one that made them. Pinned tiles are nowhere else: nothing displaces them.
+panels, then the second class. Tiles of the panel :data:`MADE`, for which other workers ask the one that made
+them, stay in their stage, and in half of the cache in the next one, which reads them too. Pinned tiles are
+nowhere else: nothing displaces them.
 """
 
 from collections.abc import Callable, Hashable
@@ -13,6 +14,10 @@ from typing import Generic, TypeVar
 V = TypeVar("V")
 MADE = "made"
 """Panel of the tiles that this worker made and others read."""
+# By a stage, the one before it, whose tiles it reads too: other workers still ask for them.
+_READS_OF = {"Linv": "L", "P": "Linv"}
+# Share of the limit that tiles which were made in the stage before keep.
+_SPARED = 0.5
 # Stage, and panel or None: what tiles of one class have in common.
 Group = tuple[str, object]
 # The class of pinned tiles, which are of no stage.
@@ -31,10 +36,15 @@ class TileCache(Generic[V]):
     def __init__(self, limit: int = 0) -> None:
         self.limit = limit
         self.used = 0
-        self.pinned = 0
+        self._bytes: dict[Group, int] = {}
         self._group: dict[Hashable, Group] = {}
         # for each stage the panels, and of each the keys in the order they came, with value and size
         self._members: dict[str, dict[object, dict[Hashable, tuple[V, int]]]] = {}
+
+    @property
+    def pinned(self) -> int:
+        """Bytes of the pinned tiles."""
+        return self._bytes.get(_PINNED, 0)
 
     def __contains__(self, key: Hashable) -> bool:
         return key in self._group
@@ -121,39 +131,36 @@ class TileCache(Generic[V]):
 
     def _make_room(self, size: int, stage: str, panel: object) -> list[V]:
         gone: list[V] = []
-        for group in self._displaced_by(stage, panel):
-            for key in list(self._members[group[0]][group[1]]):
-                if self.used + size <= self.limit:
-                    return gone
-                gone.append(self._take_out(key))
+        for group, spared in self._displaced_by(stage, panel):
+            while self.used + size > self.limit and self._bytes.get(group, 0) > spared:
+                gone.append(self._take_out(next(iter(self._members[group[0]][group[1]]))))
         return gone
 
-    def _displaced_by(self, stage: str, panel: object) -> list[Group]:
-        """Groups that a newcomer may displace, the least useful first."""
-        others = {
-            other: panels for other, panels in self._members.items() if other not in (stage, _PINNED[0])
-        }
-        groups = [(other, old) for other, panels in others.items() for old in panels]
+    def _displaced_by(self, stage: str, panel: object) -> list[tuple[Group, float]]:
+        """Groups that a newcomer may displace, the least useful first, and the bytes of each that stay."""
+        others = [other for other in self._members if other not in (stage, _PINNED[0])]
+        groups: list[Group] = [(other, old) for other in others for old in self._members[other]]
         if panel is not None and stage in self._members:
             panels = self._members[stage]
             groups += [(stage, old) for old in panels if old is not None and old != panel and old != MADE]
             groups += [(stage, None)] if None in panels else []
-        return groups
+        asked_for = (_READS_OF.get(stage), MADE)
+        return [(group, _SPARED * self.limit if group == asked_for else 0) for group in groups]
 
     def _put_in(self, key: Hashable, group: Group, value: V, size: int) -> None:
         self._group[key] = group
         self._members.setdefault(group[0], {}).setdefault(group[1], {})[key] = (value, size)
+        self._bytes[group] = self._bytes.get(group, 0) + size
         self.used += size
-        self.pinned += size * (group == _PINNED)
 
     def _take_out(self, key: Hashable) -> V:
         stage, panel = self._group.pop(key)
         panels = self._members[stage]
         value, size = panels[panel].pop(key)
+        self._bytes[stage, panel] -= size
+        self.used -= size
         if not panels[panel]:
-            del panels[panel]
+            del panels[panel], self._bytes[stage, panel]
         if not panels:
             del self._members[stage]
-        self.used -= size
-        self.pinned -= size * ((stage, panel) == _PINNED)
         return value

@@ -105,6 +105,22 @@ def test_what_a_worker_made_stays_before_what_it_read():
     assert read not in cache
 
 
+def test_what_a_worker_made_stays_through_the_next_stage_which_reads_it():
+    """In a full cache too, as far as it is half of it."""
+    cache = TileCache(4)
+    made = [TileRef("L", i, 0) for i in range(4)]
+    for ref in made:
+        cache.put(ref, ref, 1, "L", MADE)
+    for number in range(5):
+        read = TileRef("L", number, 9)
+        assert cache.put(read, read, 1, "Linv", ("L", "i", number))[0]
+    assert [ref in cache for ref in made] == [False, False, True, True]
+    for number in range(4):  # the stage after that reads other tiles
+        read = TileRef("Linv", number, 0)
+        assert cache.put(read, read, 1, "P", ("Linv", "j", 0))[0]
+    assert not any(ref in cache for ref in made)
+
+
 def test_a_lost_worker_holds_nothing():
     found = Cluster()
     found.hold(1)

@@ -1,6 +1,7 @@
 """The workspace lock, with real processes."""
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -284,6 +285,23 @@ def test_the_heartbeat_is_written(workspace, monkeypatch):
             time.sleep(0.01)
         assert lock_holder(workspace).heartbeat > before
     assert lock_holder(workspace) is None
+
+
+@pytest.mark.parametrize(
+    ("code", "sentence"),
+    [
+        (errno.ENOSPC, "cannot write lock.json: the disk is full: free space"),
+        (errno.EROFS, "cannot write lock.json: permission denied: choose a path that this user can write"),
+        (errno.EIO, "cannot write the workspace lock"),
+    ],
+)
+def test_a_lock_that_cannot_be_written_says_why(workspace, monkeypatch, code, sentence):
+    def fails(*arguments):
+        raise OSError(code, os.strerror(code), "lock.json")
+
+    monkeypatch.setattr(workspace.blobs, "put_if_absent", fails)
+    with pytest.raises(WorkspaceError, match=sentence), WorkspaceLock(workspace, "fit"):
+        pass
 
 
 def test_unlock_needs_force_while_the_holder_lives(workspace, other_process):

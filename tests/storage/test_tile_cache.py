@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from l3ae_dist.errors import DamagedTileError, LostTileError
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.direct_io import ALIGNMENT
-from l3ae_dist.storage.tile_cache import TileCache
+from l3ae_dist.storage.tile_cache import MADE, TileCache
 from l3ae_dist.storage.tile_reader import ReadCount, TileReader, TileRequest
 from l3ae_dist.storage.workspace import Workspace
 
@@ -57,8 +57,8 @@ ACTIONS = st.tuples(
     st.sampled_from(["put", "pin", "get", "unpin"]),
     st.integers(0, 12),
     st.integers(1, 3),
-    st.sampled_from(["L", "Linv"]),
-    st.sampled_from([None, "one", "two"]),
+    st.sampled_from(["L", "Linv", "P"]),
+    st.sampled_from([None, "one", "two", MADE]),
 )
 
 
@@ -78,7 +78,7 @@ def test_pinned_tiles_stay_until_they_are_given_up_and_the_limit_holds(limit, ac
             cache.unpin(lambda one, key=key: one != key)
             pinned.discard(key)
         assert all(one in cache for one in pinned)
-        assert cache.used <= limit
+        assert cache.used == sum(sizes[one] for one in sizes if one in cache) <= limit
         assert cache.pinned == sum(sizes[one] for one in pinned)
 
 
