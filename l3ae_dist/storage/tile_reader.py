@@ -250,7 +250,18 @@ class TileReader:
             free = self._free.get(needed)
             if free:
                 return free.pop()
+            self._drop_free(needed)
         return aligned_buffer(needed)
+
+    def _drop_free(self, nbytes: int) -> None:
+        """Give the memory of free buffers back to the system, so that a new one of so many bytes adds none.
+
+        Those that are free are of other sizes: of tiles that are read no more.
+        """
+        for size, buffers in self._free.items():
+            while buffers and nbytes > 0:
+                buffers.pop()
+                nbytes -= size
 
     def _recycle(self, item: HeldTile) -> None:
         if item.users == 0 and not item.cached:

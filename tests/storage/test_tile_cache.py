@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from l3ae_dist.errors import DamagedTileError, LostTileError
+from l3ae_dist.storage import tile_reader
 from l3ae_dist.storage.chunks import ChunkArray
-from l3ae_dist.storage.direct_io import ALIGNMENT
+from l3ae_dist.storage.direct_io import ALIGNMENT, aligned_buffer
 from l3ae_dist.storage.tile_cache import MADE, TileCache
 from l3ae_dist.storage.tile_reader import ReadCount, TileReader, TileRequest
 from l3ae_dist.storage.workspace import Workspace
@@ -112,6 +113,38 @@ def test_a_reader_pins_what_has_room_and_gives_the_memory_back_with_the_solve(ti
     reader.hold_only("other", frozenset({"L"}))
     assert not any(reader.holds(tile.key) for tile in tiles)
     assert found[1][1]() is None
+
+
+def test_memory_of_tiles_of_one_size_is_given_back_for_those_of_another(tmp_path, monkeypatch):
+    """A worker that goes on with another system holds no more than its cache, and what is in use."""
+    buffers: list[weakref.ref] = []
+
+    def allocated(nbytes):
+        buffer = aligned_buffer(nbytes)
+        buffers.append(weakref.ref(buffer))
+        return buffer
+
+    monkeypatch.setattr(tile_reader, "aligned_buffer", allocated)
+    workspace, limit = Workspace.create(tmp_path / "w"), 24 * ALIGNMENT
+    reader, held = TileReader(limit), []
+    for side in (16, 40, 24, 40):
+        tiles = ChunkArray.create(
+            workspace,
+            f"side{side}-{len(held)}",
+            shape=(4 * side, 4 * side),
+            chunks=(side, side),
+            dtype="float64",
+        )
+        for i in range(4):
+            for j in range(4):
+                tiles.write(i, j, np.ones((side, side)))
+        for _ in range(2):
+            for i in range(4):
+                for j in range(4):
+                    reader.release(reader.load(TileRequest(tiles, i, j, "L", ("L", "i", i)), ReadCount()))
+        held.append(sum(one().nbytes for one in buffers if one() is not None))
+    assert max(held) <= limit + ALIGNMENT * 4
+    assert min(held) > limit / 2
 
 
 def test_a_tile_that_is_neither_in_memory_nor_written_is_lost_and_leaves_no_note_of_damage(tiles):
