@@ -114,6 +114,8 @@ def measure_cluster(config: RunConfig, session: Session, workspace: Workspace, o
     if compute.dtype != "auto":
         dtypes = tuple(sorted({compute.dtype, compute.arithmetic} - {"auto"}))
     device = _device(session, compute.device)
+    # what is measured needs the memory in which workers that have served a run keep its tiles
+    on_workers(session, give_back_tiles)
     workers, threads = len(_addresses(session)), _threads(session)
     _say(on_event, f"measuring {workers} worker(s): tasks, kernels, storage")
     task_seconds, latency = task_times(session.executor())
@@ -148,6 +150,7 @@ def measure_cluster(config: RunConfig, session: Session, workspace: Workspace, o
         tile: trial_overlap(session, workspace, rates, tile, dtypes[0], compute.memory_budget)
         for tile in sizes
     }
+    on_workers(session, give_back_tiles)
     return rates.model_copy(update={"overlap": overlap})
 
 

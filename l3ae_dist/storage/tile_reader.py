@@ -111,8 +111,10 @@ class TileReader:
             self._lock, self._cache, self._free = threading.Lock(), TileCache(self._cache.limit), {}
 
     def resize(self, cache_bytes: int) -> None:
-        """Set the cache's limit; what is over it is forgotten."""
+        """Set the cache's limit; what is over it is forgotten, and a lower one gives free memory back."""
         with self._lock:
+            if cache_bytes < self._cache.limit:
+                self._free.clear()
             self._give_back(self._cache.resize(cache_bytes))
 
     def hold_only(self, solve: str, paths: frozenset[str]) -> None:

@@ -15,6 +15,7 @@ from l3ae_dist.config.load import make_config
 from l3ae_dist.errors import BudgetError, ConfigError
 from l3ae_dist.graphs.blocks import SINGLE, BlockShape
 from l3ae_dist.graphs.cholesky import CholeskyGraph
+from l3ae_dist.graphs.tile_memory import process_reader
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.pipeline.run import run
 from l3ae_dist.planning.calibrate import measure_cluster
@@ -300,6 +301,18 @@ def test_a_calibration_measures_and_leaves_nothing_but_its_rates(tmp_path, monke
 
     monkeypatch.setattr(calibrate, "TILES", {"cpu": (64, 128)})
     monkeypatch.setattr(calibrate, "_STORED", {64: 4, 256: 4})
+    reader, measure = process_reader(), calibrate.measure_kernels
+
+    def measured(*arguments):
+        """Measure in a process that holds nothing of what it has served before."""
+        assert (reader._cache.used, reader._free) == (0, {})
+        return measure(*arguments)
+
+    monkeypatch.setattr(calibrate, "measure_kernels", measured)
+    cached = trial_plan(TileGrid(200, 64), 10**6)
+    with in_process(threads=1) as session:
+        list(trial(session, Workspace.create(tmp_path / "before"), "run", cached))
+    assert reader._cache.used > 0
     path = tmp_path / "rates.json"
     arguments = ["--set", "compute.cluster=synchronous", "--no-texts", "--dtype", "float64", "--threads", "1"]
     done = CliRunner().invoke(cli.app, ["calibrate", str(tmp_path / "w"), *arguments, "--output", str(path)])
@@ -315,6 +328,7 @@ def test_a_calibration_measures_and_leaves_nothing_but_its_rates(tmp_path, monke
     workspace = Workspace.open(tmp_path / "w")
     assert workspace.read_doc("calibration")["threads"] == 1
     assert list(workspace.blobs.list("calibration")) == []
+    assert reader._cache.used == 0
 
 
 @pytest.mark.dask
