@@ -91,7 +91,7 @@ class Estimator(ModelLifecycle, BaseEstimator):  # type: ignore[misc]
             "model": {"name": self._name, **self._model_section()},
             "data": {
                 "options": {"split": "none", **self._section("data_options")},
-                "core": self._section("core") or None,
+                "core": None if getattr(self, "core", None) is None else self._section("core"),
             },
             "compute": self._section("compute"),
             **{section: self._section(section) for section in _FEATURE_SECTIONS},

@@ -74,10 +74,10 @@ class SimulatedAccumulators:
         -------
         The time at which the last one is written.
         """
-        written = 0.0
+        last = 0.0
         for time, seconds in finished:
-            written = time
             if seconds:
-                written = self._writes_from = max(self._writes_from, time) + seconds
-            heapq.heappush(self._given_back, written)
-        return max(written, self._writes_from)
+                time = self._writes_from = max(self._writes_from, time) + seconds
+            heapq.heappush(self._given_back, time)
+            last = max(last, time)
+        return last

@@ -315,6 +315,8 @@ def test_estimators_have_a_core(tmp_path, model):
     assert clone(loaded).core == {"min_interactions": K}
     with pytest.raises(ConfigError, match=r"data\.core.*min_interactions"):
         EASE(core={"min_interactions": 0}, compute=COMPUTE).fit(LOG, workspace=tmp_path / "other")
+    with pytest.raises(ConfigError, match=r"data\.core\.min_interactions"):
+        EASE(core={}, compute=COMPUTE).fit(LOG, workspace=tmp_path / "other")
     with pytest.raises(ConfigError, match="core is 5 but must be a mapping of settings"):
         EASE(core=5, compute=COMPUTE).fit(LOG, workspace=tmp_path / "other")
 
