@@ -42,7 +42,8 @@ def set_table(document: Document, name: str) -> str:
         ]))  # fmt: skip
     minutes = sorted({one["minutes"] for one in found["methods"].values()})
     time = " and ".join(f"{value:g}" for value in minutes)
-    lines += ["", f"{time} minutes of tuning for each. Picks: {_picks(methods)}."]
+    unit = "minute" if time == "1" else "minutes"
+    lines += ["", f"{time} {unit} of tuning for each. Picks: {_picks(methods)}."]
     if found["not_run"]:
         lines += ["", f"Not run: {'; '.join(f'{key} ({why})' for key, why in found['not_run'].items())}."]
     return "\n".join(lines)
