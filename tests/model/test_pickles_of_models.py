@@ -73,7 +73,7 @@ def test_a_copy_of_a_fitted_estimator_answers_the_same(tmp_path, way):
 def test_a_copy_of_an_estimator_that_is_not_fitted_can_be_fitted(tmp_path, way):
     model = way(EASE(reg_x=3, compute=SMALL))
     log, items, _ = tables()
-    values = {"reg_x": 3, "alpha": 0.0, "beta": 0.0, "compute": SMALL, "data_options": None}
+    values = {"reg_x": 3, "alpha": 0.0, "beta": 0.0, "compute": SMALL, "core": None, "data_options": None}
     assert model.get_params() == values
     assert model.fit(log, items, workspace=tmp_path / "w").n_items_ == len(items)
 
