@@ -49,9 +49,11 @@ def test_the_engine_is_measured_in_memory_beside_torch(small, tmp_path, monkeypa
 
 
 def test_the_engine_is_measured_on_the_disk_beside_its_rate(small, monkeypatch, tmp_path):
-    monkeypatch.setattr(gpu_engine, "disk_rate", lambda folder: 1e9)
-    rate, ours = gpu_engine.disk(small, {})
-    assert (rate["ours"], ours["target"]) == (1.0, 1.2)
+    monkeypatch.setattr(gpu_engine, "disk_rates", lambda folder: (1e9, 2e9))
+    details = {}
+    written, read, ours, alone = gpu_engine.disk(small, details)
+    assert (written["ours"], read["ours"], ours["target"], alone["target"]) == (1.0, 2.0, 1.2, None)
+    assert ours["peer"] >= alone["peer"] > 0
     assert list(tmp_path.iterdir()) == []
 
 

@@ -89,6 +89,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "credentials",
             "damage_notes",
             "direct_io",
+            "crc32c",
             "payload",
             "done_marks",
             "documents",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from l3ae_dist.embed.actors import ActorInfo, ChunkRecord, EmbedTask
 
-# the second chunk waits at the actor while the first is computed, so that it never idles
+# the second chunk is read, and waits at the actor, while the first is computed: it never idles
 _IN_FLIGHT = 2
 _PATIENCE_SECONDS = 60.0
 _LOOK_SECONDS = 1.0

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import threading
 import time
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 # a chunk whose actor dies this often is given up; actors themselves restart without limit
 _TASK_RETRIES = 4
+# Chunks of an actor: while one is encoded, the next is read and the one before is written.
+_AT_ONCE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +99,8 @@ class EmbeddingActor:
         self._dataset_id = dataset
         self._options = options
         self._identity = encoder
+        self._loading = threading.Lock()
+        self._loaded: Encoder | None = None
 
     def describe(self) -> ActorInfo:
         """Load the encoder, and return its dimension and its device."""
@@ -153,8 +158,15 @@ class EmbeddingActor:
     def _dataset(self) -> Dataset:
         return Dataset(self._workspace, self._dataset_id)
 
-    @cached_property
+    @property
     def _encoder(self) -> Encoder:
+        """The encoder, loaded once: an actor that was started again is asked for two chunks at a time."""
+        with self._loading:
+            if self._loaded is None:
+                self._loaded = self._load()
+            return self._loaded
+
+    def _load(self) -> Encoder:
         if identity(self._options) != self._identity:
             raise ConfigError(
                 f"the encoder {shown(self._options.model)} is another model on the node "
@@ -220,7 +232,7 @@ def start_actors(
         num_gpus=gpus,
         max_restarts=-1,
         max_task_retries=_TASK_RETRIES,
-        max_concurrency=1,
+        max_concurrency=_AT_ONCE,
     )(EmbeddingActor)
     workspace = dataset.workspace
     durable = workspace.blobs.durable

@@ -4,6 +4,7 @@ Equations of the factored form (docs/mathematics): ``M = (F F' + reg_f I)^-1``, 
 ``Q = P F'`` and ``pc = diag(P C)``, each by item tile.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,11 @@ from l3ae_dist.storage.stages import Stage
 from l3ae_dist.storage.tile_reader import ReadCount, TileRequest
 
 _ROWS = 1024
+# Tiles read beyond the one in use: its product takes less time than to read and check one.
+_TILES_AHEAD = 2
+# Of a tile in float64 at a time. The system gives larger pieces of memory back after each use, and fills them
+# with zeros before the next, which takes longer than the product.
+_SLAB_BYTES = 8 * 2**20
 
 
 @dataclass(frozen=True)
@@ -188,22 +194,29 @@ def _product(i: int, grid: TileGrid, context: StageContext, count: ReadCount) ->
     """Multiply row i of the lower tiles of P, on their grid, with the operand; (tile, columns)."""
     dtype, operand = np.dtype(context.dtype), context.item_rows("operand")
     acc = np.zeros((grid.size(i), operand.shape[1]), dtype)
-    kernels = process_kernels(context.device, context.arithmetic)
+    wide = np.promote_types(dtype, context.arithmetic)
+    kernels = process_kernels(context.device, wide.name)
     handle = kernels.load(acc)
     p = context.array("P")
     pairs = [(i, j) for j in range(i + 1)] + [(j, i) for j in range(i + 1, grid.count)]
-    tiles = process_reader().stream([(TileRequest(p, *pair),) for pair in pairs], count)
+    tiles = process_reader().stream([(TileRequest(p, *pair),) for pair in pairs], count, ahead=_TILES_AHEAD)
     for (row, column), (tile,) in zip(pairs, tiles, strict=True):
-        other = column if row == i else row
-        rows = grid.rows(other)
-        block = dense(operand.item_rows(rows.start, rows.stop), dtype)
-        factor = tile.astype(dtype, copy=False)
-        if row == i:
-            kernels.gemm_nn(handle, factor, block)
-        else:
-            kernels.gemm_tn(handle, factor, block)
+        rows = grid.rows(column if row == i else row)
+        block = kernels.operand(dense(operand.item_rows(rows.start, rows.stop), wide))
+        for part in _slabs(tile):
+            if row == i:
+                kernels.gemm_nn(handle[part], tile[part], block)
+            else:
+                kernels.gemm_tn(handle, tile[part], block[part])
     kernels.store(handle, acc)
     return acc
+
+
+def _slabs(tile: Array) -> Iterator[slice]:
+    """Cut a tile into rows whose copy in the dtype of the arithmetic takes memory that is used again."""
+    height = max(1, _SLAB_BYTES // (8 * max(1, tile.shape[1])))
+    for start in range(0, tile.shape[0], height):
+        yield slice(start, start + height)
 
 
 def diagonal_rows(ref: TileRef, context: StageContext, count: ReadCount) -> Blocks:

@@ -12,13 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
-import google_crc32c
 import numpy as np
 import numpy.typing as npt
 
 from l3ae_dist.errors import DamagedDocumentError, DamagedTileError, WorkspaceError
 from l3ae_dist.linalg.arrays import Array
-from l3ae_dist.storage import layout
+from l3ae_dist.storage import crc32c, layout
 from l3ae_dist.storage.damage_notes import note_damage
 from l3ae_dist.storage.direct_io import aligned_buffer
 from l3ae_dist.storage.documents import parsed, sealed_header
@@ -181,7 +180,7 @@ class ChunkArray:
         if length != expected:
             return "is missing" if length < 0 else f"has {length} bytes instead of {expected}"
         stored = struct.unpack("<I", raw[self.chunk_nbytes : expected].tobytes())[0]
-        if google_crc32c.value(raw[: self.chunk_nbytes]) != stored:
+        if crc32c.value(raw[: self.chunk_nbytes]) != stored:
             return "fails its CRC32C checksum"
         return None if self._marks.agrees(ChunkMark(i, j, stored)) else self._misplaced(i, j, stored)
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-import google_crc32c
 import numpy as np
 import numpy.typing as npt
 
 from l3ae_dist.linalg.arrays import Array
+from l3ae_dist.storage import crc32c
 
 
 def padded(block: Array, shape: tuple[int, int], dtype: npt.DTypeLike) -> list[Array]:
@@ -35,5 +35,5 @@ def checksum(parts: Sequence[Array]) -> int:
     """Return the CRC32C of arrays one after the other."""
     crc = 0
     for part in parts:
-        crc = int(google_crc32c.extend(crc, part))
+        crc = crc32c.extend(crc, part)
     return crc

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-import google_crc32c
 import numpy as np
 import numpy.typing as npt
 
 from l3ae_dist.linalg.arrays import Array
+from l3ae_dist.storage import crc32c
 from l3ae_dist.storage.done_marks import ChunkMark
 from l3ae_dist.storage.payload import padded
 from l3ae_dist.storage.tile_reader import TileRequest
@@ -44,7 +44,7 @@ def accepted(request: TileRequest, buffer: npt.NDArray[np.uint8]) -> Array | Non
     """
     array, i, j = request.array, request.i, request.j
     chunk = buffer[: array.chunk_nbytes]
-    sent = ChunkMark(i, j, int(google_crc32c.value(chunk)))
+    sent = ChunkMark(i, j, crc32c.value(chunk))
     marks = array.workspace.done_marks(array.path, array.grid)
     if sent.crc != request.crc and not marks.agrees(sent):
         return None

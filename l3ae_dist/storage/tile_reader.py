@@ -156,9 +156,21 @@ class TileReader:
             self._give_up([one for one in gone if one is not held])
         return kept
 
-    def stream(self, requests: Sequence[tuple[TileRequest, ...]], count: ReadCount) -> "TileStream":
-        """Return an iterator over the tiles of each entry; reading starts now and stays one entry ahead."""
-        return TileStream(self, requests, count)
+    def stream(
+        self, requests: Sequence[tuple[TileRequest, ...]], count: ReadCount, *, ahead: int = READ_AHEAD
+    ) -> "TileStream":
+        """Return an iterator over the tiles of each entry; reading starts now.
+
+        Parameters
+        ----------
+        requests
+            The tiles of each entry.
+        count
+            What is read is added to it.
+        ahead
+            Entries that are read beyond the one in use.
+        """
+        return TileStream(self, requests, count, ahead)
 
     def take(self, request: TileRequest, dtype: np.dtype[Any], count: ReadCount) -> HeldTile:
         """Read a tile into memory that the caller may overwrite, and gives back.
@@ -335,10 +347,10 @@ class TileStream:
     """Iterator over the tiles of each entry; a tile is read-only and valid until the next is asked for."""
 
     def __init__(
-        self, reader: TileReader, requests: Sequence[tuple[TileRequest, ...]], count: ReadCount
+        self, reader: TileReader, requests: Sequence[tuple[TileRequest, ...]], count: ReadCount, ahead: int
     ) -> None:
         self._reader = reader
-        self._count = count
+        self._count, self._ahead = count, ahead
         self._upcoming = iter(requests)
         self._waiting: deque[list[Future[HeldTile]]] = deque()
         self._submit()
@@ -361,8 +373,8 @@ class TileStream:
                         self._reader.release(future.result())
 
     def _submit(self) -> None:
-        """Keep ``READ_AHEAD`` entries that have tiles on the way."""
-        while sum(1 for futures in self._waiting if futures) < READ_AHEAD:
+        """Keep as many entries that have tiles on the way."""
+        while sum(1 for futures in self._waiting if futures) < self._ahead:
             entry = next(self._upcoming, None)
             if entry is None:
                 return
