@@ -8,7 +8,7 @@ INPUTS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-ray test-others test-slow faults faults-ray faults-others chaos fuzz-intake notebooks notebooks-store lint house types parity bench-engine bench-gpu bench-books bench-books-large bench-model \
-  bench-accuracy bench-core bench-cluster bench-scaling bench-intake bench-once plan-check figures docs clean
+  bench-accuracy bench-core bench-cluster bench-scaling bench-intake bench-living bench-once plan-check figures docs clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -101,6 +101,9 @@ bench-cluster: $(VENV)/.installed-test  ## the back ends against each other, and
 
 bench-intake: $(VENV)/.installed-test  ## the intake of 5 and 50 million rows against pandas, DuckDB and Polars, and on two workers (minutes)
 	$(BIN)/python benchmarks/intake.py
+
+bench-living: $(VENV)/.installed-test  ## the HTTP service under an open-loop load with swaps of the model (four minutes)
+	$(BIN)/python benchmarks/living.py
 
 plan-check: $(VENV)/.installed-test  ## plan a million items in under five seconds, and refuse what cannot run
 	$(BIN)/python benchmarks/plan_check.py

@@ -138,6 +138,14 @@ class ServedModel:
         diagonal = sparse.diags_array(np.full(self.n_items, -np.inf, self.weights.dtype))
         return sparse.csr_matrix(self.weights + diagonal)
 
+    def warm(self) -> None:
+        """Make what the first answer would wait for."""
+        _ = self._index, self._without_liked
+
+    def knows(self, item: object) -> bool:
+        """Tell whether the catalog has an item."""
+        return item in self._index
+
     def item_rows(self, item_ids: Sequence[object]) -> npt.NDArray[np.int64]:
         """Return the catalog rows of item ids.
 
@@ -211,8 +219,12 @@ class ServedModel:
                 scores.data[~allowed[scores.indices]] = -np.inf
             _best_of_rows(scores, found[part], values[part])
 
+        parts = list(_batches(rows, weights))
+        if len(parts) == 1:  # quicker than a thread is started
+            work(parts[0])
+            return found, values
         with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
-            for _ in pool.map(work, _batches(rows, weights)):
+            for _ in pool.map(work, parts):
                 pass
         return found, values
 

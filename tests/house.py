@@ -50,6 +50,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "torch_kernels",
             "triangle_tensors",
             "triangles",
+            "visible_gpus",
             "whitening",
         ),
     ),
@@ -450,6 +451,18 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
         ),
     ),
     (
+        "serve",
+        (
+            "schema",
+            "answers",
+            "measures",
+            "limits",
+            "current",
+            "app",
+            "ray_application",
+        ),
+    ),
+    (
         "report",
         (
             "cautions",
@@ -503,6 +516,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "report",
             "result",
             "run",
+            "serve",
             "similar",
             "simulate",
             "status",

@@ -27,6 +27,7 @@ from l3ae_dist.cli.plan import plan
 from l3ae_dist.cli.recommend import recommend
 from l3ae_dist.cli.report import report
 from l3ae_dist.cli.run import run
+from l3ae_dist.cli.serve import serve
 from l3ae_dist.cli.signals import end_at_once, prepare_process
 from l3ae_dist.cli.similar import similar
 from l3ae_dist.cli.simulate import simulate
@@ -40,7 +41,7 @@ from l3ae_dist.messages import paragraph
 
 # In the order in which --help lists them: a run, its outcome, its workspace, what comes before and after.
 COMMANDS = (
-    demo, run, embed, fit, evaluate, status, use, recommend, similar, explain, export, unlock, verify,
+    demo, run, embed, fit, evaluate, status, use, recommend, similar, explain, export, serve, unlock, verify,
     check, plan, calibrate, simulate, append, compare, report, sweep, watch, doctor, du, gc,
 )  # fmt: skip
 

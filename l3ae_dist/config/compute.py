@@ -23,7 +23,8 @@ class ComputeConfig(TextSection):
     semantic_route: Literal["auto", Route] = "auto"
     """Semantic phase through a d x d inverse or through n x n tiles; auto takes the cheaper."""
     device: Literal["auto", "cpu", "cuda"] = "cpu"
-    """Device that computes tiles; auto takes the first GPU that a worker process sees, if any."""
+    """Device that computes tiles; auto takes a GPU where a worker sees one. Workers of ``local`` share the
+    GPUs of the machine out, one to each and in turns; those of ``ray`` ask for one each."""
     memory_budget: ByteSize = 2 * 2**30
     """Bytes per Dask worker process, interpreter included."""
     device_memory: ByteSize | None = None

@@ -20,8 +20,8 @@ Event = Any
 Device = Any
 Dtype = Any
 
-# Of each of the two page-locked buffers of a thread. A piece is on its way for a fifth of a millisecond, beside
-# which what Python does for it counts little.
+# Of each of the two page-locked buffers of a thread. A piece is on its way for a fifth of a millisecond: what
+# Python does for it counts little beside that.
 PIECE_BYTES = 8 * 2**20
 
 

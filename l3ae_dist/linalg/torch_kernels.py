@@ -12,7 +12,6 @@ Torch is imported inside the functions, so that importing this module costs noth
 """
 
 import contextlib
-import glob
 import os
 import threading
 import warnings
@@ -30,23 +29,13 @@ from l3ae_dist.linalg.triangle_tensors import (
     solve_right,
     symmetric_update,
 )
+from l3ae_dist.linalg.visible_gpus import gpu_visible
 from l3ae_dist.messages import shown
 
 # Kernels whose operands may be on the device at the same time.
 _AHEAD = 2
 # How allocators other than torch's own say that there is no memory left.
 _NO_MEMORY = ("out of memory", "ALLOC_FAILED", "can't allocate memory")
-
-
-def gpu_visible() -> bool:
-    """Tell whether this process may see an NVIDIA GPU, without importing torch.
-
-    An empty ``CUDA_VISIBLE_DEVICES`` (or -1) hides all of them; otherwise a device file counts.
-    """
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return visible.strip() not in ("", "-1")
-    return bool(glob.glob("/dev/nvidia[0-9]*")) or os.path.exists("/dev/dxg")  # the latter under WSL
 
 
 def resolve_device(device: str) -> str:

@@ -337,7 +337,7 @@ def _device(session: Session, wanted: str) -> str:
 
 def sees_gpu(start: float) -> bool:
     """Tell whether this process would compute on a GPU."""
-    from l3ae_dist.linalg.torch_kernels import gpu_visible
+    from l3ae_dist.linalg.visible_gpus import gpu_visible
 
     return gpu_visible()
 

@@ -15,7 +15,7 @@ from l3ae_dist.data.features import SparseRows, open_rows
 from l3ae_dist.data.linear_systems import cancellation, spectrum, systems_of
 from l3ae_dist.errors import BudgetError
 from l3ae_dist.linalg.spectral import choose_dtype, condition_number
-from l3ae_dist.linalg.torch_kernels import gpu_visible
+from l3ae_dist.linalg.visible_gpus import gpu_visible
 from l3ae_dist.planning.data_size import dataset_size, evaluated_count
 from l3ae_dist.planning.plan import Plan, make_plan
 from l3ae_dist.planning.plan_inputs import DataSize, Machine, ModelNeeds

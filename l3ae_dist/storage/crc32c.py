@@ -7,7 +7,6 @@ here in its place; ``ctypes`` gives the lock up meanwhile.
 
 import ctypes
 from collections.abc import Callable
-from typing import Any
 
 import google_crc32c
 import numpy as np
@@ -18,7 +17,7 @@ from l3ae_dist.linalg.arrays import Array
 _PIECE_BYTES = 2**20
 
 
-def _c_function() -> Callable[[int, Any, int], int] | None:
+def _c_function() -> Callable[[int, int, int], int] | None:
     """Return ``crc32c_extend(crc, bytes, count)`` of the library that ``google_crc32c`` has loaded."""
     try:
         from google_crc32c import _crc32c

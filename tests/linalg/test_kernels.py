@@ -8,7 +8,8 @@ import pytest
 from l3ae_dist.errors import BudgetError, ConfigError, NotPositiveDefiniteError
 from l3ae_dist.linalg.kernels import CpuKernels, get_kernels
 from l3ae_dist.linalg.staging import Staging, tensor_view
-from l3ae_dist.linalg.torch_kernels import TorchKernels, gpu_visible, resolve_device
+from l3ae_dist.linalg.torch_kernels import TorchKernels, resolve_device
+from l3ae_dist.linalg.visible_gpus import gpu_of, gpu_visible, visible_gpus
 
 SIZES = [(1, 1, 1), (3, 5, 2), (64, 64, 64), (700, 300, 513), (1100, 1100, 1100)]
 
@@ -282,6 +283,38 @@ def test_auto_takes_a_gpu_only_where_one_is_seen(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     assert gpu_visible()  # torch has the last word
     assert resolve_device("auto") in ("cuda", "cpu")
+
+
+@pytest.mark.parametrize(
+    ("named", "seen"),
+    [
+        ("", []),
+        ("-1", []),
+        ("0", ["0"]),
+        ("2, 0", ["2", "0"]),
+        ("1,-1,0", ["1"]),
+        ("MIG-a,MIG-b", ["MIG-a", "MIG-b"]),
+    ],
+)
+def test_the_gpus_of_a_process_are_those_its_environment_names(monkeypatch, named, seen):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
+    assert visible_gpus() == seen
+    assert gpu_visible() == bool(seen)
+
+
+def test_without_that_variable_every_device_file_is_a_gpu(monkeypatch):
+    files = ["/dev/nvidia10", "/dev/nvidia2", "/dev/nvidia0-caps"]
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr("glob.glob", lambda pattern: files)
+    assert visible_gpus() == ["2", "10"]
+
+
+def test_processes_share_gpus_out_in_turns(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,1")
+    seen = [gpu_of(number)["CUDA_VISIBLE_DEVICES"] for number in range(4)]
+    assert seen == ["3", "1", "3", "1"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    assert gpu_of(1) == {}  # all see the one
 
 
 @pytest.mark.parametrize("device", ["tpu", "cuda:x", "cuda:99", "torch:tpu"])

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -35,6 +36,25 @@ def test_every_cluster_of_a_process_gets_its_own_blas_threads(monkeypatch):
             assert list(session.client.run(blas_threads).values()) == [{threads}]
     assert os.environ["OMP_NUM_THREADS"] == "1"
     assert "OPENBLAS_NUM_THREADS" not in os.environ
+
+
+def gpus_seen():
+    return os.environ["CUDA_VISIBLE_DEVICES"]
+
+
+def test_workers_of_one_machine_share_its_gpus_out_and_keep_them_when_they_are_started_again(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,0")
+    with local_cluster(workers=3, threads=1, memory_budget=2**30, dashboard=False) as session:
+        before = session.client.run(gpus_seen)
+        assert sorted(before.values()) == ["0", "2", "2"]
+        killed = session.client.run(os.getpid)
+        os.kill(next(pid for address, pid in killed.items() if before[address] == "0"), signal.SIGKILL)
+        deadline = time.monotonic() + 60
+        while sorted(found := session.client.run(gpus_seen, on_error="ignore").values()) != ["0", "2", "2"]:
+            assert time.monotonic() < deadline, found
+            time.sleep(0.2)
+        assert set(session.client.run(os.getpid).values()) != set(killed.values())
+    assert gpus_seen() == "2,0"
 
 
 def test_the_scheduler_listens_on_the_loopback_alone_and_on_no_fixed_port():

@@ -144,7 +144,7 @@ def disk_facts(path: str) -> Facts:
 
 def gpu_facts() -> Facts:
     """List the NVIDIA GPUs by their driver's own tool; torch, which takes seconds to import, is not asked."""
-    from l3ae_dist.linalg.torch_kernels import gpu_visible
+    from l3ae_dist.linalg.visible_gpus import gpu_visible
 
     if not gpu_visible():
         return {"gpus": []}

@@ -1,6 +1,7 @@
 """The back end ``local``: Dask workers that are processes of this machine."""
 
 import contextlib
+import itertools
 import logging
 import os
 import signal
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from l3ae_dist.errors import ClusterError, ConfigError
 from l3ae_dist.graphs.execute import STAGED
+from l3ae_dist.linalg.visible_gpus import gpu_of
 from l3ae_dist.runtime import streams
 from l3ae_dist.runtime.backends.certificate import certificate_kept, temporary_certificate
 from l3ae_dist.runtime.backends.dask_session import HTTP_ROUTES, LOOPBACK, WORKER_CONFIG, DaskSession
@@ -71,12 +73,13 @@ def local_cluster(
     }
     security = temporary_certificate() if encrypted else None
     nannies: list[Nanny] = []
+    numbers = itertools.count()
 
     class RememberedNanny(Nanny):  # type: ignore[misc]  # distributed has no types
-        """A nanny of this cluster, which is known before the cluster is."""
+        """A nanny of this cluster, which is known before the cluster is; its workers see one GPU."""
 
         def __init__(self, *args: object, **options: object) -> None:
-            super().__init__(*args, **options)
+            super().__init__(*args, **options, env=gpu_of(next(numbers)))
             nannies.append(self)
 
     def worker_pids() -> set[int]:

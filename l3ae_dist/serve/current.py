@@ -1,0 +1,125 @@
+"""The model that answers now, and its successor as soon as that is complete.
+
+Requests that are under way keep the model that they began with; none waits for the next, and none fails.
+"""
+
+import logging
+import threading
+from pathlib import Path
+
+from l3ae_dist.errors import L3AEError
+from l3ae_dist.serve.answers import Answers, ExportAnswers, WorkspaceAnswers, is_export
+from l3ae_dist.serve.measures import Measures
+from l3ae_dist.storage.export_header import HEADER
+
+logger = logging.getLogger("l3ae_dist.serve")
+
+LOOK_SECONDS = 2.0
+
+
+class Current:
+    """The model of an export or a workspace, replaced while requests go on.
+
+    Parameters
+    ----------
+    target
+        Folder of an export, or a link to one; or path or URL of a workspace.
+    model
+        Name of a model of the workspace; the current one, whichever it is at a time, when None.
+    memory_budget
+        Bytes that a call to a model of a workspace may hold.
+    look_seconds
+        Seconds between looks at whether there is another model.
+
+    Attributes
+    ----------
+    measures
+        Counts swaps, and models that could not be opened.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        model: str | None = None,
+        *,
+        memory_budget: str = "2GiB",
+        look_seconds: float = LOOK_SECONDS,
+    ) -> None:
+        self.target, self._model, self._budget = target, model, memory_budget
+        self._every = look_seconds
+        self.measures = Measures()
+        self._answers: Answers | None = None
+        self._stamp: object = None
+        self._refused: object = None
+        self._ended = threading.Event()
+        self._looking: threading.Thread | None = None
+
+    @property
+    def answers(self) -> Answers | None:
+        """The model that answers; None before the first is there."""
+        return self._answers
+
+    def open(self) -> Answers:
+        """Open the model that is there now.
+
+        Raises
+        ------
+        L3AEError
+            As opening an export or a workspace does.
+        """
+        stamp = self._look()
+        found = self._opened()
+        self._answers, self._stamp = found, stamp
+        return found
+
+    def watch(self) -> None:
+        """Look for another model from now on, in a thread, until :meth:`close`."""
+        self._looking = threading.Thread(target=self._run, name="next-model", daemon=True)
+        self._looking.start()
+
+    def close(self) -> None:
+        """End the thread that looks."""
+        self._ended.set()
+        if self._looking is not None:
+            self._looking.join()
+
+    def _run(self) -> None:
+        while not self._ended.wait(self._every):
+            self.swap_if_new()
+
+    def swap_if_new(self) -> bool:
+        """Open another model if there is one, and let it answer from now on.
+
+        Returns
+        -------
+        Whether it does. A model that cannot be opened, as one that is being written, is tried again.
+        """
+        try:
+            stamp = self._look()
+            if stamp == self._stamp:
+                return False
+            found = self._opened()
+        except (L3AEError, OSError) as error:
+            if str(error) != self._refused:
+                self._refused = str(error)
+                logger.warning("the model stays as it is: %s", error)
+                self.measures.swapped(False)
+            return False
+        self._answers, self._stamp, self._refused = found, stamp, None
+        self.measures.swapped(True)
+        return True
+
+    def _look(self) -> object:
+        """Return what changes when there is another model."""
+        if is_export(self.target):
+            folder = Path(self.target).resolve()
+            header = (folder / HEADER).stat()
+            return str(folder), header.st_ino, header.st_mtime_ns, header.st_size
+        if self._stamp is not None and not isinstance(self._answers, WorkspaceAnswers):
+            return self._stamp  # an export that is replaced at this moment
+        return WorkspaceAnswers(self.target, self._model, self._budget).version
+
+    def _opened(self) -> Answers:
+        if is_export(self.target):
+            return ExportAnswers(Path(self.target))
+        return WorkspaceAnswers(self.target, self._model, self._budget)
