@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from l3ae_dist.config.load import make_config
+    from l3ae_dist.evaluation.evaluate_lists import evaluate_lists
     from l3ae_dist.model.estimators import (
         GFCF,
         AdditiveEASE,
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     )
     from l3ae_dist.model.fitted import load_model
     from l3ae_dist.model.linear_estimators import DAN, DEQL, DLAE, EASE, EDLAE, L3AE, LAE, RDLAE, RLAE
+    from l3ae_dist.model.rerank import rerank
     from l3ae_dist.pipeline.append import append
     from l3ae_dist.pipeline.check import check
     from l3ae_dist.pipeline.named_models import models, use_model
@@ -48,9 +50,11 @@ __all__ = [
     "__version__",
     "append",
     "check",
+    "evaluate_lists",
     "load_model",
     "make_config",
     "models",
+    "rerank",
     "run",
     "sweep",
     "use_model",
@@ -76,9 +80,11 @@ _HOME = {
     "Workspace": "l3ae_dist.storage.workspace",
     "append": "l3ae_dist.pipeline.append",
     "check": "l3ae_dist.pipeline.check",
+    "evaluate_lists": "l3ae_dist.evaluation.evaluate_lists",
     "load_model": "l3ae_dist.model.fitted",
     "make_config": "l3ae_dist.config.load",
     "models": "l3ae_dist.pipeline.named_models",
+    "rerank": "l3ae_dist.model.rerank",
     "run": "l3ae_dist.pipeline.run",
     "sweep": "l3ae_dist.report.sweep_page",
     "use_model": "l3ae_dist.pipeline.named_models",

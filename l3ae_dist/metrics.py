@@ -55,8 +55,9 @@ def per_user(top: Array, truth: sparse.csr_matrix, name: str) -> Array:
         With H the held-out items of a user and hits those among the first k: ``recall@k`` is
         ``hits / |H|``, ``truncated_recall@k`` ``hits / min(k, |H|)``, ``ndcg@k`` the sum of
         ``1 / log2(r + 1)`` over the ranks r of the hits by that sum over the first ``min(k, |H|)`` ranks
-        (binary gains; Jarvelin, Kekalainen, TOIS 2002), ``hit_rate@k`` 1 with a hit and 0 without, and
-        ``mrr@k`` ``1 / r`` of the first hit (Voorhees, TREC-8, 1999).
+        (binary gains; Jarvelin, Kekalainen, TOIS 2002), ``hit_rate@k`` 1 with a hit and 0 without,
+        ``mrr@k`` ``1 / r`` of the first hit (Voorhees, TREC-8, 1999), ``precision@k`` ``hits / k``, and ``map@k``
+        the sum of ``precision@r`` over the ranks r of the hits by ``min(k, |H|)``.
 
     Returns
     -------
@@ -114,9 +115,21 @@ def per_user_of_ranks(ranks: Array, indptr: Array, name: str) -> Array:
         hits = np.add.reduceat(inside, starts, dtype=np.float64)
         most = np.minimum(per_item, k) if metric == "truncated_recall" else per_item
         out[with_items] = np.minimum(hits, 1.0) if metric == "hit_rate" else hits / most
+    elif metric == "precision":
+        out[with_items] = np.add.reduceat(inside, starts, dtype=np.float64) / k
+    elif metric == "map":
+        out[with_items] = np.add.reduceat(_precisions(ranks, indptr, k), starts) / np.minimum(per_item, k)
     else:
         raise ValueError(f"unknown metric {shown(metric)}; one of {', '.join(METRICS)}")
     return out
+
+
+def _precisions(ranks: Array, indptr: Array, k: int) -> Array:
+    """Return the precision at the ranks within k of each user's held-out items, in ascending order; 0 beyond."""
+    users = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr)).reshape(-1, *[1] * (ranks.ndim - 1))
+    ascending = np.sort(users * (k + 1) + np.minimum(ranks, k), axis=0) - users * (k + 1)
+    before = np.arange(len(ranks)).reshape(users.shape) - indptr[users]
+    return np.where(ascending < k, (before + 1) / (ascending + 1), 0.0)
 
 
 def _from_hits(hit: Array, counts: Array, name: str) -> Array:
@@ -134,6 +147,11 @@ def _from_hits(hit: Array, counts: Array, name: str) -> Array:
             value = (first.sum(axis=1) > 0).astype(np.float64)
         elif metric == "mrr":
             value = np.where(first.any(axis=1), 1.0 / (first.argmax(axis=1) + 1), 0.0)
+        elif metric == "precision":
+            value = first.sum(axis=1) / k
+        elif metric == "map":
+            precision = np.cumsum(first, axis=1) / np.arange(1, first.shape[1] + 1)
+            value = (first * precision).sum(axis=1) / np.minimum(counts, k)
         else:
             raise ValueError(f"unknown metric {shown(metric)}; one of {', '.join(METRICS)}")
     return np.asarray(np.where(counts > 0, value, np.nan))

@@ -16,7 +16,7 @@ from l3ae_dist.linalg.arrays import Array
 if TYPE_CHECKING:
     from scipy import sparse  # the configuration, which reads the names of the metrics, works without it
 
-METRICS = ("recall", "truncated_recall", "ndcg", "hit_rate", "mrr")
+METRICS = ("recall", "truncated_recall", "ndcg", "hit_rate", "mrr", "precision", "map")
 """Metrics that the ranks of held-out items determine."""
 # Rank of an item that is not a candidate, such as one that the user has already.
 NEVER = 1 << 30

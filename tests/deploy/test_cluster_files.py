@@ -38,6 +38,7 @@ KUBERNETES = FieldLists("kubernetes", "kuberay")
 KINDS = {
     ("ray.io/v1", "RayJob"): "RayJob",
     ("ray.io/v1", "RayCluster"): "RayCluster",
+    ("ray.io/v1", "RayService"): "RayService",
     ("networking.k8s.io/v1", "NetworkPolicy"): "NetworkPolicy",
 }
 # name: (overrides of the example, keywords of given_size, keywords of cluster_shape)
@@ -82,8 +83,9 @@ def matching(pattern):
 
 
 def pods(document):
-    """Pod templates of a RayJob or RayCluster with how many there are: the head's first."""
-    spec = document["spec"].get("rayClusterSpec", document["spec"])
+    """Pod templates of a RayJob, RayCluster or RayService with how many there are: the head's first."""
+    spec = document["spec"]
+    spec = spec.get("rayClusterSpec", spec.get("rayClusterConfig", spec))
     yield 1, spec["headGroupSpec"]
     for group in spec["workerGroupSpecs"]:
         yield group["maxReplicas"], group
@@ -218,7 +220,7 @@ def test_dashboards_listen_on_the_loopback_but_where_the_operator_follows_a_job(
     assert cluster["dashboard-host"] == "127.0.0.1"
     assert job["dashboard-host"] == "0.0.0.0"
     exceptions = {path for path, text in files.items() if "0.0.0.0" in text}
-    assert exceptions == {"kuberay/rayjob.yaml"}
+    assert exceptions == {"kuberay/rayjob.yaml", "kuberay/rayservice.yaml"}
     policy = yaml.safe_load(files["kuberay/network-policy.yaml"])["spec"]
     for document in map(host, ("kuberay/rayjob.yaml", "kuberay/raycluster.yaml")):
         spec = document.get("rayClusterSpec", document)
@@ -227,6 +229,32 @@ def test_dashboards_listen_on_the_loopback_but_where_the_operator_follows_a_job(
                 policy["podSelector"]["matchLabels"].items()
                 <= group["template"]["metadata"]["labels"].items()
             )
+
+
+def test_the_service_is_one_that_ray_serve_reads_and_this_package_builds():
+    from ray.serve.schema import ServeDeploySchema
+
+    from l3ae_dist.serve import ray_application
+
+    files = files_of("the example")
+    document = yaml.safe_load(files["kuberay/rayservice.yaml"])
+    config = ServeDeploySchema.model_validate(yaml.safe_load(document["spec"]["serveConfigV2"]))
+    (application,) = config.applications
+    module, name = application.import_path.split(":")
+    assert (module, callable(getattr(ray_application, name))) == (ray_application.__name__, True)
+    arguments = ray_application.Arguments(**application.args)
+    room = 0
+    for count, group in pods(document):
+        cores = int(group["template"]["spec"]["containers"][0]["resources"]["limits"]["cpu"])
+        assert int(group["rayStartParams"]["num-cpus"]) <= cores
+        room += count * int(group["rayStartParams"]["num-cpus"])
+        mounts = group["template"]["spec"]["containers"][0]["volumeMounts"]
+        assert {"name": "exports", "mountPath": "/exports", "readOnly": True} in mounts
+    assert arguments.most * arguments.cpus <= room
+    assert arguments.target.startswith("/exports/")
+    policy = yaml.safe_load(files["kuberay/network-policy.yaml"])["spec"]
+    open_to = [rule for rule in policy["ingress"] if {"port": config.http_options.port} in rule.get("ports", [])]
+    assert [list(rule["from"][0]["podSelector"]["matchLabels"]) for rule in open_to] == [["l3ae-dist/client"]]
 
 
 # ---- Ray's cluster launcher

@@ -192,7 +192,14 @@ def test_render_writes_the_files_and_says_what_they_ask_for(config, tmp_path):
     assert (code, stderr) == (0, "")
     assert "Planned for 50,000 items in float64: 2 workers of 4 GiB and 2 threads" in stdout
     written = sorted(path.name for path in (out / "kuberay").iterdir())
-    assert written == ["README.md", "network-policy.yaml", "raycluster.yaml", "rayjob.yaml", "submit.sh"]
+    assert written == [
+        "README.md",
+        "network-policy.yaml",
+        "raycluster.yaml",
+        "rayjob.yaml",
+        "rayservice.yaml",
+        "submit.sh",
+    ]
     assert "image: here/l3ae:" in (out / "kuberay/rayjob.yaml").read_text()
     assert all(str(out / "kuberay" / name) in stdout for name in written)
 

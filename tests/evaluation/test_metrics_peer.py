@@ -1,6 +1,7 @@
 """Ranking metrics against ir-measures (trec_eval) on random rankings.
 
-Compared: Recall, NDCG, hit rate and reciprocal rank by name; truncated Recall through Precision; head, tail
+Compared: Recall, NDCG, hit rate, reciprocal rank and Precision by name; truncated Recall through Precision and
+average precision through its sum, which is divided by all held-out items there; head, tail
 and every popularity group through restricted relevance judgements, activity groups through a subset of the
 users; the propensity-unbiased forms through graded judgements, on popularities for which 1/p is an integer.
 Coverage has no counterpart there and is compared with a set. Equal means to 1e-12 for every user.
@@ -26,7 +27,7 @@ from l3ae_dist.metrics import (
 ir = pytest.importorskip("ir_measures", reason="ir-measures is not installed (the test extra has it)")
 KS = (1, 3, 10)
 N, USERS, DEPTH = 60, 50, 10
-NAMES = {"recall": "R", "ndcg": "nDCG", "hit_rate": "Success", "mrr": "RR"}
+NAMES = {"recall": "R", "ndcg": "nDCG", "hit_rate": "Success", "mrr": "RR", "precision": "P"}
 
 
 @pytest.fixture(params=range(3))
@@ -74,7 +75,9 @@ def test_metrics_of_every_user_equal_the_library(case, k):
     counts = np.diff(truth.indptr)
     with np.errstate(divide="ignore", invalid="ignore"):
         scale = k / np.minimum(k, counts)
+        whole = counts / np.minimum(k, counts)
     equal(per_user(top, truth, f"truncated_recall@{k}"), peer(top, truth, f"P@{k}") * scale)
+    equal(per_user(top, truth, f"map@{k}"), peer(top, truth, f"AP@{k}") * whole)
 
 
 def test_means_leave_out_users_without_held_out_items(case):
