@@ -56,8 +56,8 @@ def per_user(top: Array, truth: sparse.csr_matrix, name: str) -> Array:
         ``hits / |H|``, ``truncated_recall@k`` ``hits / min(k, |H|)``, ``ndcg@k`` the sum of
         ``1 / log2(r + 1)`` over the ranks r of the hits by that sum over the first ``min(k, |H|)`` ranks
         (binary gains; Jarvelin, Kekalainen, TOIS 2002), ``hit_rate@k`` 1 with a hit and 0 without,
-        ``mrr@k`` ``1 / r`` of the first hit (Voorhees, TREC-8, 1999), ``precision@k`` ``hits / k``, and ``map@k``
-        the sum of ``precision@r`` over the ranks r of the hits by ``min(k, |H|)``.
+        ``mrr@k`` ``1 / r`` of the first hit (Voorhees, TREC-8, 1999), ``precision@k`` ``hits / k``, and
+        ``map@k`` the sum of ``precision@r`` over the ranks r of the hits by ``min(k, |H|)``.
 
     Returns
     -------
@@ -125,7 +125,7 @@ def per_user_of_ranks(ranks: Array, indptr: Array, name: str) -> Array:
 
 
 def _precisions(ranks: Array, indptr: Array, k: int) -> Array:
-    """Return the precision at the ranks within k of each user's held-out items, in ascending order; 0 beyond."""
+    """Return the precision at the ranks of each user's held-out items, in ascending order; 0 beyond k."""
     users = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr)).reshape(-1, *[1] * (ranks.ndim - 1))
     ascending = np.sort(users * (k + 1) + np.minimum(ranks, k), axis=0) - users * (k + 1)
     before = np.arange(len(ranks)).reshape(users.shape) - indptr[users]

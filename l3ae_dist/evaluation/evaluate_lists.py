@@ -34,18 +34,18 @@ def evaluate_lists(
     recommendations: Table,
     held_out: Table,
     *,
-    train: Table | None = None,
+    train: "Table | None" = None,
     ks: Sequence[int] = (5, 10, 20),
     vectors: Mapping[object, Array] | None = None,
-    categories: Table | None = None,
+    categories: "Table | None" = None,
 ) -> Figures:
     """Evaluate a table of recommendations against held-out interactions.
 
     Parameters
     ----------
     recommendations
-        ``user_id``, ``item_id`` and ``rank`` (1 is best) or ``score``: a DataFrame of pandas or Polars, an Arrow
-        table or a path. What a user has been given is taken as it is: nothing is left out of it.
+        ``user_id``, ``item_id`` and ``rank`` (1 is best) or ``score``: a DataFrame of pandas or Polars, an
+        Arrow table or a path. What a user has been given is taken as it is: nothing is left out of it.
     held_out
         ``user_id``, ``item_id`` of what users did afterwards. Its users count, those without a list as well.
     train
@@ -61,16 +61,16 @@ def evaluate_lists(
     Returns
     -------
     What :func:`l3ae_dist.metrics.evaluate_top` returns, and ``novelty@k``, ``diversity@k``,
-    ``miscalibration@k`` and ``concentration@k`` where what they need is given. Coverage is that of the items in
-    any of the tables.
+    ``miscalibration@k`` and ``concentration@k`` where what they need is given. Coverage is that of the items
+    in any of the tables.
 
     Raises
     ------
     ConfigError
         For cut-offs that are not positive, or categories without training interactions.
     DataError
-        For a table without the columns it needs, a user who is given an item or a rank twice, or items without
-        a vector.
+        For a table without the columns it needs, a user who is given an item or a rank twice, or items
+        without a vector.
     """
     if not ks or min(ks) < 1:
         raise ConfigError(f"ks is {shown(list(ks))} but must be cut-offs of at least 1, such as (10, 20).")
@@ -101,7 +101,7 @@ def evaluate_lists(
     return found
 
 
-def _read(recommendations: Table, held_out: Table, train: Table | None) -> _Tables:
+def _read(recommendations: Table, held_out: Table, train: "Table | None") -> _Tables:
     """Read the tables; ids are integers or text in all of them."""
     sources = {"recommendations": recommendations, "held_out": held_out, "train": train}
     small = {
@@ -129,8 +129,10 @@ def _ranked(frame: "pd.DataFrame") -> "pd.DataFrame":
     for columns in ([_USER, _ITEM], [_USER, by]):
         twice = ordered.duplicated(columns)
         if twice.any():
-            user, what = (shown(ordered.loc[twice, column].iloc[0]) for column in columns)
-            raise DataError(f"the user {user} is given the {columns[1].removesuffix('_id')} {what} twice; drop one.")
+            user, what = (ordered.loc[twice, column].iloc[0] for column in columns)
+            kind = columns[1].removesuffix("_id")
+            what = int(what) if kind == "rank" and float(what).is_integer() else what
+            raise DataError(f"the user {shown(user)} is given the {kind} {shown(what)} twice; drop one.")
     return ordered
 
 

@@ -16,7 +16,7 @@ _SMOOTHING = 0.01
 
 
 def novelty(top: Array, popularity: Array, users: int) -> Array:
-    """Return the mean self-information of each list, ``-log2(share of the users who have the item)``, in bits.
+    """Return the mean of ``-log2(share of the users who have the item)`` of each list, in bits.
 
     Zhou et al., PNAS 2010; Vargas, Castells, RecSys 2011. An item that nobody has counts as one that one user
     has.

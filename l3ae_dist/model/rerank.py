@@ -1,4 +1,4 @@
-"""Other orders of lists that are there: boosts, diversity by maximal marginal relevance, caps of categories."""
+"""Lists in another order: boosts, diversity by maximal marginal relevance, caps of categories."""
 
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -18,7 +18,7 @@ _COLUMNS = ("user_id", "item_id", "score")
 
 @dataclass(frozen=True)
 class _Choice:
-    """What the lists are made by: the weight of diversity, vectors, categories, the cap of each category."""
+    """The rules of a call: the weight of diversity, vectors, categories, the cap of each category."""
 
     diversity: float
     vectors: Mapping[Id, Array]
@@ -39,15 +39,16 @@ def rerank(
     """Choose the best ``n`` items of longer lists once more, by rules that the model does not know.
 
     Each list is built from its best item on. The next is the candidate of the largest
-    ``(1 - diversity) relevance - diversity similarity``, where relevance is the score, boosted and scaled to 0 to
-    1 among the candidates of the user, and similarity the largest cosine with an item that was taken (maximal
-    marginal relevance; Carbonell, Goldstein, SIGIR 1998). Candidates that no cap allows are passed over.
+    ``(1 - diversity) relevance - diversity similarity``, where relevance is the score, boosted and scaled to
+    0 to 1 among the candidates of the user, and similarity the largest cosine with an item that was taken
+    (maximal marginal relevance; Carbonell, Goldstein, SIGIR 1998). Candidates that a cap forbids are passed
+    over.
 
     Parameters
     ----------
     recommendations
-        Lists of several times ``n`` items, as ``recommend`` returns them: ``user_id``, ``item_id``, ``score``, and
-        any further columns.
+        Lists of several times ``n`` items, as ``recommend`` returns them: ``user_id``, ``item_id``,
+        ``score``, and any further columns.
     n
         Items for each user; fewer where caps leave fewer.
     boosts
@@ -63,8 +64,8 @@ def rerank(
 
     Returns
     -------
-    The rows of the items that are chosen, ``score`` boosted and ``rank`` anew. Cost: ``n`` times the candidates
-    of each user, times the length of the vectors with ``diversity``.
+    The rows of the items that are chosen, ``score`` boosted and ``rank`` anew. Cost: ``n`` times the
+    candidates of each user, times the length of the vectors with ``diversity``.
 
     Raises
     ------
@@ -85,7 +86,7 @@ def rerank(
     table = _boosted(recommendations, boosts or {})
     taken, ranks = list[int](), list[int]()
     positions = np.arange(len(table))
-    for _, places in table.groupby("user_id", sort=False).indices.items():
+    for places in table.groupby("user_id", sort=False).indices.values():
         own = table.iloc[places]
         chosen = _chosen(own["item_id"].tolist(), own["score"].to_numpy(np.float64), n, choice)
         taken += positions[places][chosen].tolist()
@@ -131,14 +132,18 @@ def _boosted(recommendations: Frame, boosts: Mapping[Id, float]) -> Frame:
     bad = ~np.isfinite(table["score"].to_numpy())
     if bad.any():
         item = shown(table.loc[bad, "item_id"].iloc[0])
-        raise DataError(f"the score of item {item} is not finite with its boost; drop it, or lower the boost.")
+        raise DataError(
+            f"the score of item {item} is not finite with its boost; drop it, or lower the boost."
+        )
     return table
 
 
 def _chosen(items: list[Id], scores: Array, n: int, choice: _Choice) -> list[int]:
     """Return the places of the items of one list, in its order; equal values by the earlier place."""
     spread = scores.max() - scores.min()
-    relevance = (1 - choice.diversity) * ((scores - scores.min()) / spread if spread else np.ones(len(scores)))
+    relevance = (1 - choice.diversity) * (
+        (scores - scores.min()) / spread if spread else np.ones(len(scores))
+    )
     unit = _unit(items, choice) if choice.diversity else None
     similarity = np.zeros(len(items))
     free = np.ones(len(items), bool)

@@ -253,7 +253,9 @@ def test_the_service_is_one_that_ray_serve_reads_and_this_package_builds():
     assert arguments.most * arguments.cpus <= room
     assert arguments.target.startswith("/exports/")
     policy = yaml.safe_load(files["kuberay/network-policy.yaml"])["spec"]
-    open_to = [rule for rule in policy["ingress"] if {"port": config.http_options.port} in rule.get("ports", [])]
+    open_to = [
+        rule for rule in policy["ingress"] if {"port": config.http_options.port} in rule.get("ports", [])
+    ]
     assert [list(rule["from"][0]["podSelector"]["matchLabels"]) for rule in open_to] == [["l3ae-dist/client"]]
 
 

@@ -27,7 +27,9 @@ def tables(seed=0, text=False):
     lists = pd.DataFrame(rows, columns=["user_id", "item_id", "rank"])
 
     def log(share):
-        found = [(name("u", u), name("i", i)) for u in range(USERS) for i in range(ITEMS) if rng.random() < share]
+        found = [
+            (name("u", u), name("i", i)) for u in range(USERS) for i in range(ITEMS) if rng.random() < share
+        ]
         return pd.DataFrame(found, columns=["user_id", "item_id"])
 
     return lists, log(0.1), log(0.2)
@@ -59,7 +61,7 @@ def test_accuracy_is_that_of_the_top_lists(seed, text):
 
 
 def test_scores_rank_as_ranks_do_and_users_without_a_list_count():
-    lists, held_out, train = tables()
+    lists, held_out, _ = tables()
     scored = lists.assign(score=-lists["rank"] / 7).drop(columns="rank")
     assert evaluate_lists(scored, held_out, ks=(3,)) == evaluate_lists(lists, held_out, ks=(3,))
     user = held_out["user_id"].iloc[0]
@@ -86,7 +88,9 @@ def test_what_a_recommender_returns_is_evaluated_as_it_is():
 
     log, _, _ = small()
     pairs = log.drop_duplicates()
-    lists = pairs.groupby("user_id").head(3).assign(rank=lambda frame: frame.groupby("user_id").cumcount() + 1)
+    lists = (
+        pairs.groupby("user_id").head(3).assign(rank=lambda frame: frame.groupby("user_id").cumcount() + 1)
+    )
     found = evaluate_lists(lists, pairs, ks=(3,))
     assert found["precision@3"] == pytest.approx(1.0)  # each user is given what the user did
     assert found["map@3"] == pytest.approx(1.0)

@@ -41,7 +41,9 @@ def test_a_copy_behind_the_proxy_of_ray_answers_as_the_model_does(ray_cluster, t
     assert [one["item_id"] for one in found] == items[0].tolist()
 
 
-@pytest.mark.parametrize("wrong", [{}, {"target": "x", "most": 0}, {"target": "x", "cpus": 0}, {"target": "x", "copies": 2}])
+@pytest.mark.parametrize(
+    "wrong", [{}, {"target": "x", "most": 0}, {"target": "x", "cpus": 0}, {"target": "x", "copies": 2}]
+)
 def test_arguments_are_bounded(wrong):
     with pytest.raises(ValidationError):
         Arguments(**wrong)
