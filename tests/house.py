@@ -496,6 +496,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "cluster",
             "command",
             "compare",
+            "config",
             "configuration",
             "demo",
             "doctor",

@@ -13,6 +13,7 @@ from l3ae_dist.cli.calibrate import calibrate
 from l3ae_dist.cli.check import check
 from l3ae_dist.cli.cluster import app as cluster_app
 from l3ae_dist.cli.compare import compare
+from l3ae_dist.cli.config import app as config_app
 from l3ae_dist.cli.demo import demo
 from l3ae_dist.cli.doctor import doctor
 from l3ae_dist.cli.du import du
@@ -78,7 +79,7 @@ app = typer.Typer(
     name="l3ae-dist",
     cls=_ShortErrors,
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     help="Exact L3AE recommenders on catalogs larger than memory: "
@@ -86,6 +87,7 @@ app = typer.Typer(
     epilog="Exit codes: " + "; ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items()) + ".",
 )
 app.add_typer(cluster_app, name="cluster")
+app.add_typer(config_app, name="config")
 for _command in COMMANDS:
     app.command()(_command)
 

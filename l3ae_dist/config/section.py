@@ -4,12 +4,25 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, TypeAlias, get_args
 
 import numpy as np
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from l3ae_dist.units import parse_bytes
 
-ByteSize = Annotated[int, BeforeValidator(parse_bytes), Field(gt=0)]
+ByteSize = Annotated[
+    int,
+    BeforeValidator(parse_bytes),
+    Field(gt=0),
+    WithJsonSchema({"anyOf": [{"type": "integer", "exclusiveMinimum": 0}, {"type": "string"}]}),
+]
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -22,7 +35,7 @@ SectionValues: TypeAlias = Mapping[str, object]
 class Section(BaseModel):
     """Base of all sections: immutable, unknown keys refused, numbers no switches."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     @field_validator("*", mode="before")
     @classmethod

@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
+from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from l3ae_dist import __version__
@@ -171,6 +172,11 @@ def _add_refusals(api: FastAPI) -> None:
     @api.exception_handler(_NotReadyError)
     async def not_ready(request: Request, error: _NotReadyError) -> Response:
         return _refused(503, "NotReady", "no model is open yet; ask again in a moment.")
+
+    @api.exception_handler(HTTPException)
+    async def no_route(request: Request, error: HTTPException) -> Response:
+        kind = {404: "NotFound", 405: "MethodNotAllowed"}.get(error.status_code, "RequestRefused")
+        return _refused(error.status_code, kind, f"{error.detail}; see /docs for what can be asked.")
 
     @api.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:

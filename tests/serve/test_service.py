@@ -224,8 +224,9 @@ def test_what_is_no_json_and_what_is_too_long_is_refused(of_export):
     chunked = {"Transfer-Encoding": "chunked"}
     parts = iter([b"100000\r\n" + b" " * 0x100000 + b"\r\n"] * 3 + [b"0\r\n\r\n"])
     assert of_export("POST", "/recommend", raw=parts, headers=chunked)[0] == 413
-    assert of_export("GET", "/nowhere")[0] == 404
-    assert of_export("GET", "/recommend")[0] == 405
+    for path, wanted, error in (("/nowhere", 404, "NotFound"), ("/recommend", 405, "MethodNotAllowed")):
+        status, answer = of_export("GET", path)
+        assert (status, answer["error"], "/docs" in answer["message"]) == (wanted, error, True)
 
 
 def test_pages_tell_of_life_the_model_and_the_requests(of_export, export):
