@@ -36,9 +36,14 @@ class Place:
         bool, typer.Option("--new-items", help="Let requests add items to the workspace by their text.")
     ] = False
     memory_budget: Annotated[str, typer.Option(help="Bytes a call to a workspace may hold.")] = "2GiB"
-    requests: Annotated[
-        int, typer.Option(min=1, help="Requests at a time; further ones are refused with status 503.")
+    connections: Annotated[
+        int, typer.Option(min=1, help="Connections at a time; further ones are refused with status 503.")
     ] = 512
+
+    @property
+    def address(self) -> str:
+        """The host as it stands in a URL."""
+        return f"[{self.host}]" if ":" in self.host else self.host
 
 
 @command
@@ -52,8 +57,7 @@ def serve(
     listening = _listening(place)
     about = current.open().about()
     scheme = "https" if place.certificate else "http"
-    host = f"[{place.host}]" if ":" in place.host else place.host
-    url = f"{scheme}://{host}:{listening.getsockname()[1]}"
+    url = f"{scheme}://{place.address}:{listening.getsockname()[1]}"
     tell(f"{about['member']} with {about['items']:,} items at {url}; what can be asked is at {url}/docs")
     sys.setswitchinterval(_SWITCH_SECONDS)
     with listening, contextlib.suppress(KeyboardInterrupt):
@@ -65,7 +69,7 @@ def _opened(target: str, model: str | None, place: Place) -> "Current":
     """Make the model that answers, where what serving needs is installed."""
     from l3ae_dist.config.loopback import on_loopback
 
-    if not (place.insecure or place.certificate or on_loopback(f"{place.host}:{place.port}")):
+    if not (place.insecure or place.certificate or on_loopback(f"{place.address}:{place.port}")):
         raise ConfigError(
             f"--host {place.host} is reached from other machines, and what they send would not be encrypted; "
             "give --certificate and --key, or allow it with --insecure (behind a proxy that speaks TLS)."
@@ -105,14 +109,14 @@ def _run(current: "Current", listening: socket.socket, place: Place) -> None:
     from l3ae_dist.config.loopback import on_loopback
     from l3ae_dist.serve.app import make_app
 
-    here = on_loopback(f"{place.host}:{place.port}")
-    hosts = ("127.0.0.1", "localhost", "::1", "[::1]") if here else ("*",)
+    here = on_loopback(f"{place.address}:{place.port}")
+    hosts = {"127.0.0.1", "localhost", "::1", "[::1]", place.host, place.address} if here else {"*"}
     config = uvicorn.Config(
-        make_app(current, new_items=place.new_items, hosts=hosts),
+        make_app(current, new_items=place.new_items, hosts=sorted(hosts)),
         access_log=False,
         log_level="warning",
         server_header=False,
-        limit_concurrency=place.requests,
+        limit_concurrency=place.connections + 1,  # uvicorn counts the one that asks
         timeout_graceful_shutdown=_GOODBYE_SECONDS,
         ssl_certfile=place.certificate,
         ssl_keyfile=place.key,

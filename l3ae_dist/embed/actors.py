@@ -99,7 +99,7 @@ class EmbeddingActor:
         self._dataset_id = dataset
         self._options = options
         self._identity = encoder
-        self._loading = threading.Lock()
+        self._loading, self._encoding = threading.Lock(), threading.Lock()
         self._loaded: Encoder | None = None
 
     def describe(self) -> ActorInfo:
@@ -121,12 +121,14 @@ class EmbeddingActor:
         DataError
             When the encoder gives NaN or infinite values; names the items.
         """
-        started, gpus, size = time.perf_counter(), _gpu_ids(), 0
+        gpus, size, started = _gpu_ids(), 0, time.perf_counter()
         array = ChunkArray.open(self._workspace, task.path)
         skipped = array.find_mark(task.chunk, 0) is not None
         if not skipped:
             texts = self._dataset.texts_of(task.rows)
-            vectors = self._encoder.encode(texts)
+            with self._encoding:
+                started = time.perf_counter()  # it has waited for the chunk before
+                vectors = self._encoder.encode(texts)
             self._check(vectors, task.rows)
             extra = {"sha256": content_hash(texts, self._options), "gpus": gpus, "pid": os.getpid()}
             array.write(task.chunk, 0, vectors, epoch=epoch, extra=extra)

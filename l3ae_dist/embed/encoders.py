@@ -64,8 +64,8 @@ class Encoder:
     def _lengths(self, texts: list[str]) -> list[int]:
         """Count the tokens of each text.
 
-        The library that tokenises counts them on all cores in a tenth of the time that its tokens take as
-        Python's lists, as the model asks for them again.
+        The tokenizer's own library counts them on all cores: quicker than its tokens become Python's lists,
+        which the model makes once more.
         """
         limit = self._model.max_seq_length or _DEFAULT_LIMIT
         tokenizer = getattr(self._model, "tokenizer", None)

@@ -88,6 +88,7 @@ def evaluate_lists(
     if train is None:
         for part in ("head", "tail", "unbiased"):
             del found[part]
+    listed_top, rows = _vectors(vectors, items, top) if vectors is not None else (top, top)
     for k in ks:
         first = top[:, :k]
         found[f"concentration@{k}"] = concentration(first, len(items))
@@ -95,7 +96,7 @@ def evaluate_lists(
             everybody = tables.train[_USER].nunique()
             found[f"novelty@{k}"] = _mean(novelty(first, popularity, everybody))
         if vectors is not None:
-            found[f"diversity@{k}"] = _mean(diversity(first, _vectors(vectors, items, first)))
+            found[f"diversity@{k}"] = _mean(diversity(listed_top[:, :k], rows))
         if categories is not None:
             found[f"miscalibration@{k}"] = _mean(miscalibration(first, known, _categories(categories, items)))
     return found
@@ -115,11 +116,15 @@ def _read(recommendations: Table, held_out: Table, train: "Table | None") -> _Ta
     forms = {column: form_of_ids(small.values(), column) for column in (_USER, _ITEM)}
     frames = {name: table.frame(forms) for name, table in small.items()}
     nothing = frames["held_out"].iloc[:0]
-    return _Tables(_ranked(frames["recommendations"]), frames["held_out"], frames.get("train", nothing))
+    known = frames.get("train", nothing).drop_duplicates([_USER, _ITEM])  # twice the same is once
+    return _Tables(_ranked(frames["recommendations"]), frames["held_out"], known)
 
 
 def _ranked(frame: "pd.DataFrame") -> "pd.DataFrame":
     """Return recommendations, those of each user from the best on."""
+    for name in {"rank", "score"} & set(frame.columns):
+        if not np.isfinite(frame[name].to_numpy()).all():
+            raise DataError(f"recommendations have a {name} that is missing or not finite; drop those rows.")
     if "rank" in frame.columns:
         ordered, by = frame.sort_values([_USER, "rank"], kind="stable"), "rank"
     elif "score" in frame.columns:
@@ -158,8 +163,8 @@ def _matrix(frame: "pd.DataFrame", users: Array, items: Array) -> sparse.csr_mat
     return found
 
 
-def _vectors(vectors: Mapping[object, Array], items: Array, top: Array) -> Array:
-    """Return the vectors of the items, zeros for those that no list has."""
+def _vectors(vectors: Mapping[object, Array], items: Array, top: Array) -> tuple[Array, Array]:
+    """Return the lists by the places of the items among those that are listed, and their vectors."""
     wanted = np.unique(top[top >= 0])
     missing = [item for item in items[wanted].tolist() if item not in vectors]
     if missing:
@@ -167,10 +172,8 @@ def _vectors(vectors: Mapping[object, Array], items: Array, top: Array) -> Array
     rows = [np.asarray(vectors[item], np.float64).ravel() for item in items[wanted].tolist()]
     if len({len(row) for row in rows}) > 1:
         raise DataError("vectors have different lengths; give every item as many numbers.")
-    found = np.zeros((len(items), len(rows[0]) if rows else 1))
-    if rows:
-        found[wanted] = rows
-    return found
+    places = np.where(top >= 0, np.searchsorted(wanted, top), -1)
+    return places, np.stack(rows) if rows else np.zeros((1, 1))
 
 
 def _categories(categories: Table, items: Array) -> sparse.csr_matrix:

@@ -10,7 +10,7 @@ from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.linalg.whitening import unit_rows
 
 # Users whose vectors are looked at together.
-_BLOCK = 1024
+_BLOCK = 128
 # Share of the history's distribution that is mixed into that of a list, so that no logarithm is infinite.
 _SMOOTHING = 0.01
 

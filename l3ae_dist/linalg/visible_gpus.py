@@ -11,13 +11,14 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
 def visible_gpus() -> list[str]:
     """List the GPUs that this process may see, as ``CUDA_VISIBLE_DEVICES`` names them.
 
-    Where that variable is not set they are the numbers of the device files. CUDA looks no further than the
-    first entry that names no device, and so does this: an empty one, or -1.
+    Where that variable is not set they are numbered from 0, as CUDA numbers them, whatever the numbers of
+    their device files. CUDA looks no further than the first entry that names no device, and so does this: an empty
+    one, or -1.
     """
     named = os.environ.get(VISIBLE)
     if named is None:
-        numbers = [re.fullmatch(r"/dev/nvidia(\d+)", path) for path in glob.glob("/dev/nvidia[0-9]*")]
-        return [str(number) for number in sorted(int(found[1]) for found in numbers if found)]
+        files = [path for path in glob.glob("/dev/nvidia[0-9]*") if re.fullmatch(r"/dev/nvidia\d+", path)]
+        return [str(number) for number in range(len(files))]
     found: list[str] = []
     for one in named.split(","):
         if one.strip() in ("", "-1"):
@@ -37,9 +38,9 @@ def gpu_visible() -> bool:
 
 
 def gpu_of(number: int) -> dict[str, str]:
-    """Return what the environment of one of several processes must say so that they share the GPUs out.
+    """Return the variables with which one of several processes sees one of the GPUs.
 
-    Each sees a single one, in turns; with more processes than GPUs some see the same.
+    The processes take them in turns; with more processes than GPUs some see the same.
 
     Parameters
     ----------

@@ -92,9 +92,12 @@ class ModelArrays:
             self._known_added = read_added(self.workspace, str(self.document.embedding), self._known_added)
         return self._known_added
 
-    def find(self, ids: Sequence[object]) -> Integers:
-        """Return the positions of catalog and added items; the added ones follow the catalog."""
-        found, added = self.dataset.find_items(ids), self._known_added
+    def find(self, ids: Sequence[object], added: AddedItems | None = None) -> Integers:
+        """Return the positions of catalog and added items; the added ones follow the catalog.
+
+        The added ones are those that the call read before it; the last ones that any call read when None.
+        """
+        found, added = self.dataset.find_items(ids), self._known_added if added is None else added
         missing = np.flatnonzero(found < 0)
         if len(missing) and len(added):
             other = find_ids(added.lookup, [ids[i] for i in missing.tolist()])
@@ -188,7 +191,8 @@ class ModelArrays:
 
     def weight_columns(self, item_ids: Sequence[object]) -> Floats:
         """Return columns of B, (n_items, len(item_ids)) float64; they may be of added items."""
-        added, columns = self.added(), self.find(id_list(item_ids, "item_ids"))
+        added = self.added()
+        columns = self.find(id_list(item_ids, "item_ids"), added)
         out = np.empty((self.grid.n, len(columns)))
         for position, j in enumerate(columns):
             entries = self.pairs(np.arange(self.grid.n), np.full(self.grid.n, j), added, divided=False)

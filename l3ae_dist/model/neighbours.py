@@ -43,7 +43,7 @@ def similar_items(
     """
     n = at_least_one(n, "n")
     part, added = _part(model, kind), model.added()
-    wanted = model.find(id_list(item_ids, "item_ids"))
+    wanted = model.find(id_list(item_ids, "item_ids"), added)
     n_added = len(added) if cold_items and kind != "collaborative" else 0
     k = min(n, model.n_items + n_added)
     items, scores = np.full((len(wanted), k), -1, np.int64), np.full((len(wanted), k), -np.inf)

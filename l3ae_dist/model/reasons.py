@@ -38,7 +38,7 @@ def explain(model: ModelArrays, user: object, item_id: Id) -> Frame:
 
     model.require_parts()
     added = model.added()
-    j = int(model.find([item_id])[0])
+    j = int(model.find([item_id], added)[0])
     row = history_of(user, model.dataset, model.find_in_catalog)
     weight = row.data.astype(np.float64)
     entries = model.pairs(row.indices, np.full(row.nnz, j), added)

@@ -117,15 +117,21 @@ def _choice(
 
 
 def _several(found: Hashable | Sequence[Hashable]) -> tuple[Hashable, ...]:
-    return tuple(found) if isinstance(found, Iterable) and not isinstance(found, str) else (found,)
+    """Return the categories of an item; a missing value is none."""
+    several = tuple(found) if isinstance(found, Iterable) and not isinstance(found, str) else (found,)
+    return tuple(one for one in several if one is not None and one == one)  # NaN is not equal to itself
 
 
 def _boosted(recommendations: Frame, boosts: Mapping[Id, float]) -> Frame:
     """Return the table with boosted scores."""
-    missing = [name for name in _COLUMNS if name not in getattr(recommendations, "columns", ())]
+    import pandas as pd
+
+    if not isinstance(recommendations, pd.DataFrame):
+        raise DataError(f"recommendations are {shown(recommendations)}; give a DataFrame of pandas.")
+    missing = [name for name in _COLUMNS if name not in recommendations.columns]
     if missing:
         raise DataError(
-            f"recommendations have no column {listed(missing, 3)}; give a DataFrame as recommend returns it."
+            f"recommendations have no column {listed(missing, 3)}; give a table as recommend returns it."
         )
     added = recommendations["item_id"].map(lambda item: boosts.get(item, 0.0)).astype(np.float64)
     table = recommendations.assign(score=recommendations["score"].astype(np.float64) + added)
@@ -170,4 +176,8 @@ def _unit(items: list[Id], choice: _Choice) -> Array:
     rows = [np.asarray(choice.vectors[item], np.float64).ravel() for item in items]
     if len({len(row) for row in rows}) > 1:
         raise DataError("vectors have different lengths; give every item as many numbers.")
+    if not np.isfinite(rows).all():
+        raise DataError(
+            "vectors of recommended items hold NaN or infinite numbers; mend or leave out those items."
+        )
     return unit_rows(np.stack(rows))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -70,7 +71,8 @@ def recommend_batches(
     added = model.added()
     given = users_of(users, model.dataset, model.find_in_catalog)
     count = len(given)
-    allowed = AllowedItems(rules, count, model.n_items, len(added), model.find)
+    find = partial(model.find, added=added)
+    allowed = AllowedItems(rules, count, model.n_items, len(added), find)
     n_scored = len(added) if rules.cold_items else 0
     query = Query(given, min(n, len(allowed)), allowed, reasons, added, n_scored)
     size = batch_size or model.scorer.batch_size(model.terms, query.k, given.degree(), reasons=reasons > 0)

@@ -1,5 +1,6 @@
 """The models that answer: an export in memory, or a fitted model of a workspace, by the same calls."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +16,10 @@ from l3ae_dist.serving import load_export
 from l3ae_dist.storage.export_header import HEADER
 
 ItemId = int | str
+
+
+# An integer as it is written, of at most 18 digits.
+_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}", re.ASCII)
 
 
 class Why(TypedDict):
@@ -52,7 +57,7 @@ class Answers(Protocol):
     """A model that is ready to answer; one object serves many threads."""
 
     quick: bool
-    """True where one history takes well under a millisecond, so that no thread is worth its switch."""
+    """True where a short history takes less than a millisecond: less than to hand it to a thread."""
     name: str
     """Name of the model."""
 
@@ -84,6 +89,7 @@ class ExportAnswers:
         self._model = load_export(folder)
         self.name = folder.resolve().name
         self._ids, self._titles = self._model.item_ids.tolist(), self._model.titles.tolist()
+        self._text = self._model.item_ids.dtype == object
         self._model.warm()
 
     def about(self) -> About:
@@ -115,8 +121,8 @@ class ExportAnswers:
             rows,
             asked.n,
             filter_already_liked=asked.exclude_seen,
-            filter_items=asked.block,
-            items=asked.allow,
+            filter_items=self._alike(asked.block),
+            items=self._alike(asked.allow),
         )
         lists = self._named(items, scores)
         if asked.reasons:
@@ -128,7 +134,7 @@ class ExportAnswers:
 
     def similar(self, asked: SimilarRequest) -> Lists:
         """Return the largest kept weights of the rows of the items."""
-        return self._named(*self._model.similar_items(asked.items, asked.n))
+        return self._named(*self._model.similar_items(alike(asked.items, text=self._text), asked.n))
 
     def add(self, asked: ItemsRequest) -> list[ItemId]:
         """Refuse: an export has no encoder.
@@ -139,6 +145,9 @@ class ExportAnswers:
             Always.
         """
         raise ConfigError("an export has no text encoder; serve the workspace to add items by their text.")
+
+    def _alike(self, ids: Sequence[ItemId] | None) -> list[ItemId] | None:
+        return None if ids is None else alike(ids, text=self._text)
 
     def _named(self, items: Array, scores: Array) -> Lists:
         """Return rows of the catalog and their scores with ids and titles, as values that JSON can hold."""
@@ -154,7 +163,7 @@ class ExportAnswers:
     def _rows(self, asked: RecommendRequest) -> sparse.csr_matrix:
         """Return histories as rows of a matrix."""
         model, places, values = self._model, [], []
-        for given in weighted(asked):
+        for given in weighted(asked, text=self._text):
             if asked.unknown_items == "skip":
                 given = {item: given[item] for item in given if model.knows(item)}
             places.append(model.item_rows(list(given)))
@@ -199,6 +208,10 @@ class WorkspaceAnswers:
 
         self._model = load_model(url, model, memory_budget=memory_budget)
         self.name = self._model.label
+        dataset = self._model.dataset
+        self._text, self._text_users = (
+            ids(0, 1).dtype == object for ids in (dataset.item_ids, dataset.user_ids)
+        )
         self.version = (self.name, self._model.document.run)
 
     def about(self) -> About:
@@ -221,15 +234,15 @@ class WorkspaceAnswers:
         UnknownIdError
             Naming unknown users or items.
         """
-        known = list(dict.fromkeys(asked.users or []))
-        users = known if asked.histories is None else self._histories(asked)
-        if not users:
+        asked_for = alike(asked.users or [], text=self._text_users)
+        known, given = list(dict.fromkeys(asked_for)), self._histories(asked)
+        if not known and not given:
             return []
         frame = self._model.recommend(
-            users, asked.n, filter_already_liked=asked.exclude_seen, filter_items=asked.block,
+            known or given, asked.n, filter_already_liked=asked.exclude_seen, filter_items=asked.block,
             items=asked.allow, return_reasons=asked.reasons,
         )  # fmt: skip
-        lists: dict[ItemId, list[Entry]] = {user: [] for user in known or range(len(users))}
+        lists: dict[ItemId, list[Entry]] = {user: [] for user in known or given}
         for one in frame.to_dict("records"):
             entry: Entry = {"item_id": one["item_id"], "title": one["title"], "score": one["score"]}
             if asked.reasons:
@@ -238,17 +251,18 @@ class WorkspaceAnswers:
                     for why in one["reasons"]
                 ]
             lists[one["user_id"]].append(entry)
-        return [lists[user] for user in (asked.users or [])] if known else list(lists.values())
+        return [lists[user] for user in asked_for] if known else list(lists.values())
 
     def similar(self, asked: SimilarRequest) -> Lists:
         """Return the largest weights of the rows of the items."""
-        frame = self._model.similar_items(asked.items, asked.n)
-        lists: dict[ItemId, list[Entry]] = {item: [] for item in asked.items}
+        items = alike(asked.items, text=self._text)
+        lists: dict[ItemId, list[Entry]] = {item: [] for item in items}
+        frame = self._model.similar_items(list(lists), asked.n)
         for one in frame.to_dict("records"):
             lists[one["item_id"]].append(
                 {"item_id": one["similar_item_id"], "title": one["title"], "score": one["score"]}
             )
-        return [lists[item] for item in asked.items]
+        return [lists[item] for item in items]
 
     def add(self, asked: ItemsRequest) -> list[ItemId]:
         """Embed items, and make them recommendable.
@@ -261,11 +275,12 @@ class WorkspaceAnswers:
         texts = {one.item_id: one.text for one in asked.items}
         return list(self._model.add_items(list(texts.values()), ids=list(texts)).tolist())
 
-    def _histories(self, asked: RecommendRequest) -> list[Mapping[ItemId, float]]:
-        given = weighted(asked)
-        if asked.unknown_items == "refuse":
-            return list(given)
-        return [{item: one[item] for item in one if item in self._known} for one in given]
+    def _histories(self, asked: RecommendRequest) -> dict[ItemId, Mapping[ItemId, float]]:
+        """Return histories by their position."""
+        given = list(weighted(asked, text=self._text))
+        if asked.unknown_items == "skip":
+            given = [{item: one[item] for item in one if item in self._known} for one in given]
+        return dict(enumerate(given))
 
     @cached_property
     def _known(self) -> frozenset[ItemId]:
@@ -277,11 +292,22 @@ def is_export(target: str) -> bool:
     return (Path(target) / HEADER).is_file()
 
 
-def weighted(asked: RecommendRequest) -> Iterator[Mapping[ItemId, float]]:
+def weighted(asked: RecommendRequest, *, text: bool) -> Iterator[Mapping[ItemId, float]]:
     """Yield the weight of each item of each history; an item that is named twice counts once."""
     for place, history in enumerate(asked.histories or []):
         weights = asked.weights[place] if asked.weights else [1.0] * len(history)
-        yield dict(zip(history, weights, strict=True))
+        yield dict(zip(alike(history, text=text), weights, strict=True))
+
+
+def alike(ids: Sequence[ItemId], *, text: bool) -> list[ItemId]:
+    """Return ids in the form of a catalog's, where they can be: ``7`` and ``"7"`` are one item.
+
+    >>> alike(["7", "007", 8], text=False), alike(["7", 8], text=True)
+    ([7, '007', 8], ['7', '8'])
+    """
+    if text:
+        return [str(one) for one in ids]
+    return [int(one) if isinstance(one, str) and _INTEGER.fullmatch(one) else one for one in ids]
 
 
 def _joined(parts: Sequence[Array]) -> Array:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import FastAPI, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
@@ -37,8 +38,10 @@ logger = logging.getLogger("l3ae_dist.serve")
 
 PATHS = frozenset(("/recommend", "/similar", "/items", "/model", "/healthz", "/readyz", "/metrics"))
 """Paths of the service, its pages apart."""
-# Users of an export whose lists take less time than a switch to a thread and back delays other requests.
-_AT_ONCE = 4
+# Items of the histories, and of the lists, of a request to an export that is answered without a thread.
+_QUICK_ITEMS, _QUICK_ENTRIES = 400, 400
+# Calls to a workspace at a time: each may hold the memory budget.
+_CALLS = 4
 _REFUSALS: dict[int | str, dict[str, object]] = {
     403: {"model": Refusal, "description": "Something that this service does not do."},
     404: {"model": Refusal, "description": "An id that is not known."},
@@ -93,16 +96,29 @@ def _api(current: Current) -> FastAPI:
 
 
 def _add_answers(api: FastAPI, current: Current) -> None:
+    calls = CapacityLimiter(_CALLS)
+
+    async def answer(call: Callable[[Answers], Lists], *, quick: bool) -> Response:
+        """Answer with lists, in a thread where that takes long beside what other requests wait for."""
+        model = _ready(current)
+
+        def made() -> Response:
+            return _json({"model": model.name, "results": call(model)})
+
+        return made() if quick and model.quick else await to_thread.run_sync(made, limiter=calls)
+
     @api.post("/recommend", response_model=RecommendAnswer, responses=_REFUSALS)
     async def recommend(asked: RecommendRequest) -> Response:
         """Recommend items to known users, or to anybody by the items of a history."""
-        count = len(asked.histories or asked.users or [])
-        return await _lists(current, lambda model: model.recommend(asked), count)
+        histories = asked.histories or []
+        small = sum(map(len, histories)) <= _QUICK_ITEMS and len(histories) * asked.n <= _QUICK_ENTRIES
+        return await answer(lambda model: model.recommend(asked), quick=small and not asked.reasons)
 
     @api.post("/similar", response_model=RecommendAnswer, responses=_REFUSALS)
     async def similar(asked: SimilarRequest) -> Response:
         """List the items that owning an item speaks most for."""
-        return await _lists(current, lambda model: model.similar(asked), len(asked.items))
+        small = len(asked.items) * asked.n <= _QUICK_ENTRIES
+        return await answer(lambda model: model.similar(asked), quick=small)
 
 
 def _add_items(api: FastAPI, current: Current, allowed: bool) -> None:
@@ -140,14 +156,6 @@ def _add_pages(api: FastAPI, current: Current, measures: Measures) -> None:
         if current.answers is not None:
             measures.items(current.answers.about()["items"])
         return Response(measures.page(), media_type="text/plain; version=0.0.4")
-
-
-async def _lists(current: Current, call: Callable[[Answers], Lists], count: int) -> Response:
-    """Answer with lists; in a thread where that takes long beside what other requests wait for."""
-    model = _ready(current)
-    quick = model.quick and count <= _AT_ONCE
-    found = call(model) if quick else await run_in_threadpool(call, model)
-    return _json({"model": model.name, "results": found})
 
 
 class _NotReadyError(Exception):

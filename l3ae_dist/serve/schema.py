@@ -10,12 +10,18 @@ MOST_HISTORY = 10_000
 """Items of one history, or of one list of items to allow or to block, at most."""
 MOST_ITEMS = 1000
 """Items recommended to one user at most."""
+MOST_ENTRIES = 200_000
+"""Items and reasons of an answer at most."""
+MOST_WEIGHT = 1e6
+"""Weight of an item of a history at most: scores must be finite in float32."""
 MOST_TEXT = 100_000
 """Characters of the text of a new item at most."""
 
 Id = StrictInt | Annotated[StrictStr, Field(max_length=1000)]
 Ids = Annotated[list[Id], Field(max_length=MOST_HISTORY)]
-Weights = Annotated[list[Annotated[float, Field(ge=0, allow_inf_nan=False)]], Field(max_length=MOST_HISTORY)]
+Weights = Annotated[
+    list[Annotated[float, Field(ge=0, le=MOST_WEIGHT, allow_inf_nan=False)]], Field(max_length=MOST_HISTORY)
+]
 
 
 class Asked(BaseModel):
@@ -33,7 +39,7 @@ class RecommendRequest(Asked):
     )
 
     users: list[Id] | None = Field(
-        None, max_length=MOST_USERS, description="Known users by id; a workspace knows them, an export not."
+        None, max_length=MOST_USERS, description="Users by id. A workspace knows them; an export does not."
     )
     histories: list[Ids] | None = Field(
         None, max_length=MOST_USERS, description="Item ids of users who need not be known."
@@ -60,7 +66,17 @@ class RecommendRequest(Asked):
             len(one) for one in self.histories or []
         ]:
             raise ValueError("weights must be as many as the items of each history")
+        _check_entries(len(self.users or self.histories or []) * self.n * (1 + self.reasons))
         return self
+
+
+def _check_entries(count: int) -> None:
+    """Refuse a request whose answer would be too long."""
+    if count > MOST_ENTRIES:
+        raise ValueError(
+            f"the answer would have up to {count:,} items and reasons, and the most is {MOST_ENTRIES:,}; ask "
+            "for fewer users, items or reasons at a time"
+        )
 
 
 class SimilarRequest(Asked):
@@ -70,6 +86,11 @@ class SimilarRequest(Asked):
 
     items: list[Id] = Field(min_length=1, max_length=MOST_USERS, description="Item ids.")
     n: int = Field(10, ge=1, le=MOST_ITEMS, description="Neighbours of each.")
+
+    @model_validator(mode="after")
+    def _is_bounded(self) -> "SimilarRequest":
+        _check_entries(len(self.items) * self.n)
+        return self
 
 
 class NewItem(Asked):

@@ -73,6 +73,14 @@ def test_scores_rank_as_ranks_do_and_users_without_a_list_count():
     assert "novelty@3" not in found
 
 
+def test_an_interaction_that_is_there_twice_counts_once():
+    lists, held_out, train = tables(3)
+    twice = pd.concat([train, train.iloc[::2], train.iloc[:5]])
+    assert evaluate_lists(lists, held_out, train=twice, ks=(5,)) == evaluate_lists(
+        lists, held_out, train=train, ks=(5,)
+    )
+
+
 def test_other_forms_of_tables_give_the_same(tmp_path):
     polars = pytest.importorskip("polars")
     lists, held_out, train = tables(1)
@@ -180,6 +188,8 @@ WRONG = {
     "no rank": (LISTS.drop(columns="rank"), HELD, {}, DataError, "rank"),
     "an item twice": (LISTS.assign(item_id=5), HELD, {}, DataError, "item 5 twice"),
     "a rank twice": (LISTS.assign(rank=1), HELD, {}, DataError, "rank 1 twice"),
+    "a rank that is missing": (LISTS.assign(rank=[1, np.nan]), HELD, {}, DataError, "rank"),
+    "an endless score": (LISTS.assign(score=[1, np.inf]), HELD, {}, DataError, "score"),
     "no items": (LISTS, HELD.rename(columns={"item_id": "item"}), {}, DataError, "held_out"),
     "nobody": (LISTS, HELD.iloc[:0], {}, DataError, "no rows"),
     "cut-offs of 0": (LISTS, HELD, {"ks": (0,)}, ConfigError, "ks"),

@@ -90,6 +90,12 @@ def test_an_item_of_several_categories_counts_in_each_and_caps_may_differ():
     assert rerank(table, 4, categories=categories, at_most={"x": 1})["item_id"].tolist() == ["a", "b", "d"]
 
 
+def test_items_without_a_category_are_under_no_cap():
+    table = pd.DataFrame({"user_id": 1, "item_id": [1, 2, 3], "score": [3.0, 2.0, 1.0]})
+    genres = pd.DataFrame({"genre": [None, np.nan, None]}, index=[1, 2, 3])["genre"].to_dict()
+    assert rerank(table, 3, categories=genres, at_most=1)["item_id"].tolist() == [1, 2, 3]
+
+
 def test_users_keep_their_order_and_an_empty_table_stays_empty():
     table = lists().sort_values("user_id", ascending=False, kind="stable")
     assert rerank(table, 1)["user_id"].tolist() == [3, 2, 1, 0]
@@ -119,6 +125,7 @@ WRONG = {
     "caps alone": ({"at_most": 1}, ConfigError, "categories"),
     "a cap of 0": ({"at_most": 0, "categories": {1: "a"}}, ConfigError, "at_most"),
     "no vectors of some": ({"diversity": 0.5, "vectors": {0: np.ones(2)}}, DataError, "no vector"),
+    "vectors with NaN": ({"diversity": 0.5, "vectors": dict.fromkeys(range(12), np.array([np.nan]))}, DataError, "NaN"),
     "an endless boost": ({"boosts": dict.fromkeys(range(12), float("inf"))}, DataError, "not finite"),
 }  # fmt: skip
 
@@ -131,5 +138,7 @@ def test_rules_that_cannot_be_followed_are_refused_in_a_sentence(name):
 
 
 def test_a_table_of_something_else_is_refused():
+    with pytest.raises(DataError, match="pandas"):
+        rerank(lists().to_dict("records"), 3)
     with pytest.raises(DataError, match="score"):
         rerank(lists().drop(columns="score"), 3)

@@ -60,10 +60,21 @@ def test_it_answers_until_it_is_asked_to_end(export, number):
     assert (process.returncode, err, out.strip()) == (0, "", "stopped.")
 
 
+@pytest.mark.parametrize("host", ["::1", "127.0.0.2", "localhost"])
+def test_every_address_of_the_loopback_may_be_its_place(export, host):
+    try:
+        socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+    except OSError:
+        pytest.skip(f"this machine has no {host}")
+    with (
+        serving(export, "--host", host, "--connections", "1") as (_, url),
+        urllib.request.urlopen(f"{url}/healthz") as answer,
+    ):
+        assert json.load(answer) == {"alive": True}
+
+
 def test_with_a_certificate_it_speaks_https(export, tmp_path):
     import ssl
-
-    from certificates import certificate_in_environment  # noqa: F401
 
     from l3ae_dist.runtime.backends.certificate import temporary_certificate
 

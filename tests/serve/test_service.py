@@ -14,6 +14,7 @@ from small_fits import fit
 pytest.importorskip("fastapi_offline", reason="the extra serve is not installed")
 
 from l3ae_dist.model.fitted import load_model
+from l3ae_dist.serve import current as current_module
 from l3ae_dist.serve.app import make_app
 from l3ae_dist.serve.current import Current
 from l3ae_dist.serve.limits import MOST_BYTES
@@ -168,6 +169,48 @@ def test_similar_items_are_those_of_the_model(of, request, export, fitted):
     assert [[one["item_id"] for one in lists] for lists in answer["results"]] == wanted
 
 
+@pytest.mark.parametrize("of", ["of_export", "of_workspace"])
+def test_an_item_or_a_user_that_is_asked_for_twice_gets_the_same_list_twice(of, request):
+    ask = request.getfixturevalue(of)
+    once = ask("POST", "/similar", {"items": [7], "n": 3})[1]["results"]
+    assert ask("POST", "/similar", {"items": [7, 7, 7], "n": 3})[1]["results"] == once * 3
+    if of == "of_workspace":
+        once = ask("POST", "/recommend", {"users": [3], "n": 3})[1]["results"]
+        assert ask("POST", "/recommend", {"users": [3, 3], "n": 3})[1]["results"] == once * 2
+
+
+@pytest.mark.parametrize("of", ["of_export", "of_workspace"])
+@pytest.mark.parametrize("unknown", ["refuse", "skip"])
+def test_an_id_is_known_in_both_of_its_forms(of, unknown, request):
+    ask = request.getfixturevalue(of)
+    rest = {"n": 4, "block": [2], "unknown_items": unknown}
+    numbers = ask("POST", "/recommend", {"histories": [[1, 5]], **rest})
+    assert numbers[0] == 200
+    assert ask("POST", "/recommend", {"histories": [["1", "5"]], **rest, "block": ["2"]}) == numbers
+    assert ask("POST", "/similar", {"items": ["7"]}) == ask("POST", "/similar", {"items": [7]})
+    if of == "of_workspace":
+        assert ask("POST", "/recommend", {"users": ["3"]}) == ask("POST", "/recommend", {"users": [3]})
+
+
+def test_ids_that_are_text_are_known_in_both_forms_too_whatever_they_are_called(tmp_path):
+    import pandas as pd
+
+    from l3ae_dist.config.load import make_config
+    from l3ae_dist.pipeline.run import run
+
+    names = ["user_id", "item_id", "7", "lamp", "chair"]
+    log = pd.DataFrame([(f"u{u}", names[(u + i) % 5]) for u in range(12) for i in (0, 1, 3)],
+                       columns=["user_id", "item_id"])  # fmt: skip
+    values = {"workspace": str(tmp_path / "w"), "model": {"name": "ease", "reg_x": 1},
+              "compute": {"cluster": "synchronous", "threads": 1}}  # fmt: skip
+    run(make_config(values), interactions=log, items=pd.DataFrame({"item_id": names}), until="fit")
+    with service(tmp_path / "w") as ask:
+        for history in (["user_id", "item_id"], ["7"], [7]):
+            status, answer = ask("POST", "/recommend", {"histories": [history], "n": 2})
+            assert (status, len(answer["results"][0])) == (200, 2)
+        assert ask("POST", "/similar", {"items": [7]})[0] == 200
+
+
 REFUSED = {
     "nobody": ({}, 422, "users or histories"),
     "both": ({"users": [1], "histories": [[1]]}, 422, "one of the two"),
@@ -178,6 +221,8 @@ REFUSED = {
     "an id that is a number with a fraction": ({"histories": [[1.5]]}, 422, "histories"),
     "an id that is true": ({"histories": [[True]]}, 422, "histories"),
     "weights of other length": ({"histories": [[1, 2]], "weights": [[1.0]]}, 422, "weights"),
+    "endless scores": ({"histories": [[1, 2]], "weights": [[3e38, 3e38]]}, 422, "weights"),
+    "an answer without end": ({"histories": [[1]] * MOST_USERS, "n": 1000, "reasons": 50}, 422, "200,000"),
     "negative weights": ({"histories": [[1]], "weights": [[-1.0]]}, 422, "weights"),
     "an unknown item": ({"histories": [[1, 987654]]}, 404, "987654"),
     "an id beyond 64 bits": ({"histories": [[10**30]]}, 404, "10000"),
@@ -205,8 +250,8 @@ def test_unknown_items_of_a_history_are_passed_over_where_that_is_asked_for(of, 
 
 
 def test_an_export_knows_no_users_and_adds_no_items(of_export, export):
-    status, answer = of_export("POST", "/recommend", {"histories": [["1"]]})  # its ids are numbers
-    assert (status, "'1'" in answer["message"]) == (404, True)
+    status, answer = of_export("POST", "/recommend", {"histories": [["lamp"]]})  # its ids are numbers
+    assert (status, "lamp" in answer["message"]) == (404, True)
     status, answer = of_export("POST", "/recommend", {"users": [1]})
     assert (status, "histories" in answer["message"]) == (422, True)
     item = {"items": [{"item_id": 9001, "text": "a lamp"}]}
@@ -219,6 +264,10 @@ def test_an_export_knows_no_users_and_adds_no_items(of_export, export):
 def test_what_is_no_json_and_what_is_too_long_is_refused(of_export):
     assert of_export("POST", "/recommend", raw=b"{")[0] == 422
     assert of_export("POST", "/recommend", raw=b"[]")[0] == 422
+    body = json.dumps({"histories": [[1]]}).encode()
+    for kind in ("text/plain", ""):  # what a page of another site may send without being asked first
+        assert of_export("POST", "/recommend", raw=body, headers={"Content-Type": kind})[0] == 422
+    assert of_export("POST", "/similar", {"items": list(range(40)) * 6, "n": 1000})[0] == 422
     status, answer = of_export("POST", "/recommend", raw=b" " * (MOST_BYTES + 1))
     assert (status, answer["error"]) == (413, "RequestTooLong")
     chunked = {"Transfer-Encoding": "chunked"}
@@ -292,6 +341,7 @@ def test_a_new_export_takes_over_and_no_request_fails(fitted, tmp_path):
         assert wrong == []
         assert set(seen) == {"one", "two"}
         assert "l3ae_model_swaps_total 10.0" in ask("GET", "/metrics")[1]
+        assert "l3ae_models_refused_total 0.0" in ask("GET", "/metrics")[1]
 
 
 def test_an_export_that_is_damaged_or_gone_leaves_the_one_that_answers(fitted, tmp_path, caplog):
@@ -331,8 +381,53 @@ def test_the_current_model_of_a_workspace_takes_over(tmp_path):
     assert current.answers.about()["model"] == first
 
 
+def test_an_export_that_changes_while_it_is_opened_is_opened_again(fitted, tmp_path, monkeypatch):
+    for name, k in (("one", 5), ("two", 9)):
+        load_model(fitted).export_weights(tmp_path / name, k)
+    link = tmp_path / "current"
+    link.symlink_to("one")
+    opened = []
+
+    class Turned(current_module.ExportAnswers):
+        def __init__(self, folder):
+            super().__init__(folder)
+            opened.append(folder.name)
+            if len(opened) == 1:
+                link.unlink()
+                link.symlink_to("two")
+
+    monkeypatch.setattr(current_module, "ExportAnswers", Turned)
+    current = Current(str(link))
+    assert (current.open().name, opened) == ("two", ["one", "two"])
+
+
+def test_what_goes_wrong_with_the_next_model_does_not_end_the_looks(fitted, tmp_path, monkeypatch):
+    folder = tmp_path / "export"
+    load_model(fitted).export_weights(folder, 5)
+    current, failures = Current(str(folder), look_seconds=0.01), []
+    before = current.open()
+
+    def full(folder):
+        failures.append(folder)
+        raise MemoryError
+
+    answers = current_module.ExportAnswers
+    monkeypatch.setattr(current_module, "ExportAnswers", full)
+    current.watch()
+    load_model(fitted).export_weights(folder, 7)
+    deadline = time.monotonic() + 20
+    while len(failures) < 3:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert current.answers is before
+    monkeypatch.setattr(current_module, "ExportAnswers", answers)
+    while current.answers is before:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    current.close()
+
+
 def test_a_service_without_a_model_is_alive_and_not_ready(export):
-    current = Current(str(export))
     with service(export) as ask:
         answers, ask.current._answers = ask.current._answers, None
         assert ask("GET", "/healthz")[0] == 200
@@ -340,4 +435,4 @@ def test_a_service_without_a_model_is_alive_and_not_ready(export):
         status, answer = ask("POST", "/recommend", {"histories": [[1]]})
         assert (status, answer["error"]) == (503, "NotReady")
         ask.current._answers = answers
-    assert current.answers is None
+        assert ask("GET", "/readyz")[0] == 200
