@@ -12,8 +12,8 @@ def visible_gpus() -> list[str]:
     """List the GPUs that this process may see, as ``CUDA_VISIBLE_DEVICES`` names them.
 
     Where that variable is not set they are numbered from 0, as CUDA numbers them, whatever the numbers of
-    their device files. CUDA looks no further than the first entry that names no device, and so does this: an empty
-    one, or -1.
+    their device files. CUDA looks no further than the first entry that names no device, and so does this:
+    an empty one, or -1.
     """
     named = os.environ.get(VISIBLE)
     if named is None:
