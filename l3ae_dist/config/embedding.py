@@ -73,7 +73,7 @@ class EncoderConfig(Section):
     trust_remote_code: bool = False
     """Let code shipped with the model run (NV-Embed-v2 needs it; never on by itself)."""
     rows_per_chunk: int = Field(512, ge=1)
-    """Items embedded and stored as one unit: what a killed run loses at most, per actor."""
+    """Items embedded and stored as one unit: what a killed run loses, per actor; on a GPU twice that."""
 
     def resolved(self) -> "EncoderConfig":
         """Return the encoder with the values of its preset where nothing else was asked for."""

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 # a chunk whose actor dies this often is given up; actors themselves restart without limit
 _TASK_RETRIES = 4
-# Chunks of an actor: while one is encoded, the next is read and the one before is written.
+# Chunks of an actor on a GPU: while one is encoded, the next is read and the one before is written. An actor
+# on a CPU has one core, and gains nothing by it.
 _AT_ONCE = 2
 
 
@@ -234,7 +235,7 @@ def start_actors(
         num_gpus=gpus,
         max_restarts=-1,
         max_task_retries=_TASK_RETRIES,
-        max_concurrency=_AT_ONCE,
+        max_concurrency=_AT_ONCE if gpus else 1,
     )(EmbeddingActor)
     workspace = dataset.workspace
     durable = workspace.blobs.durable
