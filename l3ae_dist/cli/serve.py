@@ -54,14 +54,14 @@ def serve(
 ) -> None:
     """Serve recommendations over HTTP until interrupted; a new export or model takes over by itself."""
     current = _opened(export_or_workspace, model, place)
-    listening = _listening(place)
-    about = current.open().about()
-    scheme = "https" if place.certificate else "http"
-    url = f"{scheme}://{place.address}:{listening.getsockname()[1]}"
-    tell(f"{about['member']} with {about['items']:,} items at {url}; what can be asked is at {url}/docs")
-    sys.setswitchinterval(_SWITCH_SECONDS)
-    with listening, contextlib.suppress(KeyboardInterrupt):
-        _run(current, listening, place)
+    with _listening(place) as listening:
+        about = current.open().about()
+        scheme = "https" if place.certificate else "http"
+        url = f"{scheme}://{place.address}:{listening.getsockname()[1]}"
+        tell(f"{about['member']} with {about['items']:,} items at {url}; what can be asked is at {url}/docs")
+        sys.setswitchinterval(_SWITCH_SECONDS)
+        with contextlib.suppress(KeyboardInterrupt):
+            _run(current, listening, place)
     tell("stopped.")
 
 
