@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import re
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +23,8 @@ from l3ae_dist.runtime.versions import machine, versions
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 MEASURED_BY = {"benchmarks.md": "make figures", "accuracy.md": "make bench-accuracy"}
 PAGES = (PAGE, PAGE.with_name("accuracy.md"))
+Part = tuple[list[dict[str, Any]], dict[str, Any]]
+"""Rows and details of a part of a benchmark."""
 _BLOCK = re.compile(r"(<!-- figures: ([a-z-]+) -->\n)(.*?)(\n?<!-- end -->)", re.DOTALL)
 
 
@@ -56,6 +59,36 @@ def row(name: str, ours: float, unit: str, peer: float | None = None, target: fl
         "target": target,
         "met": met,
     }
+
+
+def run_parts(name: str, parts: dict[str, Callable[[], Part]], description: str | None) -> None:
+    """Run the parts of a benchmark, or those of ``--only``, and write what is there after each.
+
+    Parameters
+    ----------
+    name
+        Of the result; parts that are not run keep their figures.
+    parts
+        By name what runs each, and returns its rows and details.
+    description
+        Of the command line.
+    """
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--only", help=f"comma-separated parts of {', '.join(parts)}")
+    chosen = parser.parse_args().only
+    names = chosen.split(",") if chosen else list(parts)
+    if unknown := sorted(set(names) - set(parts)):
+        parser.error(f"unknown parts {', '.join(unknown)}; known are {', '.join(parts)}")
+    path = results_folder() / f"{name}.json"
+    kept: dict[str, Any] = json.loads(path.read_text())["parts"] if chosen and path.exists() else {}
+    for part in names:
+        started = time.perf_counter()
+        print(f"{part} ...", flush=True)
+        rows, details = parts[part]()
+        date = datetime.now(UTC).isoformat(timespec="seconds")
+        kept[part] = {"date": date, "rows": rows, **({"details": details} if details else {})}
+        print(f"  {time.perf_counter() - started:.0f} s", flush=True)
+        publish(name, [line for one in parts if one in kept for line in kept[one]["rows"]], parts=kept)
 
 
 def publish(name: str, rows: list[dict[str, Any]], **details: Any) -> None:

@@ -89,16 +89,17 @@ def evaluate_lists(
         for part in ("head", "tail", "unbiased"):
             del found[part]
     listed_top, rows = _vectors(vectors, items, top) if vectors is not None else (top, top)
+    kinds = None if categories is None else _categories(categories, items)
+    everybody = tables.train[_USER].nunique()
     for k in ks:
         first = top[:, :k]
         found[f"concentration@{k}"] = concentration(first, len(items))
         if train is not None:
-            everybody = tables.train[_USER].nunique()
             found[f"novelty@{k}"] = _mean(novelty(first, popularity, everybody))
         if vectors is not None:
             found[f"diversity@{k}"] = _mean(diversity(listed_top[:, :k], rows))
-        if categories is not None:
-            found[f"miscalibration@{k}"] = _mean(miscalibration(first, known, _categories(categories, items)))
+        if kinds is not None:
+            found[f"miscalibration@{k}"] = _mean(miscalibration(first, known, kinds))
     return found
 
 

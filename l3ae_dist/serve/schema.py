@@ -34,7 +34,6 @@ class RecommendRequest(Asked):
     """Users or histories, and which items they may get."""
 
     model_config = ConfigDict(
-        extra="forbid",
         json_schema_extra={"examples": [{"histories": [[1, 50, 181]], "n": 5, "reasons": 2}]},
     )
 
@@ -82,7 +81,7 @@ def _check_entries(count: int) -> None:
 class SimilarRequest(Asked):
     """Items whose neighbours are asked for."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"items": [50], "n": 5}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"items": [50], "n": 5}]})
 
     items: list[Id] = Field(min_length=1, max_length=MOST_USERS, description="Item ids.")
     n: int = Field(10, ge=1, le=MOST_ITEMS, description="Neighbours of each.")
@@ -104,7 +103,6 @@ class ItemsRequest(Asked):
     """Items that become recommendable from their text alone."""
 
     model_config = ConfigDict(
-        extra="forbid",
         json_schema_extra={"examples": [{"items": [{"item_id": 9001, "text": "A quiet film"}]}]},
     )
 
