@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from l3ae_dist.pipeline.check import check
     from l3ae_dist.pipeline.named_models import models, use_model
     from l3ae_dist.pipeline.run import run
+    from l3ae_dist.pipeline.update import update
     from l3ae_dist.report.sweep_page import sweep
     from l3ae_dist.storage.workspace import Workspace
 
@@ -57,6 +58,7 @@ __all__ = [
     "rerank",
     "run",
     "sweep",
+    "update",
     "use_model",
 ]
 
@@ -87,6 +89,7 @@ _HOME = {
     "rerank": "l3ae_dist.model.rerank",
     "run": "l3ae_dist.pipeline.run",
     "sweep": "l3ae_dist.report.sweep_page",
+    "update": "l3ae_dist.pipeline.update",
     "use_model": "l3ae_dist.pipeline.named_models",
 }
 

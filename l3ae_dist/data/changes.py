@@ -1,4 +1,7 @@
-"""Tiles of ``X' X`` that differ between two datasets of which one continues the other."""
+"""Users whose histories differ between two datasets, and the tiles of ``X' X`` that differ by them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -9,6 +12,73 @@ from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.linalg.tiles import TileGrid
 
 _ROWS = 65536
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedRows:
+    """The rows by which the training interactions of two datasets differ.
+
+    Parameters
+    ----------
+    rows
+        (r, items) float64: histories as they were, and as they are.
+    joins
+        (r,) bool: those that are; the others are no longer.
+    users
+        Number of users whose history differs.
+    """
+
+    rows: sparse.csr_matrix
+    joins: npt.NDArray[np.bool_]
+    users: int
+
+
+def changed_rows(before: Dataset, after: Dataset) -> ChangedRows:
+    """Find the histories that leave and join when a dataset becomes another of the same items.
+
+    A changed user is a row that leaves and one that joins; a user without training items on one side is one
+    row. Cost: O(nnz), a block of users at a time.
+
+    Parameters
+    ----------
+    before, after
+        Their users may be any, their items are equal and in the same order.
+    """
+    leaving, joining, users = [], [], 0
+    for old, new in _histories(before, after):
+        difference = new - old
+        difference.eliminate_zeros()
+        differs = np.diff(difference.indptr) > 0
+        users += int(differs.sum())
+        leaving.append(old[differs & (np.diff(old.indptr) > 0)])
+        joining.append(new[differs & (np.diff(new.indptr) > 0)])
+    parts = [sparse.csr_matrix((0, after.n_items)), *leaving, *joining]
+    rows = sparse.vstack(parts, format="csr").astype(np.float64)
+    gone = sum(part.shape[0] for part in leaving)
+    return ChangedRows(rows, np.arange(rows.shape[0]) >= gone, users)
+
+
+def _histories(before: Dataset, after: Dataset) -> Iterator[tuple[sparse.csr_matrix, sparse.csr_matrix]]:
+    """Yield training rows of the users of both datasets, side by side; those that one lacks are empty."""
+    known, users = before.user_ids(), after.user_ids()
+    places = np.searchsorted(users, known)
+    here = places < len(users)
+    here[here] = users[places[here]] == known[here]
+    for start in range(0, before.n_users, _ROWS):  # who is gone
+        stop = min(start + _ROWS, before.n_users)
+        rows = before.user_rows("train", start, stop)[~here[start:stop]]
+        yield rows, sparse.csr_matrix(rows.shape)
+    kept = np.flatnonzero(here)
+    for start in range(0, after.n_users, _ROWS):
+        stop = min(start + _ROWS, after.n_users)
+        first, last = np.searchsorted(places[kept], (start, stop)).tolist()
+        some = kept[first:last]
+        new = after.user_rows("train", start, stop)
+        if len(some):
+            old = before.user_rows("train", int(some[0]), int(some[-1]) + 1)[some - some[0]]
+            yield _spread(old, places[some] - start, new.shape), new
+        else:
+            yield sparse.csr_matrix(new.shape), new
 
 
 def touched_tiles(

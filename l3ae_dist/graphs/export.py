@@ -191,6 +191,8 @@ class ColumnBlocks:
             if sparse.issparse(term_block):
                 term_block = term_block.toarray()
             term_block *= product.weight
+            if product.scale != 1.0:
+                term_block *= self._arrays.vector(product.scale, columns).astype(self.dtype)[:, None]
             block += term_block
         if r == c:
             np.fill_diagonal(block, self._arrays.vector(self._model.kept, columns).astype(self.dtype))

@@ -1,7 +1,8 @@
 """The terms that a model's scores are the sum of: few, and the same kinds for every member of the family.
 
-``scores(x) = sum (x diag(rows) A) diag(scale) + sum weight (x L) R' + x diag(e)`` with tiled n x n matrices A
-(an inverse, a product, a Gram), n x d arrays L and R, and n-vectors. Column j of the sum predicts item j.
+``scores(x) = sum (x diag(rows) A) diag(scale) + sum weight (x L) R' diag(scale) + x diag(e)`` with tiled n x n
+matrices A (an inverse, a product, a Gram), n x d arrays L and R, and n-vectors. Column j of the sum predicts
+item j. The change of an inverse by a few users is such a product, scaled as the inverse is.
 A matrix may be of the first items alone, those of a core: the other rows and columns of A are zero then.
 Three modules compute with them: :mod:`l3ae_dist.graphs.shared_scoring` (many models, as evaluation needs),
 :mod:`l3ae_dist.graphs.batch_scoring` (one model, many users) and
@@ -15,9 +16,11 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+import numpy.typing as npt
+from scipy import sparse
 
 from l3ae_dist.data.features import DenseRows, Rows, open_rows
-from l3ae_dist.linalg.arrays import Array, Floats
+from l3ae_dist.linalg.arrays import Array, Floats, Matrix
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.vectors import open_finished
 from l3ae_dist.storage.workspace import Workspace
@@ -83,7 +86,7 @@ class MatrixTerm:
 
 @dataclass(frozen=True, slots=True)
 class ProductTerm:
-    """The term ``weight (x L) R'`` of two narrow arrays.
+    """The term ``weight (x L) R' diag(scale)`` of two narrow arrays.
 
     Parameters
     ----------
@@ -93,12 +96,24 @@ class ProductTerm:
         One factor for all.
     part
         What the term counts as in an explanation.
+    scale
+        n x 1 array, one factor for each column, or 1.
+    shares
+        How the scale is divided between the parts; None where all of it is of ``part``.
     """
 
     left: str
     right: str
     weight: float = 1.0
     part: Part = "semantic"
+    scale: str | float = 1.0
+    shares: Shares | None = None
+
+    def of_part(self, part: Part) -> "ProductTerm | None":
+        """Return the term of one part alone; None where there is none."""
+        if self.shares is not None:
+            return replace(self, scale=self.shares.of(part), part=part, shares=None)
+        return self if part == self.part else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +155,9 @@ class ScoreTerms:
     def paths(self) -> list[str]:
         """List every array that the terms name, each once."""
         found = [value for m in self.matrices for value in (m.path, m.scale, m.rows)]
-        found += [value for p in self.products for value in (p.left, p.right)]
+        found += [value for p in self.products for value in (p.left, p.right, p.scale)]
         found += [self.diagonal, self.kept]
-        for shares in (*(m.shares for m in self.matrices), self.diagonal_shares):
+        for shares in (*(term.shares for term in (*self.matrices, *self.products)), self.diagonal_shares):
             found += [] if shares is None else [shares.collaborative, shares.semantic]
         return list(dict.fromkeys(path for path in found if isinstance(path, str)))
 
@@ -174,13 +189,20 @@ def _adapter() -> "TypeAdapter[ScoreTerms]":
 def terms_of_part(model: ScoreTerms, part: Part) -> ScoreTerms:
     """Return the collaborative or the semantic terms of a model, which score its part alone."""
     found = (term.of_part(part) for term in model.matrices)
+    products = (term.of_part(part) for term in model.products)
     return replace(
         model,
         matrices=tuple(term for term in found if term is not None),
-        products=tuple(term for term in model.products if term.part == part),
+        products=tuple(term for term in products if term is not None),
         diagonal=model.diagonal_of(part),
         diagonal_shares=None,
     )
+
+
+def scaled_rows(rows: Matrix, factors: Array) -> Matrix:
+    """Multiply each row with its factor, in the dtype of the rows."""
+    own = factors.astype(rows.dtype)
+    return rows.multiply(own[:, None]).tocsr() if sparse.issparse(rows) else rows * own[:, None]
 
 
 class TermArrays:
@@ -211,6 +233,11 @@ class TermArrays:
         if path not in self._rows:
             self._rows[path] = open_rows(self._workspace, path)
         return self._rows[path]
+
+    def right(self, term: ProductTerm, rows: slice, dtype: npt.DTypeLike) -> Matrix:
+        """Read rows of R of a product, scaled but for its weight; (rows, d)."""
+        right = self.features(term.right).item_rows(rows.start, rows.stop).astype(dtype)
+        return right if term.scale == 1.0 else scaled_rows(right, self.vector(term.scale, rows))
 
     def vector(self, path: str | float, rows: slice) -> Floats:
         """Read entries of an n x 1 array, or repeat a number for all of them; (rows,) float64."""

@@ -180,11 +180,7 @@ class SharedScorer:
             for term in model.matrices
         ]
         products = [
-            (
-                self._times_left(term.left),
-                self.arrays.features(term.right).item_rows(rows.start, rows.stop).astype(dtype),
-                term.weight,
-            )
+            (self._times_left(term.left), self.arrays.right(term, rows, dtype), term.weight)
             for term in model.products
         ]
         diagonal = self.arrays.vector(model.diagonal, rows).astype(dtype)

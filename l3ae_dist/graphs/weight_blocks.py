@@ -1,7 +1,7 @@
 """Blocks of B in memory: the rows that histories name, the columns of one item tile.
 
 Serving multiplies histories with such blocks, ``B[rows, j] = sum A[rows, j] diag(scale) + weight L[rows] R_j'
-+ e``, so a batch of users costs one sparse product for each tile, whatever the model is the sum of.
+diag(scale) + e``, so a batch of users costs one sparse product for each tile, whatever the model is the sum of.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from l3ae_dist.data.features import HeldRows, RowCache, Rows
-from l3ae_dist.graphs.score_terms import MatrixTerm, ScoreTerms, TermArrays
+from l3ae_dist.graphs.score_terms import MatrixTerm, ScoreTerms, TermArrays, scaled_rows
 from l3ae_dist.linalg.arrays import Array, Integers, Matrix
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.storage.tile_reader import ReadCount, TileReader, TileRequest
@@ -109,6 +109,8 @@ class WeightBlocks:
         for term in self._model.products:
             right = self._cache.item_rows(self._arrays.features(term.right), rows.start, rows.stop)
             weighted = self._weighted(right[columns.local], term.weight)
+            if term.scale != 1.0:
+                weighted = scaled_rows(weighted, self._vector(term.scale, columns))
             found.append(ColumnTerm(term.left, self._arrays.features(term.left), weighted))
         return found
 

@@ -1,15 +1,18 @@
 """Single entries of B, split into the collaborative and the semantic part: explanations and self-checks."""
 
+from typing import TypeVar
+
 import numpy as np
 from scipy import sparse
 
 from l3ae_dist.data.features import HeldRows, Rows
-from l3ae_dist.graphs.score_terms import MatrixTerm, Part, ScoreTerms, TermArrays
+from l3ae_dist.graphs.score_terms import MatrixTerm, Part, ProductTerm, ScoreTerms, TermArrays
 from l3ae_dist.linalg.arrays import Array, Floats, Integers, Matrix
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.tile_reader import ReadCount, TileReader, TileRequest
 
+Term = TypeVar("Term", MatrixTerm, ProductTerm)
 # Pairs whose rows are held at once.
 _PAIRS = 1 << 15
 _PARTS: tuple[Part, Part] = ("collaborative", "semantic")
@@ -54,7 +57,9 @@ def weight_entries(
             out[term.part] += entries * _vector_at(arrays, term.scale, columns)
     for product in model.products:
         left, right = arrays.features(product.left), arrays.features(product.right)
-        out[product.part] += product.weight * row_products(left, right, grid, rows, columns)
+        entries = product.weight * row_products(left, right, grid, rows, columns)
+        for part in _parts_of(product) if divided else (product,):
+            out[part.part] += entries * _vector_at(arrays, part.scale, columns)
     same = rows == columns
     if not divided:
         out[model.diagonal_part] += same * _vector_at(arrays, model.diagonal, columns)
@@ -64,9 +69,9 @@ def weight_entries(
     return out
 
 
-def _parts_of(matrix: MatrixTerm) -> list[MatrixTerm]:
-    found = (matrix.of_part(part) for part in _PARTS)
-    return [term for term in found if term is not None]
+def _parts_of(term: Term) -> list[Term]:
+    found = (term.of_part(part) for part in _PARTS)
+    return [one for one in found if one is not None]
 
 
 def _matrix_pairs(

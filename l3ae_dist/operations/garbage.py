@@ -305,8 +305,8 @@ def _kept_models(workspace: Workspace, models: list[ModelDocument], keep: _Kept)
 
 
 def _is_lasting(model: ModelDocument, outgrown: set[str | None]) -> bool:
-    """Tell whether a model was appended to or picked by a sweep, and no later append went on from it."""
-    return model.by in ("append", "sweep") and model.label not in outgrown
+    """Tell whether a model grew from another or was picked by a sweep, and no later one went on from it."""
+    return model.by in ("append", "update", "sweep") and model.label not in outgrown
 
 
 def _given_up(

@@ -143,6 +143,45 @@ def append_named(
     options, compute, model, name, trust_remote_code, on_event
         As :func:`append` takes them.
     """
+    how = Growth(options, compute, model, name, trust_remote_code, on_event)
+    result = grown(workspace, new, how)
+    document = read_model(Workspace.open(workspace), str(result["model"]["name"]))
+    return result | {"append": result["append"] | _gram_tiles(Workspace.open(workspace), document)}
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """How new data join those of a model.
+
+    Parameters
+    ----------
+    options, compute, model, name, trust_remote_code, on_event
+        As :func:`append` takes them.
+    job
+        Fits the model.
+    """
+
+    options: Mapping[str, object] | None = None
+    compute: Mapping[str, object] | None = None
+    model: str | None = None
+    name: str | None = None
+    trust_remote_code: bool = False
+    on_event: OnEvent | None = None
+    job: "type[Job] | None" = None
+
+
+def grown(workspace: str, new: Inputs, how: Growth) -> ResultDocument:
+    """Fit a model on its data and new ones; ``append`` of the result says what was new.
+
+    Parameters
+    ----------
+    workspace
+        Path or URL.
+    new
+        The new log, catalog rows and embeddings.
+    how
+        Options, and the job that fits.
+    """
     started = time.perf_counter()
     end_if_imported_by_worker()
     opened = Workspace.open(workspace)
@@ -150,14 +189,17 @@ def append_named(
     def base(label: str | None) -> _Base:
         document = read_model(opened, label)
         _refuse_core(opened, document)
-        check_appended_name(opened, name, document.label)
+        check_appended_name(opened, how.name, document.label)
         config = config_of_model(
-            opened, document, options=options, compute=compute, trust_remote_code=trust_remote_code
+            opened,
+            document,
+            options=how.options,
+            compute=how.compute,
+            trust_remote_code=how.trust_remote_code,
         )
-        config = config.model_copy(update={"name": name})
-        return _Base(opened, document, config, trust_remote_code, on_event)
+        return _Base(opened, document, config.model_copy(update={"name": how.name}), how)
 
-    target = base(model)
+    target = base(how.model)
     new = target.read_twice(new)
     log = log_id(new.interactions, new.items, target.config.data.options)
     already = appended_before(opened, target.document.dataset, log)
@@ -195,8 +237,12 @@ class _Base:
     workspace: Workspace
     document: ModelDocument
     config: RunConfig
-    trust_remote_code: bool
-    on_event: OnEvent | None
+    how: Growth
+
+    @property
+    def on_event(self) -> OnEvent | None:
+        """Told of every event."""
+        return self.how.on_event
 
     def read_twice(self, new: Inputs) -> Inputs:
         """Return sources that can be read more than once."""
@@ -223,7 +269,8 @@ def _fitted_again(base: _Base, new: Inputs, log: str) -> ResultDocument:
     """Append the data to those of the model, and fit."""
     with storage_errors(base.workspace.url), base.locked(f"append to {base.document.dataset}") as lock:
         source = _with_new_data(base, new, log, lock)
-    return run_job(AppendJob, base.config, Inputs(), source=source, until="fit", on_event=base.on_event)
+    job = base.how.job or AppendJob
+    return run_job(job, base.config, Inputs(), source=source, until="fit", on_event=base.on_event)
 
 
 def _with_new_data(base: _Base, new: Inputs, log: str, lock: WorkspaceLock) -> Source:
@@ -267,14 +314,18 @@ def _begun_again(model: _Base, log: str) -> str | None:
 
 
 def _report(workspace: Workspace, document: ModelDocument) -> dict[str, object]:
-    """Count what the model's dataset has more than its parent, and its Gram tiles."""
+    """Count what the model's dataset has more than its parent."""
     stats = workspace.require_stage(Stage.INGEST, document.dataset).stats
-    report = {"dataset": document.dataset, "parent": stats.get("parent"), **stats.get("appended", {})}
+    return {"dataset": document.dataset, "parent": stats.get("parent"), **stats.get("appended", {})}
+
+
+def _gram_tiles(workspace: Workspace, document: ModelDocument) -> dict[str, object]:
+    """Count the tiles of the Gram matrix, and those that were not the parent's."""
     gram = document.arrays["gram"]
     record = None if gram is None else workspace.stage_done(Stage.GRAM, layout.identifier_of(gram))
     tiles = 0 if record is None else int(record.stats["tasks"])
     reused = 0 if record is None else int(record.params.get("parent_tiles", 0))
-    return report | {"gram_tiles": tiles, "gram_tiles_computed": tiles - reused}
+    return {"gram_tiles": tiles, "gram_tiles_computed": tiles - reused}
 
 
 def _extend(base: _Base, before: str, dataset: Dataset, embeddings: object) -> str:
@@ -292,7 +343,7 @@ def _extend(base: _Base, before: str, dataset: Dataset, embeddings: object) -> s
     record = dataset.workspace.require_stage(Stage.EMBED, before)
     if record.params.get("imported"):
         return _extend_imported(before, dataset, embeddings)
-    encoder = recorded_encoder(record.params, trust_remote_code=base.trust_remote_code)
+    encoder = recorded_encoder(record.params, trust_remote_code=base.how.trust_remote_code)
     identifier = embedding_id(dataset.catalog, encoder)
     embed_items(dataset, encoder, identifier, parent=before, on_event=base.on_event or ignore)
     return identifier

@@ -1,5 +1,7 @@
 """Evaluation of a fitted model: the last stage of a run alone, with the settings of the solve."""
 
+from collections.abc import Mapping
+
 from l3ae_dist.config.run_config import RunConfig
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.embed.stored_transform import kept_transform
@@ -18,6 +20,7 @@ class EvaluateJob(Job):
     """A fit of a model that is there already, to measure it."""
 
     measures = True
+    takes_updates = True
 
     def _write_last(self, dataset: Dataset, embedding: str | None) -> None:
         """Leave what a later run without sources goes on with as it is."""
@@ -53,7 +56,8 @@ def evaluate_workspace(
         return run(config, on_event=on_event)
     workspace = Workspace.open(config.workspace)
     document = read_model(workspace, model)
-    compute = config.compute.model_dump(exclude_unset=True) | _solve_of(document, config)
+    given = config.compute.model_dump(exclude_unset=True)
+    compute = given | solve_of(document, given)
     fitted = config_of_model(
         workspace,
         document,
@@ -80,8 +84,21 @@ def evaluate_workspace(
     return run_job(EvaluateJob, fitted, Inputs(), source=source, on_event=on_event)
 
 
-def _solve_of(document: ModelDocument, config: RunConfig) -> dict[str, object]:
-    """Return the settings that a model was solved with, which its evaluation cannot change."""
+def solve_of(document: ModelDocument, given: Mapping[str, object]) -> dict[str, object]:
+    """Return the settings that a model was solved with, which its evaluation or update cannot change.
+
+    Parameters
+    ----------
+    document
+        The model.
+    given
+        Section ``compute`` of the call.
+
+    Raises
+    ------
+    ConfigError
+        Where it asks for others.
+    """
     own = {
         "dtype": document.dtype,
         "arithmetic": document.arithmetic or document.dtype,
@@ -89,10 +106,9 @@ def _solve_of(document: ModelDocument, config: RunConfig) -> dict[str, object]:
         "tile_size": document.tile,
     }
     for name, value in own.items():
-        given = getattr(config.compute, name)
-        if name in config.compute.model_fields_set and given not in (None, "auto", value):
+        if given.get(name) not in (None, "auto", value):
             raise ConfigError(
-                f"compute.{name} is {given}, but evaluate measures the model {document.label} as it was "
-                f"fitted, with {value}; leave the setting out, or use `l3ae-dist run` to fit another."
+                f"compute.{name} is {given[name]}, but the model {document.label} was fitted with {value}; "
+                "leave the setting out, or use `l3ae-dist run` to fit another."
             )
     return own

@@ -24,6 +24,7 @@ from l3ae_dist.errors import StageMissingError
 from l3ae_dist.evaluation.evaluate import compare_models, measure_models
 from l3ae_dist.evaluation.top_lists import evaluated_users
 from l3ae_dist.messages import shown
+from l3ae_dist.pipeline.corrections import has_correction, why_solved
 from l3ae_dist.pipeline.core import ordered_features, with_core
 from l3ae_dist.pipeline.identity import refuse_few_dimensions
 from l3ae_dist.pipeline.ingest_place import (
@@ -68,6 +69,8 @@ class Job:
     made_by: ClassVar[MadeBy] = "run"
     measures: ClassVar[bool] = False
     """True for a job that measures a model of the workspace, and makes none the current one."""
+    takes_updates: ClassVar[bool] = False
+    """True for a job whose inverses may be others with their change, where its models allow it."""
 
     def __init__(
         self,
@@ -222,6 +225,7 @@ class Job:
             protected=frozenset(
                 path for model in known_models(self.workspace) for path in model.terms.paths()
             ),
+            updates=self.takes_updates and why_solved(self.config, self.models(self.config)) is None,
         )
 
     def _write_last(self, dataset: Dataset, embedding: str | None) -> None:
@@ -290,6 +294,7 @@ class Job:
                 system
                 for spec in specs
                 for system in systems_of(spec, self.variants.get(transform_of(spec), embedding), route)
+                if not (self.takes_updates and has_correction(self.workspace, dataset, plan, *system))
             },
             keep=tuple(self.config.compute.keep),
             product=any(stage.name == Stage.PRODUCT for stage in plan.stages),
@@ -385,7 +390,7 @@ class Job:
             route=family.route,
             certificate=certificate,
             run=self.run_id,
-            by="append" if self.made_by == "append" else made_by or self.made_by,
+            by=self.made_by if self.made_by in ("append", "update") else made_by or self.made_by,
             parent=self._parent,
             arithmetic=store.arithmetic,
         )

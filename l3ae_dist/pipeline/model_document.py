@@ -19,7 +19,7 @@ from l3ae_dist.storage import layout
 from l3ae_dist.storage.stages import Stage
 from l3ae_dist.storage.workspace import Workspace
 
-MadeBy: TypeAlias = Literal["fit", "run", "sweep", "append"]
+MadeBy: TypeAlias = Literal["fit", "run", "sweep", "append", "update"]
 """Kind of the run that makes a model."""
 # What a model is, apart from what is told of it: two documents that agree in these are one model.
 _CONTENT = ("name", "params", "dataset", "embedding", "tile", "dtype", "terms", "reg_e", "route")

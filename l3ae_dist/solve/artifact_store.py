@@ -28,6 +28,25 @@ from l3ae_dist.storage.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True)
+class UpdateBase:
+    """An inverse that others may be made from, by the rows that changed since.
+
+    Parameters
+    ----------
+    dataset
+        Id of the interactions that it is of.
+    inverse
+        Place of its tiles.
+    most_rows
+        Changed rows beyond which an inverse is made anew.
+    """
+
+    dataset: str
+    inverse: str
+    most_rows: int
+
+
+@dataclass(frozen=True, slots=True)
 class SolveSettings:
     """The settings that the task graphs of a solve run with.
 
@@ -51,6 +70,10 @@ class SolveSettings:
         Told of what is in memory alone.
     protected
         Paths of arrays that models of the workspace read, which no search deletes.
+    updates
+        Whether an inverse may be another one with its change.
+    update
+        The one that new inverses are made from where they can; None to solve.
     """
 
     plan: Plan
@@ -63,6 +86,8 @@ class SolveSettings:
     on_event: OnEvent = ignore
     kept: Kept = field(default_factory=Kept)
     protected: frozenset[str] = frozenset()
+    updates: bool = False
+    update: UpdateBase | None = None
 
 
 class ArtifactStore:

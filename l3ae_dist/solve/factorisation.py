@@ -21,6 +21,8 @@ from l3ae_dist.linalg.spectral import condition_number
 from l3ae_dist.runtime.run_graph import StageStats
 from l3ae_dist.solve.artifact_store import ArtifactStore
 from l3ae_dist.solve.certificate import Certificate, certify, probes, require
+from l3ae_dist.solve.factor import Factor
+from l3ae_dist.solve.inverse_updates import InverseUpdates, stored_correction
 from l3ae_dist.solve.reuse import reuse_tiles
 from l3ae_dist.solve.sound_inputs import inputs_first
 from l3ae_dist.storage import layout
@@ -30,25 +32,6 @@ from l3ae_dist.storage.stages import TILE_STAGES, Stage
 _PROBES = 4
 # How many damaged tiles one solve repairs by itself before it gives up on the disk.
 _REPAIRS = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Factor:
-    """An inverse ``P`` in the workspace: the arrays of its folder, its ridge and its matrix G."""
-
-    paths: FactorPaths
-    ridge: float
-    system: System = INTERACTIONS
-
-    @property
-    def id(self) -> str:
-        """Id of the completion records."""
-        return self.paths.id
-
-    @property
-    def path(self) -> str:
-        """Place of the tiles of the inverse."""
-        return self.paths.inverse
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +60,7 @@ class Factorisation:
         self._dataset = dataset
         self._workspace = store.workspace
         self._keep = store.settings.keep
+        self._updates = InverseUpdates(store, dataset)
 
     def gram_name(self, system: System = INTERACTIONS) -> tuple[str, str]:
         """Return id and dtype of the tiles of a Gram matrix."""
@@ -121,7 +105,14 @@ class Factorisation:
     def factor(self, ridge: float, system: System = INTERACTIONS) -> Factor:
         """Name an inverse, whether it exists or not."""
         gram, store = self.gram_name(system)[0], self._store
-        return Factor(FactorPaths.of(gram, ridge, store.dtype, store.arithmetic), ridge, system)
+        factor = Factor(FactorPaths.of(gram, ridge, store.dtype, store.arithmetic), ridge, system)
+        if not store.settings.updates or system != INTERACTIONS or self._is_solved(factor):
+            return factor
+        return replace(factor, correction=stored_correction(self._workspace, factor.id))
+
+    def _is_solved(self, factor: Factor) -> bool:
+        """Tell whether an inverse has tiles of its own, and its certificate."""
+        return self._store.is_done(Stage.CERTIFIED, factor.paths.id)
 
     def inverse(self, ridge: float, system: System = INTERACTIONS) -> Factor:
         """Make sure that ``P = (G + ridge I)^-1`` exists and is certified; n^3 flops.
@@ -133,7 +124,9 @@ class Factorisation:
         NumericalError
             When a pivot is not positive, or the residual is over its tolerance.
         """
-        factor = self.factor(ridge, system)
+        factor = self._updated(self.factor(ridge, system))
+        if factor.correction is not None:
+            return factor
         with inputs_first(self._workspace, self.folders(factor)):
             if not all(self._store.is_done(*artifact) for artifact in self._steps(factor)):
                 self._solve(factor)
@@ -142,8 +135,40 @@ class Factorisation:
         self._drop(factor.paths.cholesky, factor.paths.cholesky_inverse)
         return factor
 
+    def _updated(self, factor: Factor) -> Factor:
+        """Make an inverse that was not solved from the one that the settings name, if that is possible."""
+        base = self._store.settings.update
+        if base is None or factor.correction or factor.system != INTERACTIONS or self._is_solved(factor):
+            return factor
+        before = FactorPaths.holding(base.inverse)
+        expected = FactorPaths.of(layout.identifier_of(base.inverse), factor.ridge, self._store.dtype,
+                                  self._store.arithmetic)  # fmt: skip
+        if before != expected or not self._store.is_done(Stage.CERTIFIED, before.id):
+            return factor
+        with inputs_first(self._workspace, [*self._dataset.paths.folders, before.base]):
+            self.diagonal(Factor(before, factor.ridge))
+            return replace(factor, correction=self._updates.make(factor.id, base, factor.ridge))
+
+    def cross(self, factor: Factor, before: str, embedding: str) -> str:
+        """Make sure that ``Q' = P' F'`` of a changed inverse exists, and return its path.
+
+        Parameters
+        ----------
+        factor
+            The changed inverse.
+        before
+            Place of ``Q = P F'`` of the one that it is changed from.
+        embedding
+            Id of F.
+        """
+        assert factor.correction is not None
+        return self._updates.cross(factor.correction, factor.id, before, embedding)
+
     def folders(self, factor: Factor) -> list[str]:
         """List where everything is that an inverse is made from, and the inverse itself."""
+        if factor.correction is not None:
+            own, before = factor.correction.paths.base, factor.before.paths.base
+            return [*self._dataset.paths.folders, before, own]
         features = factor.system.features
         made = [layout.gram(self.gram_name(factor.system)[0]), factor.paths.base]
         if features is not None:
@@ -152,11 +177,15 @@ class Factorisation:
 
     def certificate(self, factor: Factor) -> Certificate:
         """Return the certificate of a finished inverse."""
+        if factor.correction is not None:
+            return self._updates.certificate(factor.correction)
         record = self._workspace.require_stage(Stage.CERTIFIED, factor.id)
         return Certificate.from_document(record.stats["certificate"])
 
     def diagonal(self, factor: Factor) -> str:
         """Make sure that ``diag(P)``, n x 1, exists, and return its path."""
+        if factor.correction is not None:
+            return factor.correction.paths.diagonal
         path = factor.paths.diagonal
         return self._store.make_rows(path, 1, diagonal_rows, {"P": factor.path}, "float64")
 

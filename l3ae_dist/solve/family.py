@@ -22,8 +22,9 @@ from l3ae_dist.solve.artifact_store import ArtifactStore
 from l3ae_dist.solve.certificate import Certificate, exact
 from l3ae_dist.solve.diagonal_check import diagonal_error
 from l3ae_dist.solve.diagonals import Diagonals
-from l3ae_dist.solve.factorisation import Factor, Factorisation
-from l3ae_dist.solve.model_parts import Product, Vectors
+from l3ae_dist.solve.factor import Factor
+from l3ae_dist.solve.factorisation import Factorisation
+from l3ae_dist.solve.model_parts import Product, Vectors, change_term
 from l3ae_dist.solve.semantic_phase import SemanticPhase
 from l3ae_dist.solve.sound_inputs import inputs_first
 from l3ae_dist.solve.spectral_filter import SpectralFilter
@@ -71,7 +72,7 @@ class Family:
 
     def identity(self, ridge: float) -> list[object]:
         """Return what the models of one ridge share and depend on, for fingerprints."""
-        return [self._factorisation.factor(ridge).paths.base, self.embedding, self.route]
+        return [self._factorisation.factor(ridge).base, self.embedding, self.route]
 
     def of(self, spec: ModelSpec) -> "Family":
         """Return the family on the features that a model reads."""
@@ -141,7 +142,8 @@ class Family:
         if spec.name in COLLECTIVE:
             system = System(True, self.embedding, spec.alpha)
             factor = self._factorisation.inverse(spec.ridge, system)
-            return ScoreTerms(spec.name, (self._ratio(factor, vectors, 1.0),))
+            matrix, changes = self._ratio(factor, vectors, 1.0)
+            return ScoreTerms(spec.name, (matrix,), changes)
         if spec.name == "EASEText":
             return self._additive(spec, vectors, 1.0)
         if spec.name in ADDITIVE:
@@ -192,34 +194,42 @@ class Family:
             product = made_once.weighing(objective.pull)
         made = self._head(spec, factor, 0.0 if product is None else product.pc)
         of_text = 0.0 if product is None or product.a is None else objective.pull * product.a
-        matrices = self._head_terms(spec, factor.path, made, of_text, vectors)
+        matrices, changes = self._head_terms(spec, factor, made, of_text, vectors)
         keeps, whole = spec.keep_diagonal, made.level
         level, shares = self._diagonals.write(vectors, whole + made.diagonal if keeps else whole, product)
         kept = self._diagonals.keep(vectors, made.diagonal) if keeps else 0.0
         if product is None:
-            return ScoreTerms(spec.name, matrices, (), level, shares, kept)
-        return replace(product.sum_with(spec.name, matrices, level, shares), kept=kept)
+            return ScoreTerms(spec.name, matrices, changes, level, shares, kept)
+        terms = product.sum_with(spec.name, matrices, level, shares)
+        return replace(terms, products=(*terms.products, *changes), kept=kept)
 
     def _head_terms(
-        self, spec: ModelSpec, path: str, made: Head, of_text: Array | float, vectors: Vectors
-    ) -> tuple[MatrixTerm, ...]:
-        """Scale the columns of P by ``of_text - gamma``, or in two terms where popularity scales its rows."""
+        self, spec: ModelSpec, factor: Factor, made: Head, of_text: Array | float, vectors: Vectors
+    ) -> tuple[tuple[MatrixTerm, ...], tuple[ProductTerm, ...]]:
+        """Scale the columns of P by ``of_text - gamma``, or in two terms where popularity scales its rows.
+
+        The change of an inverse is scaled as its tiles are.
+        """
         with_text = isinstance(of_text, np.ndarray)
+        path = factor.path
         if not spec.alpha:
             own = -made.gamma
             c = vectors.write("c", of_text + own if with_text else own)
-            if not with_text:
-                return (MatrixTerm(path, c),)
-            text = vectors.write("c_semantic", np.asarray(of_text))
-            return (MatrixTerm(path, c, shares=Shares(vectors.write("c_collaborative", own), text)),)
+            shares = None
+            if with_text:
+                text = vectors.write("c_semantic", np.asarray(of_text))
+                shares = Shares(vectors.write("c_collaborative", own), text)
+            changes = () if factor.correction is None else (change_term(factor.correction, c, shares),)
+            return (MatrixTerm(path, c, shares=shares),), changes
         counts = self._once("popularity", self._core.popularity)
         r, s = popularity_scales(counts, spec.alpha)
         own_term = MatrixTerm(
             path, vectors.write("c", -made.gamma * s), rows=self._popularity_rows(spec.alpha, r)
         )
         if not with_text:
-            return (own_term,)
-        return (own_term, MatrixTerm(path, vectors.write("c_semantic", np.asarray(of_text)), "semantic"))
+            return (own_term,), ()
+        semantic = MatrixTerm(path, vectors.write("c_semantic", np.asarray(of_text)), "semantic")
+        return (own_term, semantic), ()
 
     def _popularity_rows(self, alpha: float, r: Array) -> str:
         """Hold r, which models of one alpha share, so that their products with P are one."""
@@ -252,33 +262,37 @@ class Family:
     def _additive(self, spec: ModelSpec, vectors: Vectors, alpha: float) -> ScoreTerms:
         """``(1 - alpha) B_ease + alpha C``; C alone when alpha is 1 and the model has no interactions."""
         matrices: tuple[MatrixTerm, ...] = ()
+        changes: tuple[ProductTerm, ...] = ()
         if spec.with_interactions:
-            factor = self._factorisation.inverse(spec.ridge)
-            matrices = (self._ratio(factor, vectors, 1.0 - alpha),)
+            matrix, changes = self._ratio(self._factorisation.inverse(spec.ridge), vectors, 1.0 - alpha)
+            matrices = (matrix,)
         semantics, reg_f = self._semantics, float(spec.reg_f or 0.0)
         ones = (1.0 - alpha) if matrices else 0.0  # each part has a zero diagonal of its own
         if self.route == "direct":
-            both = (*matrices, self._ratio(semantics.inverse(reg_f), vectors, alpha))
-            return ScoreTerms(spec.name, both, diagonal_shares=Shares(ones, alpha))
+            both = (*matrices, self._ratio(semantics.inverse(reg_f), vectors, alpha)[0])
+            return ScoreTerms(spec.name, both, changes, diagonal_shares=Shares(ones, alpha))
         woodbury = semantics.woodbury(reg_f)
         text = alpha * self._store.vector(woodbury.a)
         product = ProductTerm(semantics.features_path, woodbury.v, alpha)
         text = text - alpha * self._diagonals.of_tail(product)
         diagonal = vectors.write("diagonal", ones + text)
         shares = Shares(ones, vectors.write("diagonal_semantic", text)) if matrices else None
-        return ScoreTerms(spec.name, matrices, (product,), diagonal, shares)
+        return ScoreTerms(spec.name, matrices, (product, *changes), diagonal, shares)
 
-    def _ratio(self, factor: Factor, vectors: Vectors, weight: float) -> MatrixTerm:
-        """``weight (I - P diag(1 / diag(P)))`` without its identity."""
+    def _ratio(
+        self, factor: Factor, vectors: Vectors, weight: float
+    ) -> tuple[MatrixTerm, tuple[ProductTerm, ...]]:
+        """``weight (I - P diag(1 / diag(P)))`` without its identity, and the change of P."""
         semantic = not factor.system.interactions
         scale = vectors.write("c1" if semantic else "c", -weight / self._diagonal(factor))
-        return MatrixTerm(factor.path, scale, "semantic" if semantic else "collaborative")
+        matrix = MatrixTerm(factor.path, scale, "semantic" if semantic else "collaborative")
+        return matrix, () if factor.correction is None else (change_term(factor.correction, scale),)
 
     def _diagonal(self, factor: Factor) -> Array:
         return self._once(factor, lambda: self._store.vector(self._factorisation.diagonal(factor)))
 
     def _vectors(self, spec: ModelSpec) -> Vectors:
-        base = self._factorisation.factor(spec.ridge, own_system(spec)).paths.base
+        base = self._factorisation.factor(spec.ridge, own_system(spec)).base
         parts = [base, self.embedding if spec.with_features else None, spec.document(), self.route]
         return Vectors(self._held, fingerprint(parts), self.dataset.n_items)
 
@@ -324,8 +338,10 @@ class Family:
         """Name the arrays of a model that calls and tools know; None for those that it does not have."""
         arrays: dict[str, str | None] = {"gram": None, "P": None, "c": None, "Q": None, "V": None}
         for ridge, system in self.systems(spec)[:1]:
-            arrays["gram"] = layout.gram(self._factorisation.gram_name(system)[0])
-            arrays["P"] = self._factorisation.factor(ridge, system).path
+            factor = self._factorisation.factor(ridge, system)
+            if factor.correction is None:
+                arrays["gram"] = layout.gram(self._factorisation.gram_name(system)[0])
+                arrays["P"] = factor.path
         if spec.name == "GFCF":
             arrays["gram"] = terms.matrices[0].path
         if terms.matrices and isinstance(terms.matrices[0].scale, str):

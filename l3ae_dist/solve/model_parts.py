@@ -6,6 +6,7 @@ import numpy as np
 
 from l3ae_dist.graphs.score_terms import MatrixTerm, ProductTerm, ScoreTerms, Shares
 from l3ae_dist.linalg.arrays import Array
+from l3ae_dist.solve.factor import Correction
 from l3ae_dist.storage import layout
 
 
@@ -74,3 +75,17 @@ class Vectors:
         held[: len(values), 0] = values
         self._held[path] = held
         return path
+
+
+def change_term(correction: Correction, scale: str, shares: Shares | None = None) -> ProductTerm:
+    """Return the term ``-(Y K) Y' diag(scale)`` of an inverse that is changed from another.
+
+    Parameters
+    ----------
+    correction
+        The change.
+    scale, shares
+        Those of the term of the inverse itself.
+    """
+    paths = correction.paths
+    return ProductTerm(paths.left, paths.right, -1.0, "collaborative", scale, shares)

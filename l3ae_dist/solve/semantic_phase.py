@@ -24,7 +24,8 @@ from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.linalg.spectral import condition_number, semantic_tolerance
 from l3ae_dist.solve.artifact_store import ArtifactStore
 from l3ae_dist.solve.certificate import Certificate, certify, probes
-from l3ae_dist.solve.factorisation import Factor, Factorisation
+from l3ae_dist.solve.factor import Factor
+from l3ae_dist.solve.factorisation import Factorisation
 from l3ae_dist.solve.semantic_certificate import SemanticCertificate, certify_semantic
 from l3ae_dist.storage import layout
 from l3ae_dist.storage.fingerprint import fingerprint
@@ -119,6 +120,8 @@ class SemanticPhase:
 
         P is ``I / ridge`` for items outside the core.
         """
+        if factor.correction is not None:
+            return self._factorisation.cross(factor, self.cross(factor.before), self._embedding)
         path = layout.cross(factor.id, self._embedding)
         inputs = {"P": factor.path, "operand": self.features_path}
         store, d, core = self._store, self.features().shape[1], self._core.n_items

@@ -28,6 +28,8 @@ class Stage(StrEnum):
     """The residual of ``P`` is measured."""
     CERTIFIED = "certified"
     """The record that ``P`` is complete and its residual within the tolerance."""
+    UPDATE = "update"
+    """The record that an inverse was made from that of other interactions, by the rows that changed."""
     SPECTRAL = "spectral"
     """Leading eigenvectors of the normalised Gram matrix."""
     SEMANTIC = "semantic"

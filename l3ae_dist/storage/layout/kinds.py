@@ -44,6 +44,7 @@ class Kind(StrEnum):
     FACTORS = "factors", 4, None, True
     SEMANTIC = "semantic", 4, Stage.SEMANTIC, True
     CROSSES = "crosses", 2, Stage.ASSEMBLE, True
+    UPDATES = "updates", 2, Stage.UPDATE, True
     SPECTRAL = "spectral", 2, Stage.SPECTRAL, True
     MODELS = "models", 2, None, True
     SCORES = "scores", 2, Stage.SCORE, True
@@ -132,7 +133,7 @@ def makers(path: str) -> list[tuple[Stage, str]]:
         return [(stage, fingerprint(folder)) for stage in _FACTORISATION[name]]
     if kind is Kind.SEMANTIC:
         return [(Stage.SEMANTIC, fingerprint(folder))]
-    if kind in (Kind.FACTORS, Kind.CROSSES):
+    if kind in (Kind.FACTORS, Kind.CROSSES, Kind.UPDATES):
         return [(Stage.ASSEMBLE, fingerprint(path))]
     assert kind.stage is not None
     return [(kind.stage, identifier_of(path))]

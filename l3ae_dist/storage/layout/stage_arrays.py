@@ -10,6 +10,7 @@ from l3ae_dist.storage.layout.paths import (
     SemanticPaths,
     SparseRowPaths,
     SpectralPaths,
+    UpdatePaths,
     embeddings,
     gram,
 )
@@ -43,6 +44,7 @@ def arrays_of_stage(stage: Stage, identifier: str, params: Mapping[str, object])
     rows = (dataset.train_by_item, dataset.by_user("train"))
     words, roots = SparseRowPaths(Kind.WORDS.path(identifier)), RootPaths.of(identifier)
     semantic, spectral = SemanticPaths(base), SpectralPaths(base)
+    update = UpdatePaths(base)
     return {
         Stage.INGEST: [path for one in rows for path in (one.indptr, one.indices)],
         Stage.WORDS: [words.indptr, words.indices],
@@ -51,5 +53,6 @@ def arrays_of_stage(stage: Stage, identifier: str, params: Mapping[str, object])
         Stage.GRAM: [gram(identifier)],
         Stage.CERTIFIED: [FactorPaths(base).inverse],
         Stage.SEMANTIC: [semantic.m, semantic.a, semantic.v],
+        Stage.UPDATE: [update.left, update.right, update.diagonal],
         Stage.SPECTRAL: [spectral.left, spectral.right],
     }.get(stage, [])
