@@ -42,6 +42,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "heads",
             "kernels",
             "ranks_in_rows",
+            "rank_updates",
             "sparse_gram",
             "spectral",
             "staging",
@@ -102,6 +103,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "layout.kinds",
             "layout.meta",
             "layout.paths",
+            "layout.update_paths",
             "layout.stage_arrays",
             "local_blobs",
             "holder",
@@ -233,6 +235,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "export",
             "gram",
             "inverse",
+            "inverse_update",
             "make_tiles",
             "device_tiles",
             "tile_memory",
@@ -352,9 +355,11 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "solve",
         (
             "certificate",
+            "factor",
             "diagonal_check",
             "diagonals",
             "factorisation",
+            "inverse_updates",
             "family",
             "head_batches",
             "model_parts",
@@ -384,10 +389,13 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "pipeline",
         (
             "append",
+            "corrections",
+            "extended_embeddings",
             "core",
             "check",
             "early_stopping",
             "evaluate",
+            "update",
             "identity",
             "ingest_place",
             "inputs",
@@ -491,6 +499,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
         (
             "app",
             "append",
+            "update",
             "calibrate",
             "check",
             "cluster",
@@ -703,7 +712,8 @@ def long_modules() -> Iterator[str]:
 
 
 # Estimators, and their calls whose arguments are the fields of a section of the configuration; `append` as a function.
-ESTIMATORS = ("model.estimators", "model.linear_estimators", "model.lifecycle", "pipeline.append")
+ESTIMATORS = ("model.estimators", "model.linear_estimators", "model.lifecycle", "pipeline.append",
+              "pipeline.update")  # fmt: skip
 
 
 def long_signatures() -> Iterator[str]:

@@ -35,6 +35,7 @@ from l3ae_dist.cli.simulate import simulate
 from l3ae_dist.cli.status import status
 from l3ae_dist.cli.sweep import sweep
 from l3ae_dist.cli.unlock import unlock
+from l3ae_dist.cli.update import update
 from l3ae_dist.cli.use import use
 from l3ae_dist.cli.verify import verify
 from l3ae_dist.cli.watch import watch
@@ -43,7 +44,7 @@ from l3ae_dist.messages import paragraph
 # In the order in which --help lists them: a run, its outcome, its workspace, what comes before and after.
 COMMANDS = (
     demo, run, embed, fit, evaluate, status, use, recommend, similar, explain, export, serve, unlock, verify,
-    check, plan, calibrate, simulate, append, compare, report, sweep, watch, doctor, du, gc,
+    check, plan, calibrate, simulate, append, update, compare, report, sweep, watch, doctor, du, gc,
 )  # fmt: skip
 
 

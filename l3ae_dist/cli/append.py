@@ -34,6 +34,12 @@ class NewData:
         str | None, typer.Option("--unknown-items", help="error or drop: interactions with unknown items.")
     ] = None
 
+    def settings(self, settings: list[str]) -> list[str]:
+        """Return the settings of the command with what the options say of the data."""
+        if self.unknown_items is None:
+            return settings
+        return [*settings, f"data.options.unknown_items={self.unknown_items}"]
+
 
 @command
 def append(
@@ -55,9 +61,7 @@ def append(
     as_json: AsJson = False,
 ) -> None:
     """Add interactions to a fitted model: only what they touch is computed again."""
-    if data.unknown_items is not None:
-        settings = [*settings, f"data.options.unknown_items={data.unknown_items}"]
-    config = ComputeOptions(None, memory_budget, workers, dtype).configure(workspace, settings)
+    config = ComputeOptions(None, memory_budget, workers, dtype).configure(workspace, data.settings(settings))
     from l3ae_dist.pipeline.append import append_named
     from l3ae_dist.pipeline.inputs import Inputs
 

@@ -1,6 +1,6 @@
-"""The change of an inverse by rows that leave and join, by item tile: ``P' = P - (Y K) Y'`` with ``Y = P Z'``.
+"""The change ``P' = P - (Y K) Y'`` of an inverse by rows that leave and join, by item tile; ``Y = P Z'``.
 
-P stays as it is. Its tiles are read once, for Y and for the probes of the certificate; the rest is n r d flops.
+P stays as it is. Its tiles are read once, for Y and the probes of the certificate; the rest is n r d flops.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ _ROWS = 256
 
 @dataclass(frozen=True)
 class ChangeParams(StageParams):
-    """How many rows an inverse is changed by."""
+    """Number of rows by which an inverse is changed."""
 
     rank: int
 

@@ -1,8 +1,8 @@
 """The terms that a model's scores are the sum of: few, and the same kinds for every member of the family.
 
-``scores(x) = sum (x diag(rows) A) diag(scale) + sum weight (x L) R' diag(scale) + x diag(e)`` with tiled n x n
-matrices A (an inverse, a product, a Gram), n x d arrays L and R, and n-vectors. Column j of the sum predicts
-item j. The change of an inverse by a few users is such a product, scaled as the inverse is.
+``scores(x) = sum (x diag(rows) A) diag(scale) + sum weight (x L) R' diag(scale) + x diag(e)`` with n x n
+matrices A in tiles (an inverse, a product, a Gram), n x d arrays L and R, and n-vectors. Column j of the sum
+predicts item j. The change of an inverse by a few users is such a product, scaled as the inverse is.
 A matrix may be of the first items alone, those of a core: the other rows and columns of A are zero then.
 Three modules compute with them: :mod:`l3ae_dist.graphs.shared_scoring` (many models, as evaluation needs),
 :mod:`l3ae_dist.graphs.batch_scoring` (one model, many users) and
@@ -157,7 +157,8 @@ class ScoreTerms:
         found = [value for m in self.matrices for value in (m.path, m.scale, m.rows)]
         found += [value for p in self.products for value in (p.left, p.right, p.scale)]
         found += [self.diagonal, self.kept]
-        for shares in (*(term.shares for term in (*self.matrices, *self.products)), self.diagonal_shares):
+        shared = (*(m.shares for m in self.matrices), *(p.shares for p in self.products))
+        for shares in (*shared, self.diagonal_shares):
             found += [] if shares is None else [shares.collaborative, shares.semantic]
         return list(dict.fromkeys(path for path in found if isinstance(path, str)))
 
@@ -235,7 +236,17 @@ class TermArrays:
         return self._rows[path]
 
     def right(self, term: ProductTerm, rows: slice, dtype: npt.DTypeLike) -> Matrix:
-        """Read rows of R of a product, scaled but for its weight; (rows, d)."""
+        """Read rows of R of a product, scaled but for its weight; (rows, d).
+
+        Parameters
+        ----------
+        term
+            The product.
+        rows
+            Range of items.
+        dtype
+            Of the result.
+        """
         right = self.features(term.right).item_rows(rows.start, rows.stop).astype(dtype)
         return right if term.scale == 1.0 else scaled_rows(right, self.vector(term.scale, rows))
 

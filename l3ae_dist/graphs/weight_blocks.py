@@ -1,7 +1,8 @@
 """Blocks of B in memory: the rows that histories name, the columns of one item tile.
 
-Serving multiplies histories with such blocks, ``B[rows, j] = sum A[rows, j] diag(scale) + weight L[rows] R_j'
-diag(scale) + e``, so a batch of users costs one sparse product for each tile, whatever the model is the sum of.
+Serving multiplies histories with such blocks, ``B[rows, j] = sum A[rows, j] diag(scale) + sum weight L[rows]
+R_j' diag(scale) + e``, so a batch of users costs one sparse product for each tile, whatever the model is the
+sum of.
 """
 
 from collections.abc import Iterator, Sequence

@@ -58,8 +58,8 @@ def weight_entries(
     for product in model.products:
         left, right = arrays.features(product.left), arrays.features(product.right)
         entries = product.weight * row_products(left, right, grid, rows, columns)
-        for part in _parts_of(product) if divided else (product,):
-            out[part.part] += entries * _vector_at(arrays, part.scale, columns)
+        for share in _parts_of(product) if divided else (product,):
+            out[share.part] += entries * _vector_at(arrays, share.scale, columns)
     same = rows == columns
     if not divided:
         out[model.diagonal_part] += same * _vector_at(arrays, model.diagonal, columns)

@@ -1,8 +1,8 @@
 """Exact change of an inverse by a few rows: ``P' = P - Y K Y'`` with ``Y = P Z'``.
 
-``P = H^-1`` is that of ``H = X'X + ridge I``, Z has the rows that join X and those that leave it. The change is
-solved by two Cholesky factorisations, joining rows first, which need no pivoting (Woodbury; Golub, Van Loan,
-Matrix Computations, 2.1.4).
+``P = H^-1`` is that of ``H = X'X + ridge I``, Z has the rows that join X and those that leave it. The change
+is solved by two Cholesky factorisations, joining rows first, which need no pivoting (Woodbury; Golub, Van
+Loan, Matrix Computations, 2.1.4).
 """
 
 from dataclasses import dataclass
@@ -71,8 +71,8 @@ def rank_update(products: Array, joins: Array) -> RankUpdate:
         least = float(linalg.eigvalsh(system, subset_by_index=(0, 0))[0])
         if not least > 0:
             raise NumericalError(
-                f"rows leave the system that were never in it: 1 - z P z' is {least:.2e} where it must be more "
-                "than 0; fit again."
+                f"rows leave the system that were never in it: 1 - z P z' is {least:.2e} where it must be "
+                "more than 0; fit again."
             )
         amplification = 1 / least
         factor = linalg.cho_factor(system, lower=True)

@@ -153,6 +153,47 @@ class ModelLifecycle(Recommender):
         )
         return self._refitted(result)
 
+    def update(
+        self,
+        interactions: Table,
+        items: "Items | None" = None,
+        *,
+        embeddings: "Vectors | None" = None,
+        options: SectionValues | None = None,
+        compute: SectionValues | None = None,
+        name: str | None = None,
+        trust_remote_code: bool = False,
+        on_event: OnEvent | None = None,
+    ) -> Self:
+        """Add interactions to those of the fit by changing its inverse, as :func:`l3ae_dist.update` does.
+
+        The new model becomes the current one of the workspace; this one is kept there under its name.
+
+        Parameters
+        ----------
+        interactions, items, embeddings, options, compute, name, trust_remote_code, on_event
+            As :meth:`append` takes them.
+
+        Returns
+        -------
+        The model of all interactions, as :meth:`append` returns it (``result_["update"]`` says by how many
+        rows the inverse was changed).
+
+        Raises
+        ------
+        DataError, ConfigError, WorkspaceLockedError
+            As :meth:`append` does.
+        """
+        from l3ae_dist.pipeline.append import Growth
+        from l3ae_dist.pipeline.inputs import Inputs
+        from l3ae_dist.pipeline.update import update_named
+
+        model = self._fitted()
+        own = self._compute() if compute is None else compute
+        trusts = trust_remote_code or self._trusts_code()
+        how = Growth(options, own, model.label, name, trusts, on_event)
+        return self._refitted(update_named(model.workspace.url, Inputs(interactions, items, embeddings), how))
+
     def evaluate(
         self,
         *,

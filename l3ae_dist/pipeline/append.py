@@ -8,26 +8,20 @@ then factored again, with the parameters of the model. The result is a fit of al
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-
-import numpy as np
+from typing import ClassVar
 
 from l3ae_dist.config.run_config import RunConfig
 from l3ae_dist.data.append import append_interactions, appended_before, appended_id, log_id
-from l3ae_dist.data.columns import write_column
 from l3ae_dist.data.dataset import Dataset
-from l3ae_dist.data.dataset_stats import DatasetStats
 from l3ae_dist.data.intake.objects import kept
 from l3ae_dist.data.items_table import items_table
-from l3ae_dist.embed.encoder_identity import recorded_encoder
-from l3ae_dist.embed.imports import import_embeddings, import_id
-from l3ae_dist.embed.run import embed_items, embedding_id
 from l3ae_dist.embed.stored_transform import kept_transform
-from l3ae_dist.embed.value_range import ValueRange
 from l3ae_dist.errors import ConfigError, DataError
+from l3ae_dist.pipeline.extended_embeddings import delete_made, extended
 from l3ae_dist.pipeline.ingest_place import in_this_process
 from l3ae_dist.pipeline.inputs import Inputs, Source
 from l3ae_dist.pipeline.job import Job
-from l3ae_dist.pipeline.model_document import ModelDocument, config_of_model, raw_embeddings
+from l3ae_dist.pipeline.model_document import MadeBy, ModelDocument, config_of_model, raw_embeddings
 from l3ae_dist.pipeline.named_models import check_appended_name, known_models, read_model, use_model
 from l3ae_dist.pipeline.result import ResultDocument
 from l3ae_dist.pipeline.run import run_job, shows_no_damage
@@ -35,12 +29,9 @@ from l3ae_dist.runtime.event_log import told_as_events
 from l3ae_dist.runtime.events import BadTile, OnEvent, ignore
 from l3ae_dist.runtime.main_guard import end_if_imported_by_worker
 from l3ae_dist.storage import layout
-from l3ae_dist.storage.chunks import ChunkArray
-from l3ae_dist.storage.fingerprint import fingerprint
 from l3ae_dist.storage.lock import WorkspaceLock
 from l3ae_dist.storage.os_errors import storage_errors
 from l3ae_dist.storage.repair import take_out_damage
-from l3ae_dist.storage.rows import read_rows
 from l3ae_dist.storage.stages import Stage
 from l3ae_dist.storage.workspace import Workspace
 
@@ -151,7 +142,7 @@ def append_named(
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """How new data join those of a model.
+    """Options of an append, and the job that fits.
 
     Parameters
     ----------
@@ -227,7 +218,7 @@ def _refuse_core(workspace: Workspace, document: ModelDocument) -> None:
 class AppendJob(Job):
     """A fit of the data of a model and of what was appended to them."""
 
-    made_by = "append"
+    made_by: ClassVar[MadeBy] = "append"
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,10 +276,11 @@ def _with_new_data(base: _Base, new: Inputs, log: str, lock: WorkspaceLock) -> S
     dataset, embedding = Dataset(workspace, identifier), raw_embeddings(workspace, base.document.embedding)
     try:
         if embedding is not None and dataset.n_items > parent.n_items:
-            embedding = _extend(base, embedding, dataset, new.embeddings)
+            trusts, told = base.how.trust_remote_code, base.on_event or ignore
+            embedding = extended(embedding, dataset, new.embeddings, trust_remote_code=trusts, on_event=told)
     except (ConfigError, DataError):
         if not there:  # else it is another model's
-            _delete(workspace, Stage.INGEST, identifier)
+            delete_made(workspace, Stage.INGEST, identifier)
         raise
     kept = kept_transform(workspace, base.document.embedding)
     return Source(dataset.id, embedding, base.document.label, kept)
@@ -326,104 +318,3 @@ def _gram_tiles(workspace: Workspace, document: ModelDocument) -> dict[str, obje
     tiles = 0 if record is None else int(record.stats["tasks"])
     reused = 0 if record is None else int(record.params.get("parent_tiles", 0))
     return {"gram_tiles": tiles, "gram_tiles_computed": tiles - reused}
-
-
-def _extend(base: _Base, before: str, dataset: Dataset, embeddings: object) -> str:
-    """Make the embeddings of a larger catalog: new texts alone are embedded, or their rows imported.
-
-    Parameters
-    ----------
-    base, before
-        The model and its embeddings.
-    dataset
-        With the larger catalog.
-    embeddings
-        Rows that are given for the new items.
-    """
-    record = dataset.workspace.require_stage(Stage.EMBED, before)
-    if record.params.get("imported"):
-        return _extend_imported(before, dataset, embeddings)
-    encoder = recorded_encoder(record.params, trust_remote_code=base.how.trust_remote_code)
-    identifier = embedding_id(dataset.catalog, encoder)
-    embed_items(dataset, encoder, identifier, parent=before, on_event=base.on_event or ignore)
-    return identifier
-
-
-def _extend_imported(before: str, dataset: Dataset, embeddings: object) -> str:
-    """Put the rows of new items below those that were imported before."""
-    workspace = dataset.workspace
-    record = workspace.require_stage(Stage.EMBED, before)
-    if workspace.stage_held(Stage.EMBED, before) is None:
-        raise DataError(
-            "this copy of a model was saved without its embeddings from before their transformation, which "
-            "those of new items are put below; append in the workspace that it was saved from, "
-            "or fit a model here."
-        )
-    known = ChunkArray.open(workspace, layout.embeddings(before))
-    catalog, rows = _new_items(dataset, known.shape[0]), None
-    try:
-        if embeddings is None:
-            raise DataError(
-                f"the model's embeddings were given, and those of {catalog.n_items} new item(s) are missing; "
-                "give their rows as embeddings."
-            )
-        identifier = fingerprint(["extended", before, import_id(embeddings, dataset.catalog)])
-        if workspace.stage_done(Stage.EMBED, identifier) is not None:
-            return identifier
-        rows = import_id(embeddings, catalog.catalog)
-        import_embeddings(embeddings, catalog, rows)
-        _join(known, ChunkArray.open(workspace, layout.embeddings(rows)), layout.embeddings(identifier))
-        values = ValueRange.joined(record.stats, workspace.require_stage(Stage.EMBED, rows).stats)
-        counts = {"rows": dataset.n_items, "embedded": catalog.n_items, "parent": before}
-        stats = {**record.stats, **counts, **values.record()}
-        workspace.mark_stage(Stage.EMBED, identifier, record.params, stats)
-    finally:
-        _delete(workspace, Stage.INGEST, catalog.id)
-        if rows is not None:
-            _delete(workspace, Stage.EMBED, rows)
-    return identifier
-
-
-def _delete(workspace: Workspace, stage: Stage, identifier: str) -> None:
-    """Delete what a stage made under an id, its completion record first."""
-    workspace.reopen_stage(stage, identifier)
-    for path in layout.made_by(stage, identifier):
-        workspace.delete(path)
-
-
-def _new_items(dataset: Dataset, first: int) -> Dataset:
-    """The items from row ``first`` on as a catalog of their own, as embedding takes it."""
-    workspace, identifier = dataset.workspace, fingerprint(["new items", dataset.id])
-    paths = layout.DatasetPaths(identifier)
-    write_column(workspace, paths.item_ids, dataset.item_ids(first))
-    whole = dataset.stats
-    stats = DatasetStats(
-        n_users=0,
-        n_items=dataset.n_items - first,
-        has_text=whole.has_text,
-        no_text=whole.no_text,
-        catalog=identifier,
-    )
-    workspace.mark_stage(Stage.INGEST, identifier, {}, stats.record())
-    return Dataset(workspace, identifier)
-
-
-def _join(known: ChunkArray, new: ChunkArray, path: str) -> None:
-    """Rows of two arrays one below the other, in the chunks of the first, whose full ones are taken over."""
-    if known.shape[1] != new.shape[1]:
-        raise DataError(
-            f"the embeddings of the new items have {new.shape[1]} dimensions and those there have "
-            f"{known.shape[1]}; embed them with the same model."
-        )
-    n, (rows, d) = known.shape[0], known.chunks
-    joined = ChunkArray.create(
-        known.workspace, path, shape=(n + new.shape[0], d), chunks=(rows, d), dtype=known.dtype
-    )
-    buffer = known.buffer()
-    for chunk in range(joined.grid[0]):
-        part = joined.row_range(chunk)
-        if part.stop <= n and joined.adopt(known, chunk, 0, buffer):
-            continue
-        old = read_rows(known, part.start, min(part.stop, n)) if part.start < n else None
-        more = read_rows(new, max(part.start, n) - n, part.stop - n) if part.stop > n else None
-        joined.write(chunk, 0, np.concatenate([block for block in (old, more) if block is not None]))

@@ -1,4 +1,4 @@
-"""Which models may stand on an inverse that is changed from another, and on which one."""
+"""Models that may stand on an inverse which is changed from another, and that other one."""
 
 from collections.abc import Sequence
 from math import isqrt
@@ -38,9 +38,7 @@ def why_solved(config: RunConfig, specs: Sequence[ModelSpec]) -> str | None:
     return None
 
 
-def has_correction(
-    workspace: Workspace, dataset: Dataset, plan: Plan, ridge: float, system: System
-) -> bool:
+def has_correction(workspace: Workspace, dataset: Dataset, plan: Plan, ridge: float, system: System) -> bool:
     """Tell whether an inverse is there as the change of another one.
 
     Parameters

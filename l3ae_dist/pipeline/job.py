@@ -6,7 +6,6 @@ Each stage skips what is done; :mod:`l3ae_dist.pipeline.run` decides whether the
 import contextlib
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import ClassVar
 
 from l3ae_dist.config.compute import ComputeConfig
@@ -24,8 +23,8 @@ from l3ae_dist.errors import StageMissingError
 from l3ae_dist.evaluation.evaluate import compare_models, measure_models
 from l3ae_dist.evaluation.top_lists import evaluated_users
 from l3ae_dist.messages import shown
-from l3ae_dist.pipeline.corrections import has_correction, why_solved
 from l3ae_dist.pipeline.core import ordered_features, with_core
+from l3ae_dist.pipeline.corrections import has_correction, why_solved
 from l3ae_dist.pipeline.identity import refuse_few_dimensions
 from l3ae_dist.pipeline.ingest_place import (
     in_this_process,
@@ -37,7 +36,7 @@ from l3ae_dist.pipeline.ingest_place import (
 from l3ae_dist.pipeline.inputs import Inputs, Source
 from l3ae_dist.pipeline.model_document import MadeBy, ModelDocument
 from l3ae_dist.pipeline.model_search import Specs, TopListMeasure, search_models
-from l3ae_dist.pipeline.named_models import Current, keep_model, known_models
+from l3ae_dist.pipeline.named_models import Current, keep_model, paths_of_models
 from l3ae_dist.pipeline.result import Outcome, Planned, RunResult
 from l3ae_dist.planning.decide_arithmetic import decided_plan, possible_arithmetics
 from l3ae_dist.planning.intermediates import decided_intermediates
@@ -51,7 +50,7 @@ from l3ae_dist.runtime.executors import Executor
 from l3ae_dist.runtime.memory import ProcessGroups
 from l3ae_dist.runtime.versions import check_processes
 from l3ae_dist.runtime.watch.observers import dask_report, tiles_on_dashboard
-from l3ae_dist.runtime.watched_passes import WatchedPasses
+from l3ae_dist.runtime.watched_passes import watched_passes
 from l3ae_dist.solve.artifact_store import ArtifactStore, SolveSettings
 from l3ae_dist.solve.certificate import Certificate
 from l3ae_dist.solve.family import Family
@@ -68,9 +67,9 @@ class Job:
     models = staticmethod(evaluated_models)
     made_by: ClassVar[MadeBy] = "run"
     measures: ClassVar[bool] = False
-    """True for a job that measures a model of the workspace, and makes none the current one."""
+    """True for a job that measures a model, and makes none the current one."""
     takes_updates: ClassVar[bool] = False
-    """True for a job whose inverses may be others with their change, where its models allow it."""
+    """True for a job whose inverses may be others and their change."""
 
     def __init__(
         self,
@@ -167,7 +166,7 @@ class Job:
         """Provide where the ingest runs; its workers end with it, for the plan counts on fresh ones."""
         table = table_for_workers(inputs, self.config.data.options, self.config.compute)
         if table is None:
-            yield self._watched(in_this_process(self.config.compute))
+            yield watched_passes(in_this_process(self.config.compute), self.events)
             return
         compute = fill_in(self.config.compute)
         with spill_folder(self.workspace, dataset) as url, self._workers(compute) as session:
@@ -178,13 +177,10 @@ class Job:
                         "this process reads the interactions"
                     )
                 )
-                yield self._watched(in_this_process(compute))
+                yield watched_passes(in_this_process(compute), self.events)
             else:
                 self.events(Message(message=f"the workers ingest {len(table.parts):,} parts of files"))
-                yield self._watched(on_workers(session, url, compute))
-
-    def _watched(self, execution: Execution) -> Execution:
-        return replace(execution, each=WatchedPasses(execution.each, self.events))
+                yield watched_passes(on_workers(session, url, compute), self.events)
 
     def _features(self, dataset: Dataset, source: Source, embeddings: object) -> str | None:
         """Make the item features, and return their id after the transformation."""
@@ -211,7 +207,7 @@ class Job:
             return transform_all(embedding, transforms, dataset, source.transform, on_event=self.events)
 
     def _settings(self, plan: Plan, executor: Executor) -> SolveSettings:
-        compute = self.config.compute
+        compute, specs = self.config.compute, self.models(self.config)
         return SolveSettings(
             plan,
             executor,
@@ -222,10 +218,8 @@ class Job:
             device_memory=compute.device_memory or 0,
             on_event=self.events,
             kept=self.kept,
-            protected=frozenset(
-                path for model in known_models(self.workspace) for path in model.terms.paths()
-            ),
-            updates=self.takes_updates and why_solved(self.config, self.models(self.config)) is None,
+            protected=paths_of_models(self.workspace),
+            updates=self.takes_updates and why_solved(self.config, specs) is None,
         )
 
     def _write_last(self, dataset: Dataset, embedding: str | None) -> None:
@@ -321,8 +315,8 @@ class Job:
         """Open the back end, with its processes measured and its workers watched."""
         started = time.perf_counter()
         with open_cluster(compute, self.events) as session:
-            seconds = self.stage_seconds.get("cluster start", 0.0) + time.perf_counter() - started
-            self.stage_seconds["cluster start"] = round(seconds, 3)
+            before = self.stage_seconds.get("cluster start", 0.0)
+            self.stage_seconds["cluster start"] = round(before + time.perf_counter() - started, 3)
             self.processes.workers, self.processes.elsewhere = session.pids, session.bytes_elsewhere
             self.processes.scheduler = lambda: session.scheduler_pids
             if session.dashboard_url:

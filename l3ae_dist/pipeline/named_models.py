@@ -98,6 +98,11 @@ def known_models(workspace: Workspace) -> list[ModelDocument]:
     return sorted(models, key=lambda one: (one.made, one.label))
 
 
+def paths_of_models(workspace: Workspace) -> frozenset[str]:
+    """Return the arrays that the models of a workspace read."""
+    return frozenset(path for model in known_models(workspace) for path in model.terms.paths())
+
+
 def models(workspace: str | Path) -> list[dict[str, object]]:
     """List the models of a workspace, the oldest first.
 

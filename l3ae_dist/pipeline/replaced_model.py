@@ -11,7 +11,6 @@ _MAKERS = {
     "fit": "was fitted",
     "run": "was made by a run",
     "sweep": "was picked by a sweep",
-    "append": "was appended to",
 }
 
 
@@ -60,8 +59,9 @@ def replacement(workspace: Workspace, old: ModelDocument, new: ModelDocument) ->
 
 
 def _maker(model: ModelDocument) -> str:
-    if model.by == "append":
-        return f"was made by an append to {model.parent}" if model.parent else "was made by an append"
+    if model.by in ("append", "update"):
+        what = "an append to" if model.by == "append" else "an update of"
+        return f"was made by {what} {model.parent or 'another model'}"
     return _MAKERS[model.by]
 
 

@@ -1,18 +1,19 @@
-"""New interactions for a fitted model without solving its system again: its inverse is changed by their users.
+"""New interactions for a fitted model, whose inverse is changed by their users in place of a solve.
 
-The scores are those of a fit of all interactions, as far as the certificate says, at the price of one pass over
-the tiles of the inverse. Where that is not possible, or too many users changed, the system is solved, and the
-result says why.
+The scores are those of a fit of all interactions, as far as the certificate says, at the price of one pass
+over the tiles of the inverse. Where that is not possible, or too many users changed, the system is solved,
+and the log says why.
 """
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import ClassVar
 
 from l3ae_dist.pipeline.append import AppendJob, Growth, grown
 from l3ae_dist.pipeline.corrections import update_base, why_solved
 from l3ae_dist.pipeline.evaluate import solve_of
 from l3ae_dist.pipeline.inputs import Inputs
-from l3ae_dist.pipeline.model_document import ModelDocument
+from l3ae_dist.pipeline.model_document import MadeBy, ModelDocument
 from l3ae_dist.pipeline.named_models import read_model
 from l3ae_dist.pipeline.result import ResultDocument
 from l3ae_dist.planning.plan import Plan
@@ -50,8 +51,8 @@ def update(
 
     Returns
     -------
-    The result of the fit, with ``append`` (what was new) and ``update``: whether the inverse was ``changed``, by
-    how many rows (``rank``) of how many ``users``, and how many times their errors may grow
+    The result of the fit, with ``append`` (what was new) and ``update``: whether the inverse was ``changed``,
+    by how many rows (``rank``) of how many ``users``, and how many times its errors may grow
     (``amplification``).
 
     Raises
@@ -62,8 +63,8 @@ def update(
     Notes
     -----
     Cost: one pass over the tiles of the inverse, ``4 n r^2`` flops for r changed rows, and O(nnz) for the new
-    dataset and the certificate. New items, members with dropout or weights of users, the direct route, and more
-    changed rows than a tenth of the items make it solve the system, as an append does.
+    dataset and the certificate. New items, members with dropout or weights of users, the direct route, and
+    more changed rows than a tenth of the items make it solve the system, as an append does.
     """
     return update_named(
         workspace,
@@ -95,7 +96,7 @@ def update_named(workspace: str, new: Inputs, how: Growth) -> ResultDocument:
 class UpdateJob(AppendJob):
     """A fit that changes the inverse of the model before it."""
 
-    made_by = "update"
+    made_by: ClassVar[MadeBy] = "update"
     takes_updates = True
 
     def _settings(self, plan: Plan, executor: Executor) -> SolveSettings:
@@ -117,5 +118,9 @@ def update_report(workspace: Workspace, document: ModelDocument) -> dict[str, ob
         if layout.kind_of(product.left) is layout.Kind.UPDATES:
             record = workspace.require_stage(Stage.UPDATE, UpdatePaths.holding(product.left).id)
             told = ("rank", "users", "amplification")
-            return {"changed": True, "since": record.params["dataset"], **{key: record.stats[key] for key in told}}
+            return {
+                "changed": True,
+                "since": record.params["dataset"],
+                **{key: record.stats[key] for key in told},
+            }
     return {"changed": False}

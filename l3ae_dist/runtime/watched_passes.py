@@ -3,12 +3,12 @@
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial, update_wrapper
 from socket import gethostname
 from typing import Generic, TypeVar
 
-from l3ae_dist.data.shuffle.each import Each
+from l3ae_dist.data.shuffle.each import Each, Execution
 from l3ae_dist.runtime.events import ChunkDone, OnEvent
 from l3ae_dist.storage.stages import Stage
 
@@ -66,3 +66,8 @@ def run_timed(function: Callable[[Task], Result], task: Task) -> Timed[Result]:
     started = time.perf_counter()
     result = function(task)
     return Timed(result, time.perf_counter() - started, os.getpid(), gethostname())
+
+
+def watched_passes(execution: Execution, report: OnEvent) -> Execution:
+    """Return where passes run as before, each of whose tasks is reported."""
+    return replace(execution, each=WatchedPasses(execution.each, report))

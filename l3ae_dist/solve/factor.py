@@ -8,7 +8,7 @@ from l3ae_dist.storage.layout import FactorPaths, UpdatePaths
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """What an inverse in the workspace is changed by: ``P' = P - (Y K) Y'``.
+    """The change ``P' = P - (Y K) Y'`` of an inverse in the workspace.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
 """Inverses of a dataset made from that of another one, by the users whose histories changed.
 
-``P' = P - (Y K) Y'`` with ``Y = P Z'``: the tiles of P stay, and Z has the rows that leave and those that join.
-Every change is from an inverse that was solved, never from a changed one, so that errors do not add up. The
-certificate measures the changed system on random probes and on changed rows, which probes alone would miss.
+``P' = P - (Y K) Y'`` with ``Y = P Z'``: the tiles of P stay, and Z has the rows that leave and join. Every
+change is from an inverse that was solved, never from a changed one, so that errors do not add up. The
+certificate looks at random probes and at changed rows, which probes alone would miss.
 """
 
 from collections.abc import Iterator
@@ -53,7 +53,9 @@ def stored_correction(workspace: Workspace, factor: str) -> Correction | None:
     if record is None:
         return None
     inverse = str(record.params["inverse"])
-    made = all(workspace.stage_done(*maker) for path in (paths.left, paths.right) for maker in layout.makers(path))
+    made = all(
+        workspace.stage_done(*maker) for path in (paths.left, paths.right) for maker in layout.makers(path)
+    )
     if not made or not all(map(workspace.has, (paths.left, paths.right, inverse))):
         return None
     return Correction(paths, inverse, str(record.params["dataset"]), int(record.stats["rank"]))
@@ -211,13 +213,15 @@ class InverseUpdates:
         wanted = np.r_[rank : rank + _PROBES, chosen]
         left, right = (self._tiles(path) for path in (correction.paths.left, correction.paths.right))
         solution = np.concatenate(
-            [y[:, wanted] - yk[:, :rank] @ products[:, wanted] for (_, y), (_, yk) in zip(right, left, strict=True)]
+            [
+                y[:, wanted] - yk[:, :rank] @ products[:, wanted]
+                for (_, y), (_, yk) in zip(right, left, strict=True)
+            ]
         )
         target = np.column_stack([probes(store.grid.n, _PROBES), changed.rows[chosen].toarray().T])
         kappa = condition_number(spectrum(self._workspace, self._dataset), ridge)
-        return require(
-            certify(
-                lambda vectors: INTERACTIONS.times(self._dataset, vectors),
-                solution, target, condition=kappa, dtype=store.dtype, ridge=ridge, arithmetic=store.arithmetic,
-            )  # fmt: skip
-        )
+        certificate = certify(
+            lambda vectors: INTERACTIONS.times(self._dataset, vectors),
+            solution, target, condition=kappa, dtype=store.dtype, ridge=ridge, arithmetic=store.arithmetic,
+        )  # fmt: skip
+        return require(certificate)

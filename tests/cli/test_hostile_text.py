@@ -75,6 +75,8 @@ def commands(job):
     folder, config, workspace, users, items, _ = job
     more = folder / "more.parquet"
     pd.DataFrame({"user_id": [users[0]], "item_id": [items[0]]}).to_parquet(more)
+    again = folder / "again.parquet"
+    pd.DataFrame({"user_id": [users[1]], "item_id": [items[1]]}).to_parquet(again)
     bad = f"no{EVIL}"
     return {
         "demo": [["demo", "--workspace", f"{folder}/log\x1b[2J.parquet"]],
@@ -102,6 +104,7 @@ def commands(job):
         "calibrate": [["calibrate", config, "--set", f"compute.dtype={bad}"]],
         "simulate": [["simulate", config], ["simulate", config, "--rates", bad]],
         "append": [["append", workspace, more, "--set", "compute.cluster=synchronous"], ["append", workspace, bad]],
+        "update": [["update", workspace, again, "--set", "compute.cluster=synchronous"], ["update", workspace, bad]],
         "compare": [["compare", workspace, workspace], ["compare", f"{workspace}#{bad}"]],
         "report": [["report", workspace], ["report", workspace, "--run", bad]],
         "sweep": [["sweep", config, "--set", f"sweep.{bad}=1"]],

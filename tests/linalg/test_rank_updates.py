@@ -36,7 +36,7 @@ def test_an_updated_inverse_is_that_of_the_changed_rows(seed, users, n, leave, j
     z = np.concatenate([x[:leave], (rng.random((join, n)) < 0.3).astype(float)])
     order = rng.permutation(len(z))
     z, joins = z[order], np.r_[np.zeros(leave, bool), np.ones(join, bool)][order]
-    found, wanted, made, p = changed(x, z, joins, ridge)
+    found, wanted, made, _ = changed(x, z, joins, ridge)
     # eps times the condition of both systems
     condition = (np.linalg.norm(x, 2) ** 2 + np.linalg.norm(z, 2) ** 2 + ridge) / ridge
     assert np.abs(found - wanted).max() <= 1e-14 * condition * np.abs(wanted).max() * made.amplification

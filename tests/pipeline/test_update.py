@@ -5,8 +5,10 @@ import pandas as pd
 import pytest
 
 import l3ae_dist
-from l3ae_dist import EASE, L3AE, LAE, RLAE, AdditiveEASE, L3AEAdditive
+from l3ae_dist import DAN, EASE, EDLAE, L3AE, LAE, RLAE, AdditiveEASE, CollectiveEASE, L3AEAdditive
+from l3ae_dist.errors import ConfigError
 from l3ae_dist.model.fitted import load_model
+from l3ae_dist.serving import load_export
 
 N, TILE = 150, 32
 SYNCHRONOUS = {
@@ -39,7 +41,7 @@ def texts():
 
 def fit(model, where, log, texts, compute=SYNCHRONOUS):
     items, vectors = texts
-    given = {"embeddings": vectors} if "reg_f" in model.get_params() else {}
+    given = {"embeddings": vectors} if {"reg_f", "features"} & model.get_params().keys() else {}
     return model.set_params(compute=compute).fit(log, items, workspace=where, **given)
 
 
@@ -101,30 +103,109 @@ def test_updates_follow_each_other_without_a_chain_and_older_models_stay(tmp_pat
     assert again["update"]["changed"]
 
 
+def run(where, log, texts, compute=SYNCHRONOUS, **model):
+    """Fit with held-out interactions, and measure."""
+    config = l3ae_dist.make_config({
+        "workspace": str(where),
+        "data": {"options": {"split": "random"}},
+        "model": {"name": "l3ae", "reg_x": 5.0, "reg_f": 2.0, "reg_e": 30.0, **model},
+        "evaluate": {"bootstrap": 0},
+        "compute": compute,
+    })  # fmt: skip
+    items, vectors = texts
+    return l3ae_dist.run(config, interactions=log, items=items, embeddings=vectors)
+
+
 def test_what_reads_a_model_reads_an_updated_one(tmp_path, logs, texts):
-    """Explanations, neighbours, exports, copies and metrics, beside a fit of all interactions."""
+    """Explanations, neighbours, exports, copies and metrics, beside a fit of the same interactions."""
     old, new = logs
-    options = {"split": "random", "valid": 0.1, "test": 0.1}
-    where, model = str(tmp_path / "a"), L3AE(reg_x=5.0, reg_f=2.0, reg_e=30.0, options=options)
-    fit(model, where, old, texts)
-    l3ae_dist.update(where, new, compute=HERE)
-    updated = load_model(where)
-    result = l3ae_dist.append(str(tmp_path / "a"), interactions([600], 9), compute=SYNCHRONOUS)
-    assert result["append"]["gram_tiles"] > 0  # an append solves
-    assert load_model(where).array("P") is not None
+    for place in ("a", "b"):
+        run(tmp_path / place, old, texts)
+    l3ae_dist.update(str(tmp_path / "a"), new, compute=HERE)
+    l3ae_dist.append(str(tmp_path / "b"), new, compute=SYNCHRONOUS)
+    updated, solved = (load_model(tmp_path / place) for place in ("a", "b"))
     assert updated.array("P") is None  # the tiles are those of another model
+    assert solved.array("P") is not None
     assert updated.certificate["residual"] <= updated.certificate["tolerance"]
+    parts = ["collaborative", "semantic", "total"]
+    for item in (0, 77):
+        one, other = (model.explain(7, item).sort_values("item_id") for model in (updated, solved))
+        np.testing.assert_allclose(one[parts], other[parts], rtol=1e-9, atol=1e-12)
+    for kind in ("weights", "collaborative", "semantic"):
+        one, other = (model.similar_items([3, 90], 10, kind=kind) for model in (updated, solved))
+        np.testing.assert_allclose(one["score"], other["score"], rtol=1e-9, atol=1e-12)
     updated.save(tmp_path / "copy")
-    copy = load_model(tmp_path / "copy")
-    header = updated.export_weights(tmp_path / "export", "all", dtype="float64")
-    served = l3ae_dist.serving.load_export(tmp_path / "export")
+    np.testing.assert_array_equal(load_model(tmp_path / "copy").weights([4, 5]), updated.weights([4, 5]))
     b = updated.weights(list(range(N)))
-    np.testing.assert_allclose(served.weights.toarray(), b, rtol=0, atol=1e-12 * np.abs(b).max())
-    assert header.certificate == updated.certificate
-    np.testing.assert_array_equal(copy.weights([4, 5]), updated.weights([4, 5]))
-    reasons = updated.explain(7, updated.recommend([7], 3)["item_id"].tolist())
-    total = reasons["collaborative"] + reasons["semantic"]
-    np.testing.assert_allclose(total, reasons["weight"], rtol=1e-9, atol=1e-12)
-    measured = updated.evaluate(bootstrap=0, compute=HERE)
-    assert set(measured["models"]) == {"L3AE", "EASE"}
-    assert measured["tiles_written"] < 40  # no inverse was made for it
+    header = updated.export_weights(tmp_path / "export", "all", dtype="float64")
+    served = load_export(tmp_path / "export").weights.toarray()
+    np.testing.assert_allclose(served, b, rtol=0, atol=1e-12 * np.abs(b).max())
+    assert header["certificate"] == updated.certificate
+    measured = [model.evaluate(bootstrap=0, compute=HERE) for model in (updated, solved)]
+    for name in ("L3AE", "EASE"):
+        one, other = (result["models"][name]["test"] for result in measured)
+        for metric in ("ndcg@20", "recall@5"):
+            assert one[metric] == pytest.approx(other[metric], rel=1e-6)
+    assert "gram" not in measured[0]["stages"]  # no inverse was made for it
+
+
+def test_single_precision_is_certified_within_its_tolerance(tmp_path, logs, texts):
+    old, new = logs
+    compute = SYNCHRONOUS | {"dtype": "float32"}
+    fit(L3AE(reg_x=5.0, reg_f=2.0, reg_e=30.0), tmp_path / "a", old, texts, compute)
+    fit(L3AE(reg_x=5.0, reg_f=2.0, reg_e=30.0), tmp_path / "b", pd.concat([old, new]), texts, compute)
+    assert l3ae_dist.update(str(tmp_path / "a"), new, compute=HERE)["update"]["changed"]
+    made, wanted = (load_model(tmp_path / place) for place in ("a", "b"))
+    certificate = made.certificate
+    assert certificate["residual"] <= certificate["tolerance"]
+    ids = list(range(N))
+    difference = np.abs(made.weights(ids) - wanted.weights(ids)).max()
+    assert difference <= certificate["tolerance"] * np.abs(wanted.weights(ids)).max()
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [
+        (EDLAE(reg_x=20.0, p=0.3), "change the system"),
+        (DAN(reg_x=20.0, p=0.0, alpha=0.3, beta=0.0), "popularity"),
+        (CollectiveEASE(reg_x=20.0, alpha=0.5, features="embeddings"), "no matrix of the interactions alone"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
+def test_members_that_need_an_inverse_of_their_own_are_solved_and_say_why(
+    tmp_path, logs, texts, model, reason
+):
+    old, new = logs
+    fit(model, tmp_path / "a", old, texts)
+    told = []
+    result = l3ae_dist.update(str(tmp_path / "a"), new, compute=HERE, on_event=told.append)
+    assert not result["update"]["changed"]
+    assert any(reason in getattr(event, "message", "") for event in told)
+    fit(type(model)(**model.get_params()), tmp_path / "b", pd.concat([old, new]), texts)
+    made, wanted = (load_model(tmp_path / place).weights([0, 7]) for place in ("a", "b"))
+    np.testing.assert_allclose(made, wanted, rtol=1e-9, atol=1e-12)
+
+
+def test_too_many_changed_rows_and_new_items_are_solved(tmp_path, logs, texts):
+    old, _ = logs
+    where = str(tmp_path / "a")
+    fit(EASE(reg_x=20.0), where, old, texts)
+    told = []
+    many = interactions(range(9), 3)
+    result = l3ae_dist.update(where, many, compute=HERE, on_event=told.append)
+    assert not result["update"]["changed"]
+    assert any("18 rows changed, more than 15" in getattr(one, "message", "") for one in told)
+    log = pd.DataFrame({"user_id": [1], "item_id": [N]})
+    result = l3ae_dist.update(where, log, pd.DataFrame({"item_id": [N]}), compute=HERE)
+    assert not result["update"]["changed"]
+    assert load_model(where).n_items == N + 1
+    # a model of its own inverse again, from which an update goes on
+    result = l3ae_dist.update(where, interactions([2], 4), compute=HERE)
+    assert (result["update"]["changed"], result["update"]["rank"]) == (True, 2)
+
+
+def test_settings_of_the_solve_cannot_be_changed(tmp_path, logs, texts):
+    old, new = logs
+    fit(EASE(reg_x=20.0), tmp_path / "a", old, texts)
+    with pytest.raises(ConfigError, match=r"compute\.dtype is float32, but the model .* with float64"):
+        l3ae_dist.update(str(tmp_path / "a"), new, compute={"dtype": "float32"})

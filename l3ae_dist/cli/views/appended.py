@@ -6,10 +6,33 @@ from l3ae_dist.cli.documents import Document
 def append_sentence(report: Document) -> str:
     """Say in words what an appended log added."""
     if report["already"]:
-        return "This log was appended before; nothing was done."
+        return _ALREADY
+    tiles = f"{report['gram_tiles_computed']:,} of {report['gram_tiles']:,} Gram tiles were computed"
+    return f"{_added(report)}; {tiles}."
+
+
+def update_sentence(report: Document, change: Document) -> str:
+    """Say in words what a log added, and by what the inverse was changed.
+
+    Parameters
+    ----------
+    report, change
+        The parts ``append`` and ``update`` of the result.
+    """
+    if report["already"]:
+        return _ALREADY
+    if not change["changed"]:
+        return f"{_added(report)}; the system was solved anew."
+    rows, users = f"{change['rank']:,} rows", f"{change['users']:,} users"
+    return f"{_added(report)}; the inverse is changed by {rows} of {users}, and was not solved again."
+
+
+_ALREADY = "This log was appended before; nothing was done."
+
+
+def _added(report: Document) -> str:
     return (
         f"Appended {report['interactions']:,} new interactions ({report['known']:,} were known, "
         f"{report['held_out']:,} are held out and stay so), {report['users']:,} new users and "
-        f"{report['items']:,} new items; {report['gram_tiles_computed']:,} of {report['gram_tiles']:,} "
-        "Gram tiles were computed."
+        f"{report['items']:,} new items"
     )

@@ -23,7 +23,8 @@ def described(model: Document) -> str:
     """Say name, member, parameters, date and maker of a model in a line."""
     params = ", ".join(f"{name} {param_text(value)}" for name, value in model["params"].items())
     made = f", made {str(model['made'])[:16].replace('T', ' ')} UTC" if model.get("made") else ""
-    onto = f" to {model['parent']}" if model.get("parent") and model["by"] == "append" else ""
+    joint = {"append": "to", "update": "of"}.get(str(model["by"]))
+    onto = f" {joint} {model['parent']}" if joint and model.get("parent") else ""
     return (
         f"{model['name']}, {model['member']}{f' ({params})' if params else ''}{made} by {model['by']}{onto}"
     )

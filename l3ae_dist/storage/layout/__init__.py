@@ -97,7 +97,6 @@ from l3ae_dist.storage.layout.paths import (
     SpectralPaths,
     Split,
     StringColumnPaths,
-    UpdatePaths,
     WeightPaths,
     added_generation,
     apart,
@@ -119,6 +118,7 @@ from l3ae_dist.storage.layout.paths import (
     words_id,
 )
 from l3ae_dist.storage.layout.stage_arrays import arrays_of_stage, folders_of_stage
+from l3ae_dist.storage.layout.update_paths import UpdatePaths
 
 __all__ = [
     "CALIBRATION",

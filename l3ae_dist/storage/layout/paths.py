@@ -183,38 +183,6 @@ class FactorPaths(Folder):
 
 
 @dataclass(frozen=True)
-class UpdatePaths(Folder):
-    """The change ``P' = P - (Y K) Y'`` of an inverse by r rows of interactions."""
-
-    @classmethod
-    def of(cls, factor: str) -> Self:
-        """Return the paths for the inverse whose completion records have that id."""
-        return cls(Kind.UPDATES.path(fingerprint(["update", factor])))
-
-    @property
-    def id(self) -> str:
-        """Id of its completion records."""
-        return self.base.rpartition("/")[2]
-
-    left = Name("YK")
-    """``Y K``, n x (r + probes), whose last columns are zero."""
-    right = Name("Y")
-    """``Y = P Z'``, and ``P`` times the probes, n x (r + probes)."""
-    diagonal = Name("diagonal")
-    """``diag(P')``, n x 1."""
-    rows = Name("rows")
-    """Z as places and values of its entries, three columns."""
-    probe = Name("probe")
-    """Random vectors that the residual is measured on."""
-    middle = Name("K")
-    """K with zeros for the probes."""
-
-    def text(self, features: str) -> str:
-        """Return the path of ``Y' F'``."""
-        return f"{self.base}/{features}/YF"
-
-
-@dataclass(frozen=True)
 class SemanticPaths(Folder):
     """The semantic phase of one ``reg_f`` (woodbury route): ``C = diag(a) + F' V``."""
 

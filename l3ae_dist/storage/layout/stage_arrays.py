@@ -10,10 +10,10 @@ from l3ae_dist.storage.layout.paths import (
     SemanticPaths,
     SparseRowPaths,
     SpectralPaths,
-    UpdatePaths,
     embeddings,
     gram,
 )
+from l3ae_dist.storage.layout.update_paths import UpdatePaths
 from l3ae_dist.storage.stages import Stage
 
 

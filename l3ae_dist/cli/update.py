@@ -1,0 +1,69 @@
+"""``l3ae-dist update``: new interactions for the model of a workspace, without solving its system again."""
+
+from typing import Annotated
+
+import typer
+
+from l3ae_dist.cli.append import NewData
+from l3ae_dist.cli.command import command
+from l3ae_dist.cli.options import (
+    AsJson,
+    ComputeOptions,
+    Memory,
+    ModelOption,
+    NameOption,
+    Workers,
+    WorkspaceArgument,
+)
+from l3ae_dist.cli.output import print_json, run_with_progress, screen
+
+
+@command
+def update(
+    workspace: WorkspaceArgument,
+    data: NewData,
+    settings: Annotated[
+        list[str],
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Values of compute and data.options; encoder.trust_remote_code.",
+        ),
+    ] = [],  # noqa: B006  (typer copies it)
+    memory_budget: Memory = None,
+    workers: Workers = None,
+    model: ModelOption = None,
+    name: NameOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """Add interactions to a fitted model by changing its inverse: one pass over it instead of a solve."""
+    settings = data.settings(settings)
+    config = ComputeOptions(None, memory_budget, workers, None).configure(workspace, settings)
+    from l3ae_dist.pipeline.append import Growth
+    from l3ae_dist.pipeline.inputs import Inputs
+    from l3ae_dist.pipeline.update import update_named
+
+    new = Inputs(data.interactions, data.items, data.embeddings)
+    result = run_with_progress(
+        lambda on_event: update_named(
+            workspace,
+            new,
+            Growth(
+                config.data.options.model_dump(exclude_unset=True),
+                config.compute.model_dump(exclude_unset=True),
+                model,
+                name,
+                config.encoder.trust_remote_code,
+                on_event,
+            ),
+        )
+    )
+    if as_json:
+        print_json(result)
+        return
+    from l3ae_dist.cli.views.appended import update_sentence
+    from l3ae_dist.cli.views.result import print_result
+
+    sentence = update_sentence(result["append"], result["update"])
+    screen().print(sentence, soft_wrap=True, markup=False)
+    print_result(screen(), result)
