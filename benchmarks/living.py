@@ -1,4 +1,4 @@
-"""A model that lives: what serving it over HTTP takes. ``make bench-living`` writes ``living.json``.
+"""A model that lives: serving over HTTP, and exact updates. ``make bench-living`` writes ``living.json``.
 
 ``--only NAME`` runs some of the parts and keeps the figures of the others.
 """
@@ -6,6 +6,7 @@
 from typing import Any
 
 import living_serving
+import living_update
 from report import Part, run_parts
 
 
@@ -14,5 +15,10 @@ def serving() -> Part:
     return living_serving.rows(details), details
 
 
+def update() -> Part:
+    details = dict[str, Any]()
+    return living_update.rows(details), details
+
+
 if __name__ == "__main__":
-    run_parts("living", {"serving": serving}, __doc__)
+    run_parts("living", {"serving": serving, "update": update}, __doc__)
