@@ -23,7 +23,8 @@ from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.linalg.top_k import RunningTop
 from l3ae_dist.model.fitted import FittedModel, load_model
 from l3ae_dist.pipeline.run import run
-from l3ae_dist.storage.tile_reader import ReadCount, TileReader
+from l3ae_dist.storage.tile_reader import TileReader
+from l3ae_dist.storage.tile_requests import ReadCount
 
 N, USERS, PER_USER, D, TILE = 4096, 16384, 20, 384, 1024
 K, MODELS, BLOCK, BUDGET, REPEATS = 20, 8, 4096, 2 * 2**30, 3

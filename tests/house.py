@@ -131,6 +131,8 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "operand_stream",
             "tier_pace",
             "tile_cache",
+            "tile_requests",
+            "local_copies",
             "tile_reader",
             "tile_source",
             "array_sizes",

@@ -31,6 +31,12 @@ class ComputeConfig(TextSection):
     """Bytes of the memory of its GPU that a worker uses; when null nine tenths of it divided by the
     workers on that GPU, or of what is free where that is less. Tiles stay there from task to task as long as
     there is room."""
+    local_directory: str | None = None
+    """Folder on a fast local disk of every worker's machine, in which a worker keeps copies of tiles that it
+    will read again and has no room for in memory; null for none. It is for workspaces that are slower than
+    that disk, such as object stores: copies are read where that is quicker. Results do not depend on it."""
+    local_size: ByteSize = 32 * 2**30
+    """Bytes that the copies of a worker take there at most."""
     workers: int = Field(default=1, ge=1)
     """Dask worker processes."""
     threads: int | None = Field(default=None, ge=1)

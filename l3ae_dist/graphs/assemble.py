@@ -22,7 +22,7 @@ from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.linalg.kernels import CpuKernels
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.storage.stages import Stage
-from l3ae_dist.storage.tile_reader import ReadCount, TileRequest
+from l3ae_dist.storage.tile_requests import ReadCount, TileRequest
 
 _ROWS = 1024
 # Tiles read beyond the one in use: its product takes less time than to read and check one.

@@ -8,7 +8,7 @@ from l3ae_dist.graphs.tasks import TileRef
 from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.storage.stages import Stage
-from l3ae_dist.storage.tile_reader import ReadCount
+from l3ae_dist.storage.tile_requests import ReadCount
 
 Blocks = list[tuple[TileRef, Array]]
 """Chunks to write in this order; the last one is the task's target, whose done-mark completes it."""

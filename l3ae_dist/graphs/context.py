@@ -77,6 +77,9 @@ class StageContext:
         Workers that hold tiles which the task reads; nobody where workers do not read from each other.
     unwritten
         Arrays whose tiles stay in memory.
+    local_directory, local_bytes
+        Folder of a local disk for copies of tiles that memory has no room for, and what they may take there;
+        empty for none.
     """
 
     url: str
@@ -95,6 +98,8 @@ class StageContext:
     arithmetic: str = "float32"
     holders: Holders = NOBODY
     unwritten: Unwritten = NOTHING_UNWRITTEN
+    local_directory: str = ""
+    local_bytes: int = 0
 
     def workspace(self) -> Workspace:
         """Return the workspace, opened once per process."""

@@ -15,7 +15,8 @@ from l3ae_dist.linalg.staging import Event, Tensor
 from l3ae_dist.linalg.torch_kernels import TorchKernels
 from l3ae_dist.storage.forked import in_children
 from l3ae_dist.storage.tile_cache import TileCache
-from l3ae_dist.storage.tile_reader import ReadCount, TileReader, TileRequest, path_of
+from l3ae_dist.storage.tile_reader import TileReader, path_of
+from l3ae_dist.storage.tile_requests import ReadCount, TileRequest
 
 # What processes leave of the memory of a device, and of what is free on it: for their libraries, and for what
 # an allocator wastes.

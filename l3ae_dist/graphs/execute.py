@@ -25,7 +25,7 @@ from l3ae_dist.graphs.tile_memory import give_up_tiles
 from l3ae_dist.storage.chunks import TRAILER
 from l3ae_dist.storage.done_marks import ChunkMark
 from l3ae_dist.storage.forked import ProcessLock
-from l3ae_dist.storage.tile_reader import ReadCount
+from l3ae_dist.storage.tile_requests import ReadCount
 
 # Tasks of a worker process that hold tiles at the same time: one computes, one reads or writes.
 STAGED = 2
@@ -48,6 +48,7 @@ class TaskRecord:
     host: str
     timing: Timing = UNMEASURED
     bytes_from_peers: int = 0
+    bytes_from_copies: int = 0
     worker: str = ""
     """Address of the worker, where workers read tiles from each other."""
     kept: int = 0
@@ -66,6 +67,7 @@ class _Written:
     bytes_written: int
     timing: Timing
     bytes_from_peers: int = 0
+    bytes_from_copies: int = 0
 
 
 def run_task(task: AnyTask | ChunkTask, context: StageContext) -> list[TaskRecord]:
@@ -116,9 +118,10 @@ def _shares(
             timing.loaded if number == 0 else 0.0,
             timing.stalled / count,
         )
-        read, peers = (_part(size, number, count) for size in (made.bytes_read, made.bytes_from_peers))
+        sizes = (made.bytes_read, made.bytes_from_peers, made.bytes_from_copies)
+        read, peers, copies = (_part(size, number, count) for size in sizes)
         size = context.array(tile.target.array).chunk_nbytes + TRAILER if mark is not None else 0
-        written = _Written(mark, read, size, share, peers)
+        written = _Written(mark, read, size, share, peers, copies)
         records.append(_record(tile, written, context, started + number * part, part))
     return records
 
@@ -144,6 +147,7 @@ def _record(
         host=gethostname(),
         timing=written.timing,
         bytes_from_peers=written.bytes_from_peers,
+        bytes_from_copies=written.bytes_from_copies,
         unwritten=written.mark is None,
     )
 

@@ -23,7 +23,8 @@ from l3ae_dist.linalg.arrays import Array, Matrix
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.linalg.top_k import top_k
 from l3ae_dist.storage.stages import Stage
-from l3ae_dist.storage.tile_reader import ReadCount, TileReader, TileRequest
+from l3ae_dist.storage.tile_reader import TileReader
+from l3ae_dist.storage.tile_requests import ReadCount, TileRequest
 
 # Columns with few new candidates are gathered; more than this many times k, and the block is partitioned.
 _FEW = 4

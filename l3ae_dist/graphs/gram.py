@@ -22,7 +22,7 @@ from l3ae_dist.linalg.sparse_gram import gram_block
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.storage import layout
 from l3ae_dist.storage.stages import Stage
-from l3ae_dist.storage.tile_reader import ReadCount
+from l3ae_dist.storage.tile_requests import ReadCount
 from l3ae_dist.storage.vectors import Vector
 
 # Users whose lengths are read at once.

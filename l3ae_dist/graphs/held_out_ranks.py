@@ -28,7 +28,7 @@ from l3ae_dist.linalg.ranks_in_rows import HeadScores, count_over, limits_of, ra
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.storage import layout
 from l3ae_dist.storage.stages import Stage
-from l3ae_dist.storage.tile_reader import ReadCount
+from l3ae_dist.storage.tile_requests import ReadCount
 
 R = TypeVar("R")
 

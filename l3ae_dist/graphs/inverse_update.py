@@ -16,7 +16,7 @@ from l3ae_dist.graphs.tasks import TileRef
 from l3ae_dist.graphs.tile_memory import process_reader
 from l3ae_dist.linalg.arrays import Array, Matrix
 from l3ae_dist.linalg.tiles import TileGrid
-from l3ae_dist.storage.tile_reader import ReadCount, TileRequest
+from l3ae_dist.storage.tile_requests import ReadCount, TileRequest
 
 _TILES_AHEAD = 2
 # Rows of a tile whose copy in float64 is multiplied with the probes.

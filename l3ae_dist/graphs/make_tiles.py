@@ -18,7 +18,7 @@ from l3ae_dist.storage.accumulators import Claim
 from l3ae_dist.storage.done_marks import ChunkMark
 from l3ae_dist.storage.forked import ProcessLock
 from l3ae_dist.storage.operand_stream import OperandStream
-from l3ae_dist.storage.tile_reader import ReadCount, TileRequest
+from l3ae_dist.storage.tile_requests import ReadCount, TileRequest
 
 # Whoever holds it has the BLAS threads to itself.
 ARITHMETIC = ProcessLock()
@@ -52,6 +52,7 @@ class MadeTiles:
     marks: tuple[ChunkMark | None, ...]
     bytes_read: int
     bytes_from_peers: int
+    bytes_from_copies: int
     timing: Timing
 
 
@@ -190,7 +191,8 @@ class _BlockRun(Generic[H]):
             computed = time.time() - began
         marks = tuple(one.writing.result() for one in self._held if one.writing is not None)
         timing = Timing(began, computed, self._staged, loaded, self._count.waited)
-        return MadeTiles(marks, self._count.bytes, self._count.bytes_from_peers, timing)
+        count = self._count
+        return MadeTiles(marks, count.bytes, count.bytes_from_peers, count.bytes_from_copies, timing)
 
     def close(self) -> None:
         """Give back the operands that a task that failed still holds, and wait for what is being written."""

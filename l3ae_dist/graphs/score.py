@@ -20,7 +20,7 @@ from l3ae_dist.graphs.tile_memory import process_reader
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.linalg.top_k import top_k
 from l3ae_dist.storage.stages import Stage
-from l3ae_dist.storage.tile_reader import ReadCount
+from l3ae_dist.storage.tile_requests import ReadCount
 
 
 @dataclass(frozen=True)

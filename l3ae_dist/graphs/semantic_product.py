@@ -12,7 +12,7 @@ from l3ae_dist.graphs.tasks import TileRef
 from l3ae_dist.graphs.tile_memory import process_kernels, process_reader
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.storage.stages import Stage
-from l3ae_dist.storage.tile_reader import ReadCount, TileRequest
+from l3ae_dist.storage.tile_requests import ReadCount, TileRequest
 
 
 def product_graph(grid: TileGrid) -> ChunkGraph:

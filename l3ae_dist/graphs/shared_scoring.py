@@ -19,7 +19,8 @@ from l3ae_dist.linalg import blas
 from l3ae_dist.linalg.arrays import Array, Matrix
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.storage.chunks import ChunkArray
-from l3ae_dist.storage.tile_reader import ReadCount, TileReader, TileRequest
+from l3ae_dist.storage.tile_reader import TileReader
+from l3ae_dist.storage.tile_requests import ReadCount, TileRequest
 
 
 class History:

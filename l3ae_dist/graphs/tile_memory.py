@@ -17,7 +17,8 @@ from l3ae_dist.linalg.torch_kernels import TorchKernels
 from l3ae_dist.storage.accumulators import Accumulators
 from l3ae_dist.storage.forked import ProcessLock
 from l3ae_dist.storage.holder import machine
-from l3ae_dist.storage.tile_reader import HeldTile, TileReader, TileRequest
+from l3ae_dist.storage.tile_reader import TileReader
+from l3ae_dist.storage.tile_requests import HeldTile, TileRequest
 from l3ae_dist.storage.tile_source import TileSource
 
 H = TypeVar("H")
@@ -114,6 +115,7 @@ class HostMemory:
     def resize(self, context: StageContext) -> None:
         """Keep as much from task to task as a stage may."""
         self.tiles.resize(context.cache_bytes)
+        self.tiles.copy_to(context.local_directory, context.local_bytes)
         self.tiles.hold_only(context.unwritten.solve, context.unwritten_paths)
 
     def begin(self, held: HeldTile) -> Handle:
@@ -164,6 +166,7 @@ class DeviceMemory:
     def resize(self, context: StageContext) -> None:
         """Keep as much from task to task as a stage may, on the device and beside it."""
         _READER.resize(context.cache_bytes)
+        _READER.copy_to(context.local_directory, context.local_bytes)
         _READER.hold_only(context.unwritten.solve, context.unwritten_paths)
         tile = context.grid.tile**2 * self.kernels.itemsize(context.dtype)
         working = (context.tiles_held + self.waiting + TEMPORARY_TILES) * tile + _converted_bytes(context)

@@ -17,7 +17,8 @@ from l3ae_dist.data.features import HeldRows, RowCache, Rows
 from l3ae_dist.graphs.score_terms import MatrixTerm, ScoreTerms, TermArrays, scaled_rows
 from l3ae_dist.linalg.arrays import Array, Integers, Matrix
 from l3ae_dist.linalg.tiles import TileGrid
-from l3ae_dist.storage.tile_reader import ReadCount, TileReader, TileRequest
+from l3ae_dist.storage.tile_reader import TileReader
+from l3ae_dist.storage.tile_requests import ReadCount, TileRequest
 
 # Rows of a tile copied at once: a transposed stripe of them stays in a core's cache.
 _STRIPE = 64

@@ -10,7 +10,8 @@ from l3ae_dist.graphs.score_terms import MatrixTerm, Part, ProductTerm, ScoreTer
 from l3ae_dist.linalg.arrays import Array, Floats, Integers, Matrix
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.storage.chunks import ChunkArray
-from l3ae_dist.storage.tile_reader import ReadCount, TileReader, TileRequest
+from l3ae_dist.storage.tile_reader import TileReader
+from l3ae_dist.storage.tile_requests import ReadCount, TileRequest
 
 Term = TypeVar("Term", MatrixTerm, ProductTerm)
 # Pairs whose rows are held at once.

@@ -20,7 +20,8 @@ from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.model.added_items import AddedItems
 from l3ae_dist.pipeline.model_document import ModelDocument
 from l3ae_dist.storage import layout
-from l3ae_dist.storage.tile_reader import ReadCount, TileReader, TileRequest
+from l3ae_dist.storage.tile_reader import TileReader
+from l3ae_dist.storage.tile_requests import ReadCount, TileRequest
 from l3ae_dist.storage.vectors import open_finished
 
 _STEP = 4096

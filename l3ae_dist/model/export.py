@@ -36,7 +36,8 @@ from l3ae_dist.storage.fingerprint import fingerprint
 from l3ae_dist.storage.lock import WorkspaceLock
 from l3ae_dist.storage.os_errors import storage_errors
 from l3ae_dist.storage.stages import Stage
-from l3ae_dist.storage.tile_reader import ReadCount, TileReader
+from l3ae_dist.storage.tile_reader import TileReader
+from l3ae_dist.storage.tile_requests import ReadCount
 from l3ae_dist.units import parse_bytes
 
 if TYPE_CHECKING:

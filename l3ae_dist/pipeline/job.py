@@ -212,15 +212,14 @@ class Job:
             plan,
             executor,
             keep=tuple(compute.keep),
-            epoch=self.epoch,
-            durable=compute.durable,
-            device=compute.device,
-            device_memory=compute.device_memory or 0,
+            epoch=self.epoch, durable=compute.durable,
+            device=compute.device, device_memory=compute.device_memory or 0,
             on_event=self.events,
             kept=self.kept,
             protected=paths_of_models(self.workspace),
+            local_directory=compute.local_directory or "", local_bytes=compute.local_size,
             updates=self.takes_updates and why_solved(self.config, specs) is None,
-        )
+        )  # fmt: skip
 
     def _write_last(self, dataset: Dataset, embedding: str | None) -> None:
         """Note what a later run without sources goes on with; a model without embeddings leaves them."""
@@ -337,7 +336,7 @@ class Job:
     def _fit_only(self, store: ArtifactStore, family: Family, specs: Specs) -> Outcome:
         with self.timed("fit"):
             certificate = self._save_model(store, family, specs[0], "fit")
-        return Outcome(certificate, {specs[0].name: {"params": specs[0].params()}})
+            return Outcome(certificate, {specs[0].name: {"params": specs[0].params()}})
 
     def _fit_and_evaluate(self, store: ArtifactStore, family: Family, specs: Specs) -> Outcome:
         options, saved = self.config.evaluate, MEMBERS[self.config.model.name].title

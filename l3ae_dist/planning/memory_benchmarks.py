@@ -18,7 +18,8 @@ from l3ae_dist.linalg.torch_kernels import TorchKernels
 from l3ae_dist.planning.worker_benchmarks import wait_until
 from l3ae_dist.runtime.peer_reads import join_peers
 from l3ae_dist.storage.chunks import ChunkArray
-from l3ae_dist.storage.tile_reader import READ_THREADS, ReadCount, TileRequest
+from l3ae_dist.storage.tile_reader import READ_THREADS
+from l3ae_dist.storage.tile_requests import ReadCount, TileRequest
 
 _STAGE = "calibration"
 # Tiles that each thread reads, or copies, after the first.

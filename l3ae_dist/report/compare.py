@@ -222,6 +222,7 @@ def _figures(record: RunRecord) -> dict[str, object]:
     seconds = {} if result.seconds is None else {"seconds, whole run": result.seconds}
     planned: dict[str, object] = {}
     peers = sum((stage.bytes_from_peers for stage in stages), 0.0)
+    copies = sum((stage.bytes_from_copies for stage in stages), 0.0)
     if plan is not None:
         planned = {"projected peak bytes": plan.projected_peak_bytes, "memory budget": plan.memory_budget}
         planned |= {} if plan.tile is None else {"tile": plan.tile}
@@ -230,6 +231,7 @@ def _figures(record: RunRecord) -> dict[str, object]:
         **{f"seconds of {stage.name}": round(stage.seconds, 3) for stage in stages},
         "bytes read": sum((stage.bytes_read for stage in stages), 0.0),
         **({"bytes read from peers": peers} if peers else {}),
+        **({"bytes read from local copies": copies} if copies else {}),
         "bytes written": sum((stage.bytes_written for stage in stages), 0.0),
         **{f"peak bytes, {name}": value for name, value in result.peak_bytes.items()},
         **planned,

@@ -141,16 +141,20 @@ def stage_table(record: RunRecord) -> Table:
     peak = peak_gflops(record, _workers(record))
     share = ["of the calibrated peak"] if peak else []
     totals = stage_totals(record)
-    peers = any(stage.bytes_from_peers for stage in totals)
-    names = ["read", *(["from peers"] if peers else []), "written", "moved"]
+    tiers = [one for one in _TIERS if any(getattr(stage, one) for stage in totals)]
+    names = ["read", *(_TIERS[one] for one in tiers), "written", "moved"]
     return Table(
         ["stage", "makes", "time", "passes", "tasks", "reused", "rate", *share, *names],
-        [_stage_row(stage, peak, peers=peers) for stage in totals],
+        [_stage_row(stage, peak, tiers) for stage in totals],
         left=2,
     )
 
 
-def _stage_row(stage: StageTotals, peak: float | None, *, peers: bool) -> list[str]:
+# Where tiles are read from beside the workspace, by the attribute that counts their bytes.
+_TIERS = {"bytes_from_peers": "from peers", "bytes_from_copies": "from local copies"}
+
+
+def _stage_row(stage: StageTotals, peak: float | None, tiers: Sequence[str]) -> list[str]:
     rate = stage.flops / stage.seconds / 1e9 if stage.seconds and stage.flops else None
     moved = (stage.bytes_read + stage.bytes_written) / stage.seconds / 1e6 if stage.seconds else 0.0
     if rate:
@@ -166,11 +170,15 @@ def _stage_row(stage: StageTotals, peak: float | None, *, peers: bool) -> list[s
         _count(stage.reused),
         speed,
         *([percent(rate / peak, 0) if rate else ""] if peak else []),
-        human_bytes(stage.bytes_read) if stage.bytes_read else "",
-        *([human_bytes(stage.bytes_from_peers) if stage.bytes_from_peers else ""] if peers else []),
-        human_bytes(stage.bytes_written) if stage.bytes_written else "",
+        _size(stage.bytes_read),
+        *(_size(getattr(stage, one)) for one in tiers),
+        _size(stage.bytes_written),
         f"{moved:,.0f} MB/s" if moved else "",
     ]
+
+
+def _size(nbytes: float) -> str:
+    return human_bytes(nbytes) if nbytes else ""
 
 
 def _workers(record: RunRecord) -> int:
@@ -199,6 +207,7 @@ _TOTALS = (
     "bytes_read",
     "bytes_written",
     "bytes_from_peers",
+    "bytes_from_copies",
 )
 
 

@@ -51,6 +51,7 @@ class StageTotals:
     bytes_read: float = 0.0
     bytes_written: float = 0.0
     bytes_from_peers: float = 0.0
+    bytes_from_copies: float = 0.0
     rows: int = 0
     worker_peak: int = 0
     doing: dict[str, float] = field(default_factory=dict)
@@ -193,6 +194,7 @@ class Trace:
         totals.bytes_read += event.bytes_read or 0.0
         totals.bytes_written += event.bytes_written or 0.0
         totals.bytes_from_peers += event.bytes_from_peers or 0.0
+        totals.bytes_from_copies += event.bytes_from_copies or 0.0
         if self._tasks:
             for kind, seconds in worker_seconds(self._tasks).items():
                 totals.doing[kind] = totals.doing.get(kind, 0.0) + seconds

@@ -21,7 +21,7 @@ _NAME = re.compile(r"(.+)-(\d+)")
 LOCAL_SECONDS, REMOTE_SECONDS = 4.0, 15.0
 # Columns of the Parquet form; what has none of them is in ``more``, as JSON.
 _FLOATS = ("time", "flops", "started", "seconds", "began", "computed", "staged", "loaded", "stalled")
-_INTEGERS = ("i", "j", "done", "total", "bytes", "bytes_from_peers", "pid", "rows")
+_INTEGERS = ("i", "j", "done", "total", "bytes", "bytes_from_peers", "bytes_from_copies", "pid", "rows")
 _STRINGS = ("kind", "stage", "array", "host", "worker", "message", "run", "outcome")
 _BOOLEANS = ("skipped",)
 # Rows read at once, and rows of a group that is written at once.

@@ -161,6 +161,7 @@ class TileDone(Event):
     flops: float = 0.0
     bytes: int = 0
     bytes_from_peers: int = 0
+    bytes_from_copies: int = 0
     started: float = 0.0
     seconds: float = 0.0
     began: float = 0.0
@@ -215,6 +216,7 @@ class StageEnd(Event):
     bytes_read: int | None = None
     bytes_written: int | None = None
     bytes_from_peers: int | None = None
+    bytes_from_copies: int | None = None
     unwritten: int | None = None
     rows: int | None = None
     data: Mapping[str, object] | None = None

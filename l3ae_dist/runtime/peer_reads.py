@@ -25,7 +25,8 @@ from l3ae_dist.graphs.holders import as_bits, tiles_known
 from l3ae_dist.graphs.tile_memory import process_reader
 from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.storage.sent_chunks import accepted, pieces
-from l3ae_dist.storage.tile_reader import Key, TileReader, TileRequest
+from l3ae_dist.storage.tile_reader import TileReader
+from l3ae_dist.storage.tile_requests import Key, TileRequest
 from l3ae_dist.units import MIB
 
 if TYPE_CHECKING:

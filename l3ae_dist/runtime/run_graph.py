@@ -21,8 +21,9 @@ from l3ae_dist.storage.kept import kept_words
 class StageStats:
     """Totals of the tasks of one stage: counts, flops, bytes, and wall time in seconds.
 
-    ``bytes_read`` were read from the workspace, ``bytes_from_peers`` from the memory of other workers;
-    ``unwritten`` of the tiles that were made stay in memory and have no done-mark.
+    ``bytes_read`` were read from the workspace, ``bytes_from_peers`` from the memory of other workers,
+    ``bytes_from_copies`` from copies on local disks; ``unwritten`` of the tiles that were made stay in memory
+    and have no done-mark.
     """
 
     tasks: int = 0
@@ -33,6 +34,7 @@ class StageStats:
     bytes_written: int = 0
     seconds: float = 0.0
     bytes_from_peers: int = 0
+    bytes_from_copies: int = 0
     unwritten: int = 0
 
     def add(self, record: TaskRecord) -> None:
@@ -43,6 +45,7 @@ class StageStats:
         self.bytes_read += record.bytes_read
         self.bytes_written += record.bytes_written
         self.bytes_from_peers += record.bytes_from_peers
+        self.bytes_from_copies += record.bytes_from_copies
         self.unwritten += record.unwritten
 
 
@@ -183,6 +186,7 @@ def _tile_event(graph: Graph, record: TaskRecord, stats: StageStats) -> TileDone
         flops=record.flops,
         bytes=record.bytes_read + record.bytes_written,
         bytes_from_peers=record.bytes_from_peers,
+        bytes_from_copies=record.bytes_from_copies,
         started=record.started,
         seconds=record.seconds,
         began=record.timing.began,

@@ -70,6 +70,8 @@ class SolveSettings:
         Told of what is in memory alone.
     protected
         Paths of arrays that models of the workspace read, which no search deletes.
+    local_directory, local_bytes
+        Folder for copies of tiles on a local disk of each worker, and what they may take; empty for none.
     updates
         Whether an inverse may be another one with its change.
     update
@@ -86,6 +88,8 @@ class SolveSettings:
     on_event: OnEvent = ignore
     kept: Kept = field(default_factory=Kept)
     protected: frozenset[str] = frozenset()
+    local_directory: str = ""
+    local_bytes: int = 0
     updates: bool = False
     update: UpdateBase | None = None
 
@@ -244,6 +248,8 @@ class ArtifactStore:
             durable=self.settings.durable,
             params=params,
             arithmetic=self.arithmetic,
+            local_directory=self.settings.local_directory,
+            local_bytes=self.settings.local_bytes,
         )
 
     def run(self, graph: Graph, context: StageContext, targets: set[str], label: str) -> StageStats:

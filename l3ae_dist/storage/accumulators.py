@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from l3ae_dist.storage.done_marks import ChunkMark
 from l3ae_dist.storage.forked import in_children
-from l3ae_dist.storage.tile_reader import ReadCount, TileRequest
+from l3ae_dist.storage.tile_requests import ReadCount, TileRequest
 from l3ae_dist.storage.tile_source import H, TileSource
 
 LOAD_THREADS, WRITE_THREADS = 1, 2

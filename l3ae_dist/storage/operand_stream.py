@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Generic
 
-from l3ae_dist.storage.tile_reader import ReadCount, TileRequest
+from l3ae_dist.storage.tile_requests import ReadCount, TileRequest
 from l3ae_dist.storage.tile_source import H, TileSource
 
 # Tiles on their way, or waiting to be used: they hide a disk that reads a tile faster than a kernel runs.

@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-ScratchKind = Literal["scratch", "intake", "check", "ray"]
+ScratchKind = Literal["scratch", "intake", "check", "ray", "tiles"]
 # Folders of versions that locked none have other names: whether they are in use nobody can tell.
 _SUFFIX = "-held"
-_NAME = re.compile(rf"l3ae-(scratch|intake|check|ray)-\w+{_SUFFIX}")
+_NAME = re.compile(rf"l3ae-(scratch|intake|check|ray|tiles)-\w+{_SUFFIX}")
 LONGEST_NAME = len("l3ae-scratch-12345678") + len(_SUFFIX)
 
 
@@ -32,13 +32,28 @@ def scratch_folder(kind: ScratchKind = "scratch", parent: str | None = None) -> 
     parent
         Where it is made; the system's temporary folder when None.
     """
-    sweep_scratch()
-    folder, descriptor = _make(kind, parent)
+    folder, descriptor = held_folder(kind, parent)
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         os.close(descriptor)
+
+
+def held_folder(kind: ScratchKind, parent: str | None = None) -> tuple[Path, int]:
+    """Make a temporary folder that is locked as long as the descriptor is open; others are swept before.
+
+    Parameters
+    ----------
+    kind, parent
+        As for :func:`scratch_folder`.
+
+    Returns
+    -------
+    The folder, and the descriptor to close after it was removed.
+    """
+    sweep_scratch(parent)
+    return _make(kind, parent)
 
 
 def _make(kind: str, parent: str | None) -> tuple[Path, int]:
@@ -64,18 +79,19 @@ def abandoned_scratch() -> dict[str, int]:
     return found
 
 
-def sweep_scratch() -> None:
-    """Delete the temporary folders that killed processes of this user left."""
-    for folder in _candidates():
+def sweep_scratch(parent: str | None = None) -> None:
+    """Delete the temporary folders that killed processes of this user left, those in ``parent`` too."""
+    for folder in _candidates(parent):
         with _free(folder) as free:
             if free:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def _candidates() -> list[str]:
+def _candidates(beside: str | None = None) -> list[str]:
     """List the folders of this module that belong to this user."""
     found = set()
-    for parent in {tempfile.gettempdir(), "/tmp"}:  # noqa: S108 - where the paths of Ray's sockets stay short
+    places = {tempfile.gettempdir(), "/tmp"}  # noqa: S108 - where the paths of Ray's sockets stay short
+    for parent in places | ({beside} if beside else set()):
         with contextlib.suppress(OSError):
             named = [entry for entry in os.scandir(parent) if _NAME.fullmatch(entry.name)]
             found |= {entry.path for entry in named if _is_own(entry)}

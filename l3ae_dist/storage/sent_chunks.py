@@ -9,7 +9,7 @@ from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.storage import crc32c
 from l3ae_dist.storage.done_marks import ChunkMark
 from l3ae_dist.storage.payload import padded
-from l3ae_dist.storage.tile_reader import TileRequest
+from l3ae_dist.storage.tile_requests import TileRequest
 
 
 def pieces(tile: Array, chunks: tuple[int, int], size: int) -> Sequence[memoryview]:

@@ -1,4 +1,4 @@
-"""The choice between the two places that a tile is read from: another worker's memory, and the workspace.
+"""The choice between the places of a tile: another worker's memory, a copy on a local disk, the workspace.
 
 Workers decide by it, simulated workers too, and plans by the rates that they are given.
 """
@@ -21,7 +21,7 @@ def share_from_peers(peers: float, workspace: float) -> float:
 
 
 class TierPace:
-    """Seconds a byte that reads of one process took of late, from its peers and from the workspace.
+    """Seconds a byte that reads of one process took of late, from its peers, local copies and the workspace.
 
     A disk of the machine is often quicker than another process, and a store that many workers share is
     slower; which it is shows while they are read. Results do not depend on it.
@@ -30,7 +30,8 @@ class TierPace:
     def __init__(self) -> None:
         self._peers: float | None = None
         self._workspace: float | None = None
-        self._asked = 0
+        self._copies: float | None = None
+        self._asked = self._asked_copies = 0
 
     def prefers_peers(self) -> bool:
         """Tell where the next tile is read that a peer holds; a peer until both have been timed."""
@@ -38,6 +39,17 @@ class TierPace:
             return True
         self._asked += 1
         return peers_first(self._peers, self._workspace) != (self._asked % TRIED_AGAIN == 0)
+
+    def prefers_copies(self) -> bool:
+        """Tell whether copies on a local disk are read, and written, rather than the workspace."""
+        if self._copies is None or self._workspace is None:
+            return True
+        self._asked_copies += 1
+        return peers_first(self._copies, self._workspace) != (self._asked_copies % TRIED_AGAIN == 0)
+
+    def copies_took(self, seconds: float, nbytes: int) -> None:
+        """Note how long a read from a local copy took."""
+        self._copies = _average(self._copies, seconds / nbytes)
 
     def peers_took(self, seconds: float, nbytes: int) -> None:
         """Note how long a read from a peer took."""

@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,62 +19,17 @@ import numpy.typing as npt
 from l3ae_dist.errors import LostTileError
 from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.storage import layout
-from l3ae_dist.storage.chunks import TRAILER, ChunkArray
+from l3ae_dist.storage.chunks import TRAILER
 from l3ae_dist.storage.direct_io import aligned_buffer, aligned_size
 from l3ae_dist.storage.forked import in_children
+from l3ae_dist.storage.local_copies import LocalCopies
 from l3ae_dist.storage.tier_pace import TierPace
 from l3ae_dist.storage.tile_cache import TileCache
-
-Key = tuple[str, str, int, int]
+from l3ae_dist.storage.tile_requests import HeldTile, Key, ReadCount, TileRequest
 
 READ_THREADS = 2
 # Entries read beyond the one in use; one hides a disk that reads a tile faster than a kernel runs.
 READ_AHEAD = 1
-
-
-@dataclass
-class HeldTile:
-    """A tile in memory: the buffer it lies in, how many use it now, and whether the cache holds it."""
-
-    tile: Array
-    buffer: npt.NDArray[np.uint8]
-    users: int = 1
-    cached: bool = False
-
-
-@dataclass(frozen=True)
-class TileRequest:
-    """One tile to read.
-
-    ``stage`` names the tasks that may read it again, None to read it once; ``panel`` the group of
-    neighbouring tasks that all read it, None when they do not; ``holders`` are addresses of workers that
-    probably hold it in memory, ``crc`` is the CRC32C that its done-mark names, where that is known;
-    ``unwritten`` tells that it may be in memory alone.
-    """
-
-    array: ChunkArray
-    i: int
-    j: int
-    stage: str | None = None
-    panel: object = None
-    holders: tuple[str, ...] = ()
-    crc: int | None = None
-    unwritten: bool = False
-
-    @property
-    def key(self) -> Key:
-        """Identity of the tile across arrays and workspaces."""
-        return (self.array.workspace.url, self.array.path, self.i, self.j)
-
-
-@dataclass
-class ReadCount:
-    """Bytes that one task really read from the workspace and from other workers, and the seconds that its
-    arithmetic waited for tiles."""
-
-    bytes: int = 0
-    waited: float = 0.0
-    bytes_from_peers: int = 0
 
 
 class TilePeers(Protocol):
@@ -96,6 +51,7 @@ class TileReader:
     def __init__(self, cache_bytes: int = 0) -> None:
         self.peers: TilePeers | None = None
         """Other workers to read from, where there are any."""
+        self._copies: LocalCopies | None = None
         self._pace = TierPace()
         self._pins: tuple[str, frozenset[str]] = ("", frozenset())
         self._cache: TileCache[HeldTile] = TileCache(cache_bytes)
@@ -107,6 +63,7 @@ class TileReader:
     def _renew(self) -> None:
         """Start again in a child of a fork, with the tiles in the cache, which both processes share."""
         self._pool = ThreadPoolExecutor(READ_THREADS, thread_name_prefix="tile-read")
+        self._copies = None  # the folder is the parent's
         if self._lock.locked():  # a thread that the child does not have was changing the cache
             self._lock, self._cache, self._free = threading.Lock(), TileCache(self._cache.limit), {}
 
@@ -116,6 +73,23 @@ class TileReader:
             if cache_bytes < self._cache.limit:
                 self._free.clear()
             self._give_back(self._cache.resize(cache_bytes))
+
+    def copy_to(self, directory: str, limit: int) -> None:
+        """Keep copies of tiles for which the cache has no room in a folder of a local disk.
+
+        Parameters
+        ----------
+        directory, limit
+            As of :class:`~l3ae_dist.storage.local_copies.LocalCopies`; none are kept where it is empty.
+        """
+        with self._lock:
+            copies = self._copies
+            if copies is not None and copies.directory == directory:
+                copies.resize(limit)
+                return
+            self._copies = LocalCopies(directory, limit) if directory else None
+        if copies is not None:
+            copies.close()
 
     def hold_only(self, solve: str, paths: frozenset[str]) -> None:
         """Give up the pinned tiles of other solves than this, and of other arrays of it.
@@ -213,6 +187,7 @@ class TileReader:
         """Cache a tile that was just written, if there is room; the caller must not change it again."""
         held.tile.flags.writeable = False
         self._remember(request, held)
+        self._copy(request, held)
         self.release(held)
 
     def cached(self, request: TileRequest) -> HeldTile | None:
@@ -246,6 +221,7 @@ class TileReader:
         held = HeldTile(tile, buffer)
         if request.stage is not None:
             self._remember(request, held)
+            self._copy(request, held)
         return held
 
     def release(self, item: HeldTile) -> None:
@@ -304,6 +280,9 @@ class TileReader:
     def _read(self, request: TileRequest, buffer: npt.NDArray[np.uint8], count: ReadCount) -> Array:
         """Read a tile from a worker that holds it or from the workspace, whichever was quicker of late."""
         nbytes = request.array.chunk_nbytes
+        copied = self._from_copy(request, buffer, count)
+        if copied is not None:
+            return copied
         if request.holders and self.peers is not None and self._pace.prefers_peers():
             found = self.peers.read(request, buffer)
             if found is not None:
@@ -320,6 +299,28 @@ class TileReader:
         with self._lock:
             count.bytes += nbytes + TRAILER
         return tile
+
+    def _from_copy(
+        self, request: TileRequest, buffer: npt.NDArray[np.uint8], count: ReadCount
+    ) -> Array | None:
+        """Read a tile from its copy on a local disk; None without one."""
+        copies = self._copies
+        if copies is None or not self._pace.prefers_copies():
+            return None
+        started = time.perf_counter()
+        tile = copies.read(request.array, request.key, buffer)
+        if tile is not None:
+            nbytes = request.array.chunk_nbytes
+            self._pace.copies_took(time.perf_counter() - started, nbytes)
+            with self._lock:
+                count.bytes_from_copies += nbytes
+        return tile
+
+    def _copy(self, request: TileRequest, held: HeldTile) -> None:
+        """Copy a tile that the cache has no room for to a local disk, where reading it there is quicker."""
+        copies = self._copies
+        if copies is not None and not held.cached and self._pace.prefers_copies():
+            copies.keep(request.array, request.key, held.tile, request.stage or "", request.panel)
 
 
 def path_of(key: object) -> str:

@@ -5,7 +5,7 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
-from l3ae_dist.storage.tile_reader import ReadCount, TileRequest
+from l3ae_dist.storage.tile_requests import ReadCount, TileRequest
 
 H = TypeVar("H")
 

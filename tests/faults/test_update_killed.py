@@ -55,7 +55,9 @@ def test_an_update_that_is_killed_goes_on_to_the_same_bits(tmp_path):
     f = rng.standard_normal((ITEMS, 8)).astype(np.float32)
     compute = {"cluster": "synchronous", "dtype": "float64", "tile_size": 32, "memory_budget": "1GiB"}
     model = L3AE(reg_x=5.0, reg_f=2.0, reg_e=30.0, compute=compute)
-    model.fit(log(range(200), 1), pd.DataFrame({"item_id": range(ITEMS)}), embeddings=f, workspace=tmp_path / "w")
+    model.fit(
+        log(range(200), 1), pd.DataFrame({"item_id": range(ITEMS)}), embeddings=f, workspace=tmp_path / "w"
+    )
     log([5, 6, 300], 2).to_parquet(new := tmp_path / "new.parquet")
     (script := tmp_path / "update.py").write_text(UPDATE)
     shutil.copytree(tmp_path / "w", tmp_path / "undisturbed")

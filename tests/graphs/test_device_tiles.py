@@ -15,7 +15,8 @@ from l3ae_dist.planning.worker_memory import accumulators, tiles_held
 from l3ae_dist.runtime.executors import SerialExecutor
 from l3ae_dist.runtime.run_graph import run_graph
 from l3ae_dist.storage.chunks import TRAILER, ChunkArray
-from l3ae_dist.storage.tile_reader import TileReader, TileRequest
+from l3ae_dist.storage.tile_reader import TileReader
+from l3ae_dist.storage.tile_requests import TileRequest
 from l3ae_dist.storage.workspace import Workspace
 
 N, TILE = 91, 16

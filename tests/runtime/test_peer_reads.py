@@ -11,7 +11,8 @@ from l3ae_dist.runtime import peer_reads
 from l3ae_dist.runtime.peer_reads import OPERATION, PeerReads, TileServer
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.done_marks import DoneMarks
-from l3ae_dist.storage.tile_reader import ReadCount, TileReader, TileRequest
+from l3ae_dist.storage.tile_reader import TileReader
+from l3ae_dist.storage.tile_requests import ReadCount, TileRequest
 from l3ae_dist.storage.workspace import Workspace
 
 pytestmark = pytest.mark.dask

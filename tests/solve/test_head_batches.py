@@ -15,7 +15,7 @@ from l3ae_dist.pipeline.run import run_job
 from l3ae_dist.pipeline.sweep import SweepJob
 from l3ae_dist.solve.head_batches import batched_heads
 from l3ae_dist.storage.layout import ScorePaths
-from l3ae_dist.storage.tile_reader import ReadCount
+from l3ae_dist.storage.tile_requests import ReadCount
 
 SWEEP = {
     "ridge": [5], "reg_f": [5], "reg_e": [1, 50], "p": [0.2], "beta": [0, 0.3], "alpha": [0, 0.4],

@@ -14,7 +14,8 @@ from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.completeness import damaged_chunks
 from l3ae_dist.storage.local_blobs import LocalBlobs
 from l3ae_dist.storage.mend import mend_documents
-from l3ae_dist.storage.tile_reader import ReadCount, TileReader, TileRequest
+from l3ae_dist.storage.tile_reader import TileReader
+from l3ae_dist.storage.tile_requests import ReadCount, TileRequest
 from l3ae_dist.storage.vectors import Vector, write_vector
 from l3ae_dist.storage.workspace import Workspace
 

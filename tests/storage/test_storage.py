@@ -14,7 +14,8 @@ from l3ae_dist.storage import direct_io
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.direct_io import aligned_buffer, open_direct
 from l3ae_dist.storage.local_blobs import LocalBlobs
-from l3ae_dist.storage.tile_reader import ReadCount, TileReader, TileRequest
+from l3ae_dist.storage.tile_reader import TileReader
+from l3ae_dist.storage.tile_requests import ReadCount, TileRequest
 from l3ae_dist.storage.workspace import Workspace
 
 MIB = 2**20

@@ -12,7 +12,8 @@ from l3ae_dist.storage import tile_reader
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.direct_io import ALIGNMENT, aligned_buffer
 from l3ae_dist.storage.tile_cache import MADE, TileCache
-from l3ae_dist.storage.tile_reader import ReadCount, TileReader, TileRequest
+from l3ae_dist.storage.tile_reader import TileReader
+from l3ae_dist.storage.tile_requests import ReadCount, TileRequest
 from l3ae_dist.storage.workspace import Workspace
 
 

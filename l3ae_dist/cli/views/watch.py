@@ -27,10 +27,11 @@ def view_panel(view: RunView, most: int) -> Group:
     now = time.time() if not view.outcome else view.seen
     title = view.headline(now) if view.run else "No run has begun yet"
     table = Table(title_justify="left")
-    for heading in ("stage", "done", "time", "rate", "MB/s", "peers MB/s", "recomputed", "bad"):
+    summaries = [stage.summary(now) for stage in view.stages[-10:]]
+    copies = ["copies MB/s"] if any(one.bytes_from_copies for one in summaries) else []
+    for heading in ("stage", "done", "time", "rate", "MB/s", "peers MB/s", *copies, "recomputed", "bad"):
         table.add_column(heading, justify="left" if heading == "stage" else "right")
-    for stage in view.stages[-10:]:
-        summary = stage.summary(now)
+    for summary in summaries:
         table.add_row(
             plain_text(summary.stage),
             f"{summary.done:,}/{summary.total:,}" if summary.total else "",
@@ -38,6 +39,7 @@ def view_panel(view: RunView, most: int) -> Group:
             summary.rate,
             f"{summary.bytes_per_second / 1e6:,.0f}" if summary.bytes else "",
             f"{summary.bytes_from_peers_per_second / 1e6:,.0f}" if summary.bytes_from_peers else "",
+            *([f"{summary.bytes_from_copies_per_second / 1e6:,.0f}"] if copies else []),
             str(summary.tiles["recomputed"] or ""),
             str(summary.tiles["bad"] or ""),
         )

@@ -23,7 +23,10 @@ PAGE = "/l3ae"
 # Seconds between two batches of events.
 SECONDS = 1.0
 # Fields of a tile's event that the view reads.
-_TILE = ("kind", "time", "stage", "array", "i", "j", "done", "total", "flops", "bytes", "bytes_from_peers")
+_TILE = (
+    "kind", "time", "stage", "array", "i", "j", "done", "total", "flops", "bytes", "bytes_from_peers",
+    "bytes_from_copies",
+)  # fmt: skip
 
 
 class TilesPlugin(SchedulerPlugin):  # type: ignore[misc]

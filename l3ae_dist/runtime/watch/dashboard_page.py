@@ -97,7 +97,18 @@ def stages_html(view: RunView) -> str:
     if not view.run:
         return ""
     now = time.time()
-    headings = ("stage", "done", "time", "rate", "data", "from peers", "left", "recomputed", "bad")
+    headings = (
+        "stage",
+        "done",
+        "time",
+        "rate",
+        "data",
+        "from peers",
+        "local copies",
+        "left",
+        "recomputed",
+        "bad",
+    )
     lines = ["<tr>" + "".join(f"<th>{name}</th>" for name in headings) + "</tr>"]
     for stage in view.stages[-12:]:
         summary = stage.summary(now)
@@ -108,6 +119,7 @@ def stages_html(view: RunView) -> str:
             summary.rate,
             f"{summary.bytes_per_second / 1e6:,.0f} MB/s" if summary.bytes else "",
             f"{summary.bytes_from_peers_per_second / 1e6:,.0f} MB/s" if summary.bytes_from_peers else "",
+            f"{summary.bytes_from_copies_per_second / 1e6:,.0f} MB/s" if summary.bytes_from_copies else "",
             summary.left.removesuffix(" left"),
             summary.tiles["recomputed"] or "",
             summary.tiles["bad"] or "",

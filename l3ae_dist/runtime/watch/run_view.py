@@ -59,7 +59,8 @@ STATE_NAMES = {
 class StageSummary:
     """Figures of a stage for a table: seconds, bytes and bytes per second as numbers, the rest as text.
 
-    ``bytes`` are those of the workspace; ``bytes_from_peers`` were read from other workers instead.
+    ``bytes`` are those of the workspace; ``bytes_from_peers`` were read from other workers instead, and
+    ``bytes_from_copies`` from copies on local disks.
     ``tiles`` counts the tiles by the names of their states.
     """
 
@@ -73,6 +74,8 @@ class StageSummary:
     bytes: int
     bytes_from_peers_per_second: int
     bytes_from_peers: int
+    bytes_from_copies_per_second: int
+    bytes_from_copies: int
     left: str
     running: bool
     tiles: dict[str, int]
@@ -174,6 +177,8 @@ class StageView(StageProgress):
             bytes=round(self.bytes),
             bytes_from_peers_per_second=round(self.bytes_from_peers / seconds),
             bytes_from_peers=round(self.bytes_from_peers),
+            bytes_from_copies_per_second=round(self.bytes_from_copies / seconds),
+            bytes_from_copies=round(self.bytes_from_copies),
             left="" if self.ended else self.time_left(now),
             running=self.ended is None,
             tiles={name: int(counts[state]) for state, name in STATE_NAMES.items()},

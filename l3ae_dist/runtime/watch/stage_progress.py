@@ -18,6 +18,7 @@ class StageProgress:
     flops: float = 0.0
     bytes: float = 0.0
     bytes_from_peers: float = 0.0
+    bytes_from_copies: float = 0.0
     rows: int = 0
     started: float = field(default_factory=time.monotonic)
 
@@ -28,6 +29,7 @@ class StageProgress:
         if isinstance(event, TileDone):
             self.flops += event.flops
             self.bytes_from_peers += event.bytes_from_peers
+            self.bytes_from_copies += event.bytes_from_copies
         else:
             self.rows += event.rows
 
