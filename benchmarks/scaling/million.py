@@ -26,6 +26,8 @@ from l3ae_dist.units import GIB
 N, TILE, THREADS = 1_000_000, 4096, 32
 BUDGET = 64 * GIB
 WORKERS = (16, 64, 256)
+# Bytes of copies on a worker's disk.
+LOCAL = 1000 * GIB
 # Bytes a second of a worker's network, both ends of a tile that peers send charged.
 NETWORK, SLOW_NETWORK = {"cpu": 3e9, "cuda": 12e9}, 1e9
 # What must be reached: share of the workers' time in kernels, and hours.
@@ -51,7 +53,8 @@ def cpu_rates() -> Rates:
 def solve(case: dict[str, Any]) -> dict[str, Any]:
     """Run one simulation in a process of its own."""
     workers, gpu = case["workers"], case["device"] == "cuda"
-    machine = Machine(BUDGET, workers, gpu=gpu, tile=case.get("tile", TILE))
+    local = case.get("local", 0)
+    machine = Machine(BUDGET, workers, gpu=gpu, tile=case.get("tile", TILE), local_bytes=local)
     plan = make_plan(DataSize(case.get("items", N), users=1, interactions=1), ModelNeeds(), machine)
     trouble = Trouble(**case.get("trouble", {}))
     rates = ASSUMED_GPU if gpu else cpu_rates()
@@ -81,6 +84,9 @@ def cases() -> dict[str, dict[str, Any]]:
         found[f"cpu, {workers} workers, network 1 GB/s a worker"] = {
             "device": "cpu", "workers": workers, "network": SLOW_NETWORK,
         }  # fmt: skip
+        found[f"cpu, {workers} workers, network 1 GB/s a worker, copies on local disks"] = {
+            "device": "cpu", "workers": workers, "network": SLOW_NETWORK, "local": LOCAL,
+        }  # fmt: skip
     found["cpu, 64 workers, no tiles from peers"] = base | {"peers": False}
     found["5 % of the workers at half speed"] = base | {"trouble": {"straggler_share": SLOW, "seed": 1}}
     found |= {f"tiles of {tile}": base | {"tile": tile} for tile in (3072, 6144)}
@@ -96,6 +102,8 @@ def rows(found: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
             peer = first[one["case"]["device"]] / HOUR
         elif one["case"]["workers"] == 64 and "failure" not in name and "," not in name:
             peer = found["cpu, 64 workers"]["seconds"] / HOUR
+        elif "local" in name:
+            peer = found[name.removesuffix(", copies on local disks")]["seconds"] / HOUR
         elif "failure" in name:
             peer = found[name.removesuffix(FAILING)]["seconds"] / HOUR
         table.append(row(name, one["seconds"] / HOUR, "h", peer))

@@ -20,6 +20,7 @@ from l3ae_dist.planning.memory_benchmarks import (
     give_back_tiles,
     hold_tiles,
     measure_device_copies,
+    measure_local,
     measure_peers,
 )
 from l3ae_dist.planning.plan_of_config import fill_in
@@ -125,6 +126,8 @@ def measure_cluster(config: RunConfig, session: Session, workspace: Workspace, o
     stored = store_rates(session, workspace)
     between = _between_workers(session, workspace, compute.peer_reads == "off", on_event)
     device_copies = _device_copies(session, device)
+    directory = compute.local_directory
+    local = on_workers(session, measure_local, directory, max(_STORED)) if directory else []
     rates = Rates(
         source=f"measured with {workers} x {threads} threads",
         date=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -142,6 +145,7 @@ def measure_cluster(config: RunConfig, session: Session, workspace: Workspace, o
         upload_bytes_s=device_copies and device_copies.upload,
         download_bytes_s=device_copies and device_copies.download,
         peer_bytes_s=between,
+        local_bytes_s=median(local) if local else None,
         **stored,
     )
     _say(on_event, "a trial factorisation and inversion")

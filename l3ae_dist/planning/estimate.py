@@ -12,7 +12,7 @@ from l3ae_dist.graphs.cholesky import GROUP
 from l3ae_dist.graphs.cut_sums import in_flight, in_flight_shape
 from l3ae_dist.planning.plan import Plan
 from l3ae_dist.planning.plan_inputs import DataSize
-from l3ae_dist.planning.rates import ASSUMED_CPU, ASSUMED_GPU, Rates
+from l3ae_dist.planning.rates import ASSUMED_CPU, ASSUMED_GPU, ASSUMED_LOCAL_BYTES_S, Rates
 from l3ae_dist.planning.resources import Resources
 from l3ae_dist.planning.stage_plans import StagePlan, phaseless
 from l3ae_dist.storage.stages import TILE_STAGES, Stage
@@ -55,12 +55,13 @@ class StageForecast:
     seconds
         Estimated wall time.
     bound
-        What takes the longest: ``compute``, ``storage``, ``peers``, ``copies``, ``client`` or ``chain``.
+        What takes the longest: ``compute``, ``storage``, ``peers``, ``local``, ``copies``, ``client`` or
+        ``chain``.
     parts
         Seconds by each of these, as if it were alone.
     repeats
         How many times the stage is run, for so many ridges or models; all figures are of all of them.
-    bytes_peers, bytes_cached, bytes_device
+    bytes_peers, bytes_cached, bytes_device, bytes_local
         As in :class:`~l3ae_dist.planning.stage_plans.StagePlan`, by the rates of workspace and peers.
     """
 
@@ -78,6 +79,7 @@ class StageForecast:
     bytes_peers: float = 0.0
     bytes_cached: float = 0.0
     bytes_device: float = 0.0
+    bytes_local: float = 0.0
 
     def times(self, repeats: int) -> "StageForecast":
         """Return the stage run so many times, one after the other."""
@@ -90,6 +92,7 @@ class StageForecast:
             bytes_peers=self.bytes_peers * repeats,
             bytes_cached=self.bytes_cached * repeats,
             bytes_device=self.bytes_device * repeats,
+            bytes_local=self.bytes_local * repeats,
             seconds=self.seconds * repeats,
             parts={name: seconds * repeats for name, seconds in self.parts.items()},
             repeats=repeats,
@@ -228,6 +231,7 @@ class _Model:
             bytes_peers=stage.bytes_peers,
             bytes_cached=stage.bytes_cached,
             bytes_device=stage.bytes_device,
+            bytes_local=stage.bytes_local,
         )
 
     def _by_rates(self, stage: StagePlan) -> StagePlan:
@@ -242,8 +246,10 @@ class _Model:
         return share_from_peers(peers, workspace)
 
     def _between_memories(self, stage: StagePlan) -> dict[str, float]:
-        """Return the seconds of tiles from other workers, and of copies to and from devices."""
+        """Return the seconds of tiles from other workers and local disks, and to and from devices."""
         parts, workers = {}, self._busy(stage.tasks)
+        if stage.bytes_local:
+            parts["local"] = stage.bytes_local / (self.rates.local_bytes_s or ASSUMED_LOCAL_BYTES_S) / workers
         if stage.bytes_peers:
             requests = stage.bytes_peers / self._tile_bytes * self.rates.latency_seconds
             parts["peers"] = (stage.bytes_peers / self.resources.peer_bytes_s + requests) / workers

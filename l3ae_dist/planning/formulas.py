@@ -107,6 +107,8 @@ def _formula(stage: StageForecast, forecast: Forecast) -> str:
     moved = f"read {stage.bytes_read / _TB:,.3f} TB, written {stage.bytes_written / _TB:,.3f} TB"
     if stage.bytes_peers:
         moved += f", from peers {stage.bytes_peers / _TB:,.3f} TB"
+    if stage.bytes_local:
+        moved += f", from local copies {stage.bytes_local / _TB:,.3f} TB"
     match stage.name:
         case Stage.INGEST:
             where = f"{workers} workers" if stage.engine == "Dask" else "this process"

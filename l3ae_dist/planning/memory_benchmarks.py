@@ -18,6 +18,7 @@ from l3ae_dist.linalg.torch_kernels import TorchKernels
 from l3ae_dist.planning.worker_benchmarks import wait_until
 from l3ae_dist.runtime.peer_reads import join_peers
 from l3ae_dist.storage.chunks import ChunkArray
+from l3ae_dist.storage.local_copies import local_bytes_s
 from l3ae_dist.storage.tile_reader import READ_THREADS
 from l3ae_dist.storage.tile_requests import ReadCount, TileRequest
 
@@ -98,6 +99,22 @@ def _received(requests: Sequence[TileRequest], count: int) -> int:
 def give_back_tiles(start: float) -> None:
     """Give up the tiles of a measurement."""
     give_up_tiles()
+
+
+def measure_local(directory: str, tile: int, start: float) -> float:
+    """Measure the bytes a second that copies of float32 tiles are read at from a local disk.
+
+    Parameters
+    ----------
+    directory
+        Folder on that disk.
+    tile
+        Rows of a tile.
+    start
+        Unix time to begin at.
+    """
+    wait_until(start)
+    return local_bytes_s(directory, 4 * tile**2)
 
 
 def measure_device_copies(device: str, tile: int, start: float) -> CopyRates:

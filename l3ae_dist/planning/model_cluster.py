@@ -59,6 +59,8 @@ class ModelCluster:
         Arrays whose tiles a worker writes only where its cache has no room for them.
     accumulators
         Tiles of a worker that are computed, or on their way to and from the store.
+    local_bytes
+        What copies of tiles take on the local disk of each.
     """
 
     workers: int
@@ -71,3 +73,4 @@ class ModelCluster:
     trouble: Trouble = Trouble()
     unwritten: frozenset[str] = frozenset()
     accumulators: int = accumulators(SINGLE)
+    local_bytes: int = 0

@@ -51,6 +51,8 @@ class Plan:
         What a worker may keep on its device, and what tiles at work take of it; 0 without one.
     device_sharers
         Workers on one device at most.
+    local_bytes
+        Bytes of copies of tiles on a local disk of each worker.
     """
 
     grid: TileGrid
@@ -69,6 +71,7 @@ class Plan:
     device_cache_bytes: int = 0
     device_work_bytes: int = 0
     device_sharers: int = 1
+    local_bytes: int = 0
 
     @property
     def tile_bytes(self) -> int:
@@ -173,6 +176,7 @@ def make_plan(size: DataSize, models: ModelNeeds, machine: Machine) -> Plan:
         device_cache_bytes=given.device_cache,
         device_work_bytes=device_bytes(memory.block, grid, machine, size.gram_itemsize) if machine.gpu else 0,
         device_sharers=machine.sharers,
+        local_bytes=machine.local_bytes,
     )
 
 

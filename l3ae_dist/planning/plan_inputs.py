@@ -126,6 +126,8 @@ class Machine:
         Bytes of a GPU that a worker may use; None where each decides for itself.
     sharers
         Workers on one GPU, as far as that is known before they are started.
+    local_bytes
+        Bytes of copies of tiles on a local disk of each worker.
     counted
         Whether the tiles that small stages read are counted one by one; a search for a plan that fits only
         estimates them.
@@ -141,6 +143,7 @@ class Machine:
     peer_reads: bool | None = None
     device_memory: int | None = None
     sharers: int = 1
+    local_bytes: int = 0
     counted: bool = True
 
     @property

@@ -169,6 +169,7 @@ def configured_machine(compute: ComputeConfig, dtype: str, *, gpu: bool) -> Mach
         compute.reads_from_peers,
         compute.device_memory,
         compute.workers if gpu and compute.cluster == "local" else 1,
+        compute.local_size if compute.local_directory else 0,
     )
 
 

@@ -18,6 +18,8 @@ KERNELS = (
 
 ASSUMED_PEER_BYTES_S = 1e9
 """Bytes a second of tiles between workers, where it was not measured."""
+ASSUMED_LOCAL_BYTES_S = 1.5e9
+"""Bytes a second of copies of tiles on a local disk, where it was not measured."""
 ASSUMED_COPY_BYTES_S = 2e10
 """Bytes a second between the memory of a worker and its GPU, where it was not measured."""
 
@@ -79,6 +81,8 @@ class Rates(BaseModel):
     """Bytes a second from a worker's memory to its GPU, through page-locked memory; None on a CPU."""
     download_bytes_s: float | None = Field(default=None, gt=0)
     """Bytes a second from there to the worker's memory; None on a CPU, or where it was not measured."""
+    local_bytes_s: float | None = Field(default=None, gt=0)
+    """Bytes a second that a worker reads copies of tiles on its local disk at; None where not measured."""
     peer_bytes_s: float | None = Field(default=None, gt=0)
     """Bytes a second of tiles that a worker receives from others, and verifies, while it sends as many; None
     where it was not measured, as with one worker."""

@@ -71,6 +71,7 @@ class SimulatedSolve:
             "critical_path": sum(stage.critical_path for stage in self.stages),
             "bytes_read": sum(stage.bytes_read for stage in self.stages),
             "bytes_peers": sum(stage.bytes_peers for stage in self.stages),
+            "bytes_local": sum(stage.bytes_local for stage in self.stages),
             "bytes_written": sum(stage.bytes_written for stage in self.stages),
             "projected_peak_bytes": self.plan.peak_bytes,
             "stages": [asdict(stage) for stage in self.stages],
@@ -127,6 +128,7 @@ def simulate_plan(plan: Plan, resources: Resources, trouble: Trouble) -> Simulat
         device_cache_bytes=plan.device_room if plan.in_memory else plan.device_cache_bytes,
         trouble=trouble,
         unwritten=frozenset(plan.in_memory),
+        local_bytes=plan.local_bytes,
         accumulators=plan.accumulators + (MOST_IO_THREADS if resources.rates.device == "cuda" else 0),
     )
     simulation = Simulation(cluster, plan.arithmetic, np.dtype(plan.dtype).itemsize)

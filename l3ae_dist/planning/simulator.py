@@ -51,8 +51,8 @@ class SimulatedStage:
         Share of the time in which the client is busy.
     bytes_read, bytes_written
         From and to storage, of all workers.
-    bytes_peers
-        That workers read from the caches of others.
+    bytes_peers, bytes_local
+        That workers read from the caches of others, and from copies on their disks.
     cache_bytes
         The most that the cache of a worker held.
     failures, repeated
@@ -69,6 +69,7 @@ class SimulatedStage:
     bytes_read: float = 0.0
     bytes_written: float = 0.0
     bytes_peers: float = 0.0
+    bytes_local: float = 0.0
     cache_bytes: int = 0
     failures: int = 0
     repeated: int = 0
@@ -95,7 +96,8 @@ class _Worker:
 
 def _no_tiles(cluster: ModelCluster) -> WorkerTiles:
     device = TileCache[TileRef](cluster.device_cache_bytes) if cluster.device_cache_bytes else None
-    return WorkerTiles(TileCache(cluster.cache_bytes), device, cluster.peers, cluster.unwritten)
+    local = TileCache[TileRef](cluster.local_bytes) if cluster.local_bytes else None
+    return WorkerTiles(TileCache(cluster.cache_bytes), device, cluster.peers, cluster.unwritten, local)
 
 
 def outside_validation(workers: int, items: int, tile: int) -> str | None:
@@ -311,6 +313,7 @@ class _Stage:
         part = 1.0 if alive else max(0.0, min(1.0, 1 - (self._now - worker.failed) / length))
         total.bytes_read += part * load.bytes_storage
         total.bytes_peers += part * load.bytes_peers
+        total.bytes_local += part * done.copied * self._times.tile_bytes
         total.computing += part * done.computed
         total.reading += part * done.stalled
         if alive:

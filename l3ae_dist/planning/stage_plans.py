@@ -45,9 +45,9 @@ class StagePlan:
         Moved between workers and storage in all, where workers ask each other first.
     peak_bytes
         Held at most by one worker process, interpreter included.
-    bytes_peers, bytes_cached, bytes_device
-        Of tiles that tasks use: read from the memory of other workers, found in the worker's own, and on its
-        device.
+    bytes_peers, bytes_cached, bytes_device, bytes_local
+        Of tiles that tasks use: read from the memory of other workers, found in the worker's own, on its
+        device, and in copies on its disk.
     """
 
     name: str
@@ -59,6 +59,7 @@ class StagePlan:
     bytes_peers: float = 0.0
     bytes_cached: float = 0.0
     bytes_device: float = 0.0
+    bytes_local: float = 0.0
 
     def asking(self, share: float) -> "StagePlan":
         """Return the stage with so large a share of what other workers hold read from them."""
@@ -152,7 +153,8 @@ def _triangular_stage(name: Stage, given: StageInputs) -> StagePlan:
     grid, memory, tile_bytes = given.grid, given.memory, given.memory.tile_bytes
     partials = partial_tiles(name, grid.count, given.machine.workers, memory.block)
     device = given.device_cache // tile_bytes
-    memories = TileMemories(given.machine.workers, memory.cache // tile_bytes, device)
+    local = given.machine.local_bytes // tile_bytes
+    memories = TileMemories(given.machine.workers, memory.cache // tile_bytes, device, local)
     counted = given.machine.counted
     found = stage_traffic(name, grid.count, memories, memory.block, counted=counted).times(tile_bytes)
     found = found.asking(ASKED_FIRST if given.machine.among_peers else 0.0)
@@ -166,6 +168,7 @@ def _triangular_stage(name: Stage, given: StageInputs) -> StagePlan:
         found.peers,
         found.cache,
         found.device,
+        found.local,
     )
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from l3ae_dist.graphs.blocks import AnyTask, Segment, segments, tiles_of
 from l3ae_dist.graphs.tasks import TileRef, TileTask, kernel_flops, sums_over_rows
 from l3ae_dist.linalg.tiles import TileGrid
-from l3ae_dist.planning.rates import Rates
+from l3ae_dist.planning.rates import ASSUMED_LOCAL_BYTES_S, Rates
 from l3ae_dist.planning.traffic import TaskReads, WorkerTiles
 
 # Gives the seconds that a read of some tiles takes now.
@@ -32,6 +32,8 @@ class Arithmetic:
         Seconds that they ran, and that they waited for tiles.
     finished
         When each tile is finished, in their order, and whether it is written.
+    copied
+        Tiles that were read from copies on a local disk.
     """
 
     end: float
@@ -39,6 +41,7 @@ class Arithmetic:
     computed: float
     stalled: float
     finished: list[tuple[float, bool]]
+    copied: int = 0
 
     @property
     def written(self) -> int:
@@ -70,6 +73,7 @@ class TaskModel:
         self.dtype = dtype
         self.tile_bytes = float(grid.tile**2 * itemsize + 4)
         self._size = int(self.tile_bytes)
+        self._local_bytes_s = rates.local_bytes_s or ASSUMED_LOCAL_BYTES_S
         self._known: dict[tuple[str, bool, bool, int], float] = {}
 
     def _kernel(self, kernel: str, m: int, n: int, inner: int) -> float:
@@ -152,12 +156,13 @@ class TaskModel:
             each = self._seconds(reads.tiles, segment)
             seconds = sum(each)
             kernels += seconds
-            before = reads.on_device
+            before, copies = reads.on_device, reads.copied
             missing = reads.segment(segment)
+            local = (reads.copied - copies) * self.tile_bytes / self._local_bytes_s
             copied = len(segment.reads) - (reads.on_device - before)
             stretch = slow
             if segment.reads:
-                ready = issued + (read(missing) if missing else 0.0)
+                ready = issued + max(local, read(missing) if missing else 0.0)
                 stalled += max(0.0, ready - clock)
                 clock = max(clock, ready)
                 issued = clock  # the next operands are read while these kernels run
@@ -172,4 +177,4 @@ class TaskModel:
                 if use.last:
                     finished.append((clock, use.tile not in reads.kept))
             computed += seconds * stretch
-        return Arithmetic(clock, kernels, computed, stalled, finished)
+        return Arithmetic(clock, kernels, computed, stalled, finished, reads.copied)

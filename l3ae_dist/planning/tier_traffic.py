@@ -44,6 +44,8 @@ class TierTraffic:
         In the memory of the worker's device.
     cache
         In that of its process.
+    local
+        In a copy on the worker's disk.
     peers
         In that of another worker's process.
     workspace
@@ -52,6 +54,7 @@ class TierTraffic:
 
     device: float = 0.0
     cache: float = 0.0
+    local: float = 0.0
     peers: float = 0.0
     workspace: float = 0.0
 
@@ -67,7 +70,7 @@ class TierTraffic:
     def asking(self, share: float) -> "TierTraffic":
         """Return the traffic of workers that ask others for a share alone of what these hold."""
         peers = share * self.peers
-        return TierTraffic(self.device, self.cache, peers, self.moved - peers)
+        return TierTraffic(self.device, self.cache, self.local, peers, self.moved - peers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +85,14 @@ class TileMemories:
         Tiles that the cache of each holds.
     device
         Tiles that its device holds beside those at work; 0 without one.
+    local
+        Copies that its disk holds.
     """
 
     workers: int = 1
     cached: int = 0
     device: int = 0
+    local: int = 0
 
 
 def stage_traffic(
@@ -155,7 +161,10 @@ class _Workers:
         self._random = np.random.default_rng(0)
         self._held = [
             WorkerTiles(
-                TileCache(memories.cached), TileCache(memories.device) if memories.device else None, count > 1
+                TileCache(memories.cached),
+                TileCache(memories.device) if memories.device else None,
+                count > 1,
+                local=TileCache(memories.local) if memories.local else None,
             )
             for _ in range(count)
         ]
@@ -192,7 +201,8 @@ class _Workers:
             used += len(segment.reads)
         held = sum(bool(self._peers.holding(ref, told, number)) for ref in missing)
         found.device += reads.on_device
-        found.cache += used - reads.on_device - len(missing)
+        found.local += reads.copied
+        found.cache += used - reads.on_device - reads.copied - len(missing)
         found.peers += held
         found.workspace += len(missing) - held
 
@@ -203,7 +213,8 @@ def _estimated(count: int, memories: TileMemories, block: BlockShape) -> tuple[T
 
     A cache that holds the tiles of two stages reads the second's from nowhere. What a stage starts from is
     the Gram matrix, or partial sums, which none keeps. Of all else the others hold what any of their caches
-    does; with cut sums the workers keep what they made of a factor until the next stage.
+    does; with cut sums the workers keep what they made of a factor until the next stage. A disk has what its
+    worker made or read before.
     """
     workers, own = memories.workers, memories.cached + memories.device
     whole = count * (count + 1) / 2
@@ -221,6 +232,7 @@ def _estimated(count: int, memories: TileMemories, block: BlockShape) -> tuple[T
         held = 1 - (1 - min(1.0, memories.cached / whole)) ** (workers - 1)
         if number == 0 and in_flight(workers):
             held = min(1.0, workers * memories.cached / whole / _SUFFICIENT)
-        peers = max(0.0, moved - compulsory) * held
-        stages.append(TierTraffic(on_device, kept - on_device, peers, moved - peers))
+        again = max(0.0, moved - compulsory - (workers - 1) * whole) * min(1.0, memories.local / whole)
+        peers = max(0.0, moved - again - compulsory) * held
+        stages.append(TierTraffic(on_device, kept - on_device, again, peers, moved - again - peers))
     return tuple(stages)

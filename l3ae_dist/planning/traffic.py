@@ -41,12 +41,15 @@ class WorkerTiles:
         Whether other workers may ask for them.
     unwritten
         Arrays whose tiles are written only where there is no room for them.
+    local
+        Copies on a local disk of tiles that the caches have no room for; None without.
     """
 
     cache: TileCache[TileRef]
     device: TileCache[TileRef] | None = None
     shared: bool = False
     unwritten: frozenset[str] = frozenset()
+    local: TileCache[TileRef] | None = None
 
 
 def _graph(stage: Stage, grid: TileGrid, block: BlockShape) -> Graph:
@@ -142,6 +145,8 @@ class TaskReads:
         """Numbers of those that were finished and stay in memory alone."""
         self.on_device = 0
         """Tiles so far that the device held."""
+        self.copied = 0
+        """Tiles so far that were read from copies on a local disk."""
         self._panel, self._stage = Panel(self.tiles), self.tiles[0].stage
         self._held, self._size = held, size
         self._cache, self._device = held.cache, held.device
@@ -153,7 +158,12 @@ class TaskReads:
             beside = [ref for ref in starts if ref not in self._device]
             self.on_device += len(starts) - len(beside)
             starts = beside
-        return [ref for ref in starts if ref not in self._cache]
+        missing = [ref for ref in starts if ref not in self._cache]
+        if self._held.local is not None:
+            beside = [ref for ref in missing if ref not in self._held.local]
+            self.copied += len(missing) - len(beside)
+            missing = beside
+        return missing
 
     def segment(self, segment: Segment) -> list[TileRef]:
         """Return the operands of some kernels that no cache holds; keep what these have room for."""
@@ -167,8 +177,21 @@ class TaskReads:
         return missing
 
     def missing(self, refs: Iterable[TileRef]) -> list[TileRef]:
-        """Return the operands that no cache holds, and keep them."""
-        return [ref for ref in refs if not self._keep(ref, self._panel.of(ref))]
+        """Return the operands that no cache holds, and no local copy is of; keep them."""
+        panels = ((ref, self._panel.of(ref)) for ref in refs)
+        return [ref for ref, panel in panels if not (self._keep(ref, panel) or self._copy(ref, panel))]
+
+    def _copy(self, ref: TileRef, panel: object) -> bool:
+        """Tell whether a copy is there; one is made where no cache keeps the tile."""
+        local = self._held.local
+        if local is None:
+            return False
+        if local.get(ref, self._stage, panel):
+            self.copied += 1
+            return True
+        if ref not in self._cache and (self._device is None or ref not in self._device):
+            local.put(ref, ref, self._size, self._stage, panel)
+        return False
 
     def finish(self, number: int) -> None:
         """Keep a finished tile in place of writing it, or write it and keep it where later tasks read it.
@@ -186,6 +209,8 @@ class TaskReads:
                 self._put(self._cache, tile.target, panel)
             if self._device is not None:
                 self._put(self._device, tile.target, panel)
+            if self._held.local is not None and tile.target not in self._held.local:
+                self._copy(tile.target, panel)
 
     def _pinned(self, ref: TileRef) -> bool:
         """Hold a tile that is not written: on the device, or in the memory of the process."""

@@ -22,12 +22,11 @@ from l3ae_dist.errors import ConfigError
 from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.messages import shown
 from l3ae_dist.storage import crc32c
-from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.direct_io import aligned_size, read_direct, write_new
 from l3ae_dist.storage.payload import checksum, padded
 from l3ae_dist.storage.scratch import held_folder
 from l3ae_dist.storage.tile_cache import TileCache
-from l3ae_dist.storage.tile_requests import Key
+from l3ae_dist.storage.tile_requests import TileRequest
 
 _log = logging.getLogger(__name__)
 
@@ -81,15 +80,13 @@ class LocalCopies:
         """Delete all files."""
         self._end()
 
-    def read(self, array: ChunkArray, key: Key, buffer: npt.NDArray[np.uint8]) -> Array | None:
+    def read(self, request: TileRequest, buffer: npt.NDArray[np.uint8]) -> Array | None:
         """Read a tile into a buffer.
 
         Parameters
         ----------
-        array
-            That the tile is of.
-        key
-            Identity of the tile, whose last two parts are its place.
+        request
+            The tile, and who reads it again.
         buffer
             Result of :meth:`ChunkArray.buffer`.
 
@@ -99,9 +96,10 @@ class LocalCopies:
         was written.
         """
         with self._lock:
-            copy = self._cache.get(key, None, None)
+            copy = self._cache.get(request.key, request.stage, request.panel)
         if copy is None or not copy.ready:
             return None
+        array = request.array
         try:
             length = _read(copy.path, buffer, array.chunk_nbytes)
         except OSError:  # deleted meanwhile, or a disk that fails
@@ -110,28 +108,29 @@ class LocalCopies:
             copy.ready = False
             _log.warning("the copy %s of a tile is damaged; the tile is read from the workspace", copy.path)
             return None
-        rows, columns = array.valid_shape(key[2], key[3])
+        rows, columns = array.valid_shape(request.i, request.j)
         tile: Array = buffer[:length].view(array.dtype).reshape(array.chunks)
         return tile[:rows, :columns]
 
-    def keep(self, array: ChunkArray, key: Key, tile: Array, stage: str, panel: object) -> None:
+    def keep(self, request: TileRequest, tile: Array) -> None:
         """Write a copy of a tile, if there is room and none yet.
 
         Parameters
         ----------
-        array, key
-            As for :meth:`read`.
+        request
+            The tile, and who reads it again.
         tile
             The rows and columns of the chunk inside the array.
-        stage, panel
-            Who reads it again, as :class:`~l3ae_dist.storage.tile_cache.TileCache` has them.
         """
+        array, key = request.array, request.key
         with self._lock:
             if key in self._cache:
                 return
             self._serial += 1
             copy = _Copy(self._folder / str(self._serial))
-            kept, gone = self._cache.put(key, copy, aligned_size(array.chunk_nbytes), stage, panel)
+            kept, gone = self._cache.put(
+                key, copy, aligned_size(array.chunk_nbytes), request.stage or "", request.panel
+            )
         self._delete(gone)
         if not kept:
             return

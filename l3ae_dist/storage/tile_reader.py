@@ -308,7 +308,7 @@ class TileReader:
         if copies is None or not self._pace.prefers_copies():
             return None
         started = time.perf_counter()
-        tile = copies.read(request.array, request.key, buffer)
+        tile = copies.read(request, buffer)
         if tile is not None:
             nbytes = request.array.chunk_nbytes
             self._pace.copies_took(time.perf_counter() - started, nbytes)
@@ -320,7 +320,7 @@ class TileReader:
         """Copy a tile that the cache has no room for to a local disk, where reading it there is quicker."""
         copies = self._copies
         if copies is not None and not held.cached and self._pace.prefers_copies():
-            copies.keep(request.array, request.key, held.tile, request.stage or "", request.panel)
+            copies.keep(request, held.tile)
 
 
 def path_of(key: object) -> str:

@@ -14,6 +14,7 @@ from l3ae_dist.planning.trial_solve import write_system
 from l3ae_dist.runtime.run_graph import run_graph
 from l3ae_dist.storage.direct_io import aligned_size
 from l3ae_dist.storage.stages import TILE_STAGES
+from l3ae_dist.storage.tier_pace import TierPace
 from l3ae_dist.storage.workspace import Workspace
 from l3ae_dist.units import GIB, MIB
 
@@ -21,9 +22,9 @@ TILE = 32
 BYTES = TILE * TILE * 8
 
 
-def planned(count, workers, cached, *, peers=True):
-    """A plan whose workers keep so many tiles each."""
-    machine = Machine(GIB, workers, "float64", tile=TILE, peer_reads=peers)
+def planned(count, workers, cached, *, peers=True, local=0):
+    """A plan whose workers keep so many tiles each, and so many copies on disk."""
+    machine = Machine(GIB, workers, "float64", tile=TILE, peer_reads=peers, local_bytes=local * BYTES)
     size = DataSize(count * TILE, users=1, interactions=1)
     roomy = make_plan(size, ModelNeeds(), machine)
     beside = roomy.stages[1].peak_bytes - roomy.cache_bytes
@@ -32,10 +33,10 @@ def planned(count, workers, cached, *, peers=True):
     return plan
 
 
-def ran(folder, plan, executor):
+def ran(folder, plan, executor, **more):
     context, stages = write_system(Workspace.create(folder), "system", plan)
     # the caches of workers count whole pages
-    context = replace(context, cache_bytes=plan.cache_bytes // BYTES * aligned_size(BYTES + 4))
+    context = replace(context, cache_bytes=plan.cache_bytes // BYTES * aligned_size(BYTES + 4), **more)
     return {graph.stage: run_graph(graph, context, executor, targets=names) for graph, names in stages}
 
 
@@ -90,3 +91,44 @@ def test_what_is_estimated_beyond_the_counted_sizes_is_near_what_would_be_counte
     for one, other in zip(counted, estimated, strict=True):
         assert other.moved == pytest.approx(one.moved, rel=0.35)
     assert estimated[0].workspace == pytest.approx(counted[0].workspace, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("count", "workers", "cached", "local"),
+    [(20, 1, 10, 400), (20, 1, 10, 100), (20, 1, 10, 40), (16, 2, 10, 60), (20, 9, 12, 400)],
+)
+def test_copies_on_a_local_disk_are_read_as_planned_and_spare_the_workspace(
+    tmp_path, monkeypatch, count, workers, cached, local
+):
+    monkeypatch.setattr(TierPace, "prefers_copies", lambda self: True)
+    plan, without = (planned(count, workers, cached, peers=False, local=one) for one in (local, 0))
+    (disk := tmp_path / "disk").mkdir()
+    runs = [
+        ran(
+            tmp_path / str(seed),
+            plan,
+            ManyWorkers(monkeypatch, workers, peers=False, seed=seed),
+            local_directory=str(disk),
+            local_bytes=plan.local_bytes,
+        )
+        for seed in range(4 if workers > 1 else 1)
+    ]
+    for stage, before in zip(plan.stages[1:4], without.stages[1:4], strict=True):
+        read, copies = (
+            np.mean([getattr(done[stage.name], what) for done in runs])
+            for what in ("bytes_read", "bytes_from_copies")
+        )
+        moved = stage.bytes_read + stage.bytes_local
+        assert read == pytest.approx(stage.bytes_read, rel=0.1, abs=moved / 50), stage.name
+        assert copies == pytest.approx(stage.bytes_local, rel=0.1, abs=moved / 50), stage.name
+        assert stage.bytes_local > 0
+        assert stage.bytes_read + stage.bytes_local == pytest.approx(before.bytes_read, rel=0.05)
+
+
+def test_estimates_of_copies_are_near_what_is_counted():
+    for stage in TILE_STAGES[1:]:
+        counted, estimated = (
+            stage_traffic(stage, 40, TileMemories(1, 60, local=2000), BlockShape(4, 4), counted=way)
+            for way in (True, False)
+        )
+        assert estimated.local == pytest.approx(counted.local, rel=0.3)

@@ -24,7 +24,11 @@ BYTES = 4096  # of a copy: whole blocks of the disk
 def array(tmp_path):
     """Tiles of an array with ragged edges."""
     made = ChunkArray.create(
-        Workspace.create(tmp_path / "w"), "factors/x/L", shape=(SIDE, SIDE), chunks=(TILE, TILE), dtype="float32"
+        Workspace.create(tmp_path / "w"),
+        "factors/x/L",
+        shape=(SIDE, SIDE),
+        chunks=(TILE, TILE),
+        dtype="float32",
     )
     values = np.random.default_rng(0).standard_normal((SIDE, SIDE)).astype(np.float32)
     for i in range(3):
@@ -70,14 +74,15 @@ def test_a_tile_that_memory_holds_has_no_copy(array, disk):
 
 def test_copies_are_bounded_and_those_of_other_stages_go_first(array, disk):
     copies = LocalCopies(str(disk), 2 * BYTES)
-    keys = [TileRequest(array, *place).key for place in ((0, 0), (1, 0), (1, 1), (2, 0))]
-    for key in keys[:3]:
-        copies.keep(array, key, array.read(*key[2:]), "L", None)
+    wanted = [TileRequest(array, *place, stage="L") for place in ((0, 0), (1, 0), (1, 1))]
+    for one in wanted:
+        copies.keep(one, array.read(one.i, one.j))
     assert len(files(disk)) == 2  # a full cache takes no third
-    copies.keep(array, keys[3], array.read(*keys[3][2:]), "Linv", None)
+    later = TileRequest(array, 2, 0, stage="Linv")
+    copies.keep(later, array.read(2, 0))
     assert len(files(disk)) == 2
-    assert copies.read(array, keys[3], array.buffer()) is not None
-    assert copies.read(array, keys[0], array.buffer()) is None
+    assert copies.read(later, array.buffer()) is not None
+    assert copies.read(wanted[0], array.buffer()) is None
     copies.close()
 
 
