@@ -211,8 +211,8 @@ def disk_rates(folder: str) -> tuple[float, float]:
 
 
 def disk(options: Options, details: Details) -> Rows:
-    """Measure the smallest system with the workspace on the disk, against what bounds it."""
-    n = min(options.sizes)
+    """Measure the largest system with the workspace on the disk, against what bounds it."""
+    n = max(options.sizes)
     folder = tempfile.mkdtemp(prefix="l3ae-gpu-", dir=options.disk)
     try:
         writes, reads = disk_rates(folder)
@@ -234,7 +234,7 @@ def disk(options: Options, details: Details) -> Rows:
 
 def disk_seconds(options: Options) -> float:
     """Estimate the seconds of the part, from 4 TFLOP/s and 1 GB/s."""
-    n = min(options.sizes)
+    n = max(options.sizes)
     return 25 + n**3 / 4e12 + 8e-9 * n**2
 
 

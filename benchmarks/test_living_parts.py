@@ -1,6 +1,9 @@
-"""The load on the HTTP service on a small size and real processes (make bench-once)."""
+"""The load on the HTTP service, and updates, on a small size and real processes (make bench-once)."""
 
 import living_serving
+import living_update
+import numpy as np
+import pandas as pd
 import pytest
 
 
@@ -19,3 +22,20 @@ def test_a_service_is_asked_while_its_model_is_replaced(monkeypatch):
     assert sum(details["ours"]["histogram"].values()) == details["bare"]["requests"] == 500
     assert [line["target"] for line in rows[3:6:2]] == [2.0, 1.0]
     assert details["through Ray Serve"][0]["statuses"] == {"200": 100}
+
+
+def test_updates_are_measured_beside_an_append_and_in_a_row(monkeypatch):
+    rng = np.random.default_rng(0)
+    log = pd.DataFrame({"user_id": rng.integers(0, 400, 4000), "item_id": rng.integers(0, 300, 4000)})
+    items = pd.DataFrame({"item_id": range(300), "title": [f"thing {number}" for number in range(300)]})
+    monkeypatch.setattr(living_update, "tables", lambda name, title: (log.drop_duplicates(), items))
+    for name, value in {"USERS": 5, "ASKED": 20, "EACH": 3, "IN_A_ROW": 6, "REPEATS": 1}.items():
+        monkeypatch.setattr(living_update, name, value)
+    details = {}
+    rows = living_update.rows(details)
+    assert [line["target"] for line in rows if line["target"] is not None] == [1 / 20, 1, 1, 1, 1.3, 1]
+    assert all(line["met"] for line in rows[1:3])
+    assert details["books"]["update"][-1]["update"]["rank"] == 20
+    told = details["in a row"]
+    assert [one["changed"] for one in told].count(False) == rows[-3]["ours"] >= 1  # 30 rows are too many
+    assert all(one["residual"] <= one["tolerance"] for one in told)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from l3ae_dist.data.append import append_interactions, appended_before, log_id
-from l3ae_dist.data.changes import touched_tiles
+from l3ae_dist.data.changes import changed_rows, touched_tiles
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.ingest import IngestConfig, ingest
 from l3ae_dist.errors import DataError
@@ -278,3 +278,34 @@ def test_a_matrix_without_user_ids_is_appended_to_row_numbers_alone(tmp_path):
         with pytest.raises(DataError, match=r"has no user ids.*give \(matrix, user_ids, None\)"):
             append(parent, more)
         assert append(parent, (more, ids[:1], None)).n_users == 3
+
+
+def by_id(dataset):
+    """Training histories by user id."""
+    return dict(zip(dataset.user_ids().tolist(), dense(dataset, "train"), strict=True))
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_rows_that_changed_turn_one_gram_matrix_into_the_other(tmp_path, small_tables, weighted):
+    """Users who changed, joined and are gone; those who did not change are in no row."""
+    log, items = small_tables
+    log["w"] = np.random.default_rng(2).integers(1, 9, len(log)) / 4
+    options = {"split": "none", "weight_column": "w" if weighted else None}
+    users = np.sort(log.user_id.unique())
+    gone, joined, changed = users[3], users[-2], users[5:8]
+    before = store(tmp_path / "a", log[log.user_id != joined], items, **options)
+    extra = pd.DataFrame({"user_id": changed, "item_id": items.item_id.iloc[-1], "w": 3.0})
+    after = store(tmp_path / "b", pd.concat([log[log.user_id != gone], extra]), items, **options)
+    found = changed_rows(before, after)
+    old, new = by_id(before), by_id(after)
+    differ = [u for u in {*old, *new} if u not in old or u not in new or not np.array_equal(old[u], new[u])]
+    assert found.users == len(differ)
+    assert {gone, joined} <= set(differ)
+    assert found.rows.shape[0] == sum((u in old) + (u in new) for u in differ)
+    signs = np.where(found.joins, 1.0, -1.0)
+    z = found.rows.toarray()
+    grams = [dense(one, "train").astype(np.float64) for one in (before, after)]
+    change = grams[1].T @ grams[1] - grams[0].T @ grams[0]
+    np.testing.assert_allclose(z.T @ (signs[:, None] * z), change, atol=1e-9)
+    same_again = changed_rows(after, after)
+    assert (same_again.users, same_again.rows.shape[0]) == (0, 0)

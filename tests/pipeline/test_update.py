@@ -209,3 +209,27 @@ def test_settings_of_the_solve_cannot_be_changed(tmp_path, logs, texts):
     fit(EASE(reg_x=20.0), tmp_path / "a", old, texts)
     with pytest.raises(ConfigError, match=r"compute\.dtype is float32, but the model .* with float64"):
         l3ae_dist.update(str(tmp_path / "a"), new, compute={"dtype": "float32"})
+
+
+def test_weights_add_up_and_what_is_held_out_stays_held_out(tmp_path, texts):
+    """A weighted log with a strong split: users that are held out whole stay so, and are no rows."""
+    rng = np.random.default_rng(8)
+    old = interactions(range(300), 0).assign(w=lambda log: rng.integers(1, 5, len(log)) / 2)
+    known = old[old.user_id.isin([1, 2])].groupby("user_id").head(1)
+    new = pd.concat([known, interactions([4, 9, 500], 3).assign(w=1.5)])
+    options = {"split": "strong", "weight_column": "w", "heldout_users": 0.2}
+    for place, grow in (("a", l3ae_dist.update), ("b", l3ae_dist.append)):
+        config = l3ae_dist.make_config({
+            "workspace": str(tmp_path / place),
+            "data": {"options": options},
+            "model": {"name": "ease", "reg_x": 20.0},
+            "evaluate": {"bootstrap": 0},
+            "compute": SYNCHRONOUS,
+        })  # fmt: skip
+        l3ae_dist.run(config, interactions=old, items=texts[0], until="fit")
+        result = grow(str(tmp_path / place), new, compute=HERE)
+    updated, solved = (load_model(tmp_path / place) for place in ("a", "b"))
+    assert result["append"]["known"] >= 1
+    ids = list(range(N))
+    made, wanted = updated.weights(ids), solved.weights(ids)
+    assert np.abs(made - wanted).max() <= 1e-11 * np.abs(wanted).max()
