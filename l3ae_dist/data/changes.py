@@ -33,7 +33,7 @@ class ChangedRows:
     users: int
 
 
-def changed_rows(before: Dataset, after: Dataset) -> ChangedRows:
+def changed_rows(before: Dataset, after: Dataset, most: int | None = None) -> ChangedRows | None:
     """Find the histories that leave and join when a dataset becomes another of the same items.
 
     A changed user is a row that leaves and one that joins; a user without training items on one side is one
@@ -43,8 +43,14 @@ def changed_rows(before: Dataset, after: Dataset) -> ChangedRows:
     ----------
     before, after
         Their users may be any, their items are equal and in the same order.
+    most
+        Rows that are looked for at most.
+
+    Returns
+    -------
+    None where there are more.
     """
-    leaving, joining, users = [], [], 0
+    leaving, joining, users, count = [], [], 0, 0
     for old, new in _histories(before, after):
         difference = new - old
         difference.eliminate_zeros()
@@ -52,6 +58,9 @@ def changed_rows(before: Dataset, after: Dataset) -> ChangedRows:
         users += int(differs.sum())
         leaving.append(old[differs & (np.diff(old.indptr) > 0)])
         joining.append(new[differs & (np.diff(new.indptr) > 0)])
+        count += leaving[-1].shape[0] + joining[-1].shape[0]
+        if most is not None and count > most:
+            return None
     parts = [sparse.csr_matrix((0, after.n_items)), *leaving, *joining]
     rows = sparse.vstack(parts, format="csr").astype(np.float64)
     gone = sum(part.shape[0] for part in leaving)

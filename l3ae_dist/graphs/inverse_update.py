@@ -25,13 +25,14 @@ _ROWS = 256
 
 @dataclass(frozen=True)
 class ChangeParams(StageParams):
-    """Number of rows by which an inverse is changed."""
+    """Number of rows by which an inverse is changed, and of their entries."""
 
     rank: int
+    entries: int
 
 
 def changed_products(ref: TileRef, context: StageContext, count: ReadCount) -> Blocks:
-    """Compute the rows of ``[P Z', P W]`` of an item tile in float64, (tile, r + probes).
+    """Compute the rows of ``[P Z', P W]`` of an item tile, (tile, r + probes), added up in float64.
 
     2 b nnz(Z) flops for a tile of b items, and 2 b n for each probe; every tile of its row of P is read.
 
@@ -44,8 +45,9 @@ def changed_products(ref: TileRef, context: StageContext, count: ReadCount) -> B
     count
         Counts the bytes of tiles read.
     """
-    grid, p, rank = context.grid, context.array("P"), context.params_as(ChangeParams).rank
-    changed = _parts(context.url, context.paths["rows"], rank, grid)
+    params = context.params_as(ChangeParams)
+    grid, p, rank = context.grid, context.array("P"), params.rank
+    changed = _parts(context.url, context.paths["rows"], params, grid)
     probe = context.item_rows("probe")
     out = np.zeros((rank + probe.shape[1], grid.size(ref.i)))
     pairs = [(ref.i, j) for j in range(ref.i + 1)] + [(j, ref.i) for j in range(ref.i + 1, grid.count)]
@@ -61,15 +63,15 @@ def changed_products(ref: TileRef, context: StageContext, count: ReadCount) -> B
         for start in range(0, view.shape[0], _ROWS):
             some = slice(start, start + _ROWS)
             out[rank:] += vectors[some].T @ view[some].astype(np.float64)
-    return [(ref, np.ascontiguousarray(out.T))]
+    return [(ref, np.ascontiguousarray(out.T, context.dtype))]
 
 
 @lru_cache(maxsize=2)
-def _parts(url: str, path: str, rank: int, grid: TileGrid) -> list[tuple[Array, Matrix]]:
+def _parts(url: str, path: str, params: ChangeParams, grid: TileGrid) -> list[tuple[Array, Matrix]]:
     """Cut Z by item tile: the items that it has entries of, and (r, those) its entries."""
-    entries = open_chunks(url, path, False).read(0, 0)
+    entries = open_chunks(url, path, False).read(0, 0)[: params.entries]
     places = entries[:, :2].astype(np.int64).T
-    rows = sparse.csc_matrix((entries[:, 2], (places[0], places[1])), shape=(rank, grid.n))
+    rows = sparse.csc_matrix((entries[:, 2], (places[0], places[1])), shape=(params.rank, grid.n))
     found = []
     for j in range(grid.count):
         part = rows[:, grid.rows(j)]
@@ -90,7 +92,7 @@ def update_rows(ref: TileRef, context: StageContext, count: ReadCount) -> Blocks
     count
         Left alone: no tiles are read.
     """
-    return [(ref, _of(context, "Y", ref) @ context.array("K").read(0, 0))]
+    return [(ref, (_of(context, "Y", ref) @ context.array("K").read(0, 0)).astype(context.dtype))]
 
 
 def updated_diagonal(ref: TileRef, context: StageContext, count: ReadCount) -> Blocks:

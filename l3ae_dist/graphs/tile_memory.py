@@ -274,6 +274,11 @@ def give_up_tiles() -> None:
             tiles.clear()
 
 
+def forget_copies() -> None:
+    """Delete the copies of tiles that this process keeps on a local disk."""
+    _READER.copy_to("", 0)
+
+
 @lru_cache(maxsize=4)
 def _memory(device: str, arithmetic: str) -> HostMemory | DeviceMemory:
     kernels = process_kernels(device, arithmetic)

@@ -13,6 +13,7 @@ from l3ae_dist.solve.artifact_store import UpdateBase
 from l3ae_dist.solve.inverse_updates import stored_correction
 from l3ae_dist.storage import layout
 from l3ae_dist.storage.layout import FactorPaths, UpdatePaths
+from l3ae_dist.storage.records import StageRecord
 from l3ae_dist.storage.stages import Stage
 from l3ae_dist.storage.workspace import Workspace
 
@@ -20,12 +21,14 @@ from l3ae_dist.storage.workspace import Workspace
 _SHARE = 10
 # Shares of a worker's memory for r x r matrices, of which there are four, and for r rows of a tile.
 _MATRICES, _ROWS = 16, 8
+# Rows whose r x r matrices this process holds, too: 130 MB each.
+_MOST = 4096
 
 
 def why_solved(config: RunConfig, specs: Sequence[ModelSpec]) -> str | None:
     """Say why models need an inverse of their own; None where a changed one serves them."""
     for spec in specs:
-        if not spec.with_interactions or spec.rank or spec.name in COLLECTIVE:
+        if spec.rank or spec.name in COLLECTIVE:
             return f"{spec.name} inverts no matrix of the interactions alone"
         if spec.p or spec.beta:
             return f"dropout and weights of users (p, beta) change the system of {spec.name} with every count"
@@ -68,18 +71,25 @@ def update_base(workspace: Workspace, model: ModelDocument, plan: Plan) -> Updat
         Bounds the rows that may change by memory and by their cost.
     """
     paths = [term.path for term in model.terms.matrices]
-    if len(paths) != 1 or layout.kind_of(paths[0]) is not layout.Kind.FACTORS:
-        return None
-    dataset = model.dataset
-    for product in model.terms.products:
-        if layout.kind_of(product.left) is layout.Kind.UPDATES:
-            record = workspace.stage_done(Stage.UPDATE, UpdatePaths.holding(product.left).id)
-            if record is None:
-                return None
-            dataset = str(record.params["dataset"])
-    if workspace.stage_done(Stage.INGEST, dataset) is None:
+    change = change_of(workspace, model)
+    dataset = model.dataset if change is None else str(change.params["dataset"])
+    recorded = workspace.stage_done(Stage.INGEST, dataset) is not None
+    is_inverse = len(paths) == 1 and layout.kind_of(paths[0]) is layout.Kind.FACTORS
+    if not recorded or not is_inverse or (change is None and changed_by(model) is not None):
         return None
     return UpdateBase(dataset, paths[0], most_rows(plan.grid.n, plan.grid.tile, plan.memory_budget))
+
+
+def changed_by(model: ModelDocument) -> str | None:
+    """Return the place of ``Y K`` of a model whose inverse is changed from another; None for others."""
+    found = (one.left for one in model.terms.products if layout.kind_of(one.left) is layout.Kind.UPDATES)
+    return next(found, None)
+
+
+def change_of(workspace: Workspace, model: ModelDocument) -> StageRecord | None:
+    """Return the record of the change that a model's inverse has; None without one, or where it is gone."""
+    left = changed_by(model)
+    return None if left is None else workspace.stage_done(Stage.UPDATE, UpdatePaths.holding(left).id)
 
 
 def most_rows(n: int, tile: int, memory_budget: int) -> int:
@@ -97,4 +107,5 @@ def most_rows(n: int, tile: int, memory_budget: int) -> int:
     >>> most_rows(38_519, 1920, 2 * 2**30)
     3851
     """
-    return min(n // _SHARE, isqrt(memory_budget // (_MATRICES * 8)), memory_budget // (_ROWS * 8 * tile))
+    held = isqrt(memory_budget // (_MATRICES * 8)), memory_budget // (_ROWS * 8 * tile)
+    return min(n // _SHARE, _MOST, *held)

@@ -1,18 +1,23 @@
 """Evaluation of a fitted model: the last stage of a run alone, with the settings of the solve."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from l3ae_dist.config.run_config import RunConfig
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.embed.stored_transform import kept_transform
 from l3ae_dist.errors import ConfigError
+from l3ae_dist.pipeline.corrections import changed_by, update_base
 from l3ae_dist.pipeline.inputs import Inputs, Source
 from l3ae_dist.pipeline.job import Job
 from l3ae_dist.pipeline.model_document import ModelDocument, config_of_model, raw_embeddings
 from l3ae_dist.pipeline.named_models import Current, measured_model, read_model
 from l3ae_dist.pipeline.result import ResultDocument
 from l3ae_dist.pipeline.run import run, run_job
+from l3ae_dist.planning.plan import Plan
 from l3ae_dist.runtime.events import OnEvent
+from l3ae_dist.runtime.executors import Executor
+from l3ae_dist.solve.artifact_store import SolveSettings
 from l3ae_dist.storage.workspace import Workspace
 
 
@@ -21,6 +26,13 @@ class EvaluateJob(Job):
 
     measures = True
     takes_updates = True
+
+    def _settings(self, plan: Plan, executor: Executor) -> SolveSettings:
+        """Let a change that was damaged be made again from the inverse that the model stands on."""
+        settings, model = super()._settings(plan, executor), read_model(self.workspace, self._parent)
+        if not settings.updates or changed_by(model) is None:
+            return settings
+        return replace(settings, update=update_base(self.workspace, model, plan))
 
     def _write_last(self, dataset: Dataset, embedding: str | None) -> None:
         """Leave what a later run without sources goes on with as it is."""

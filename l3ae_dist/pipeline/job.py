@@ -43,7 +43,7 @@ from l3ae_dist.planning.intermediates import decided_intermediates
 from l3ae_dist.planning.plan import Plan
 from l3ae_dist.planning.plan_of_config import check_limit, fill_in, plan_run
 from l3ae_dist.planning.storage_need import check_disk, need_message, need_summary, storage_need
-from l3ae_dist.runtime.backends.session import Session, open_cluster
+from l3ae_dist.runtime.backends.session import Session, forget_copies_of, open_cluster
 from l3ae_dist.runtime.event_log import EventLog
 from l3ae_dist.runtime.events import Message, PlanMade, StageEnd, StageStart
 from l3ae_dist.runtime.executors import Executor
@@ -214,8 +214,7 @@ class Job:
             keep=tuple(compute.keep),
             epoch=self.epoch, durable=compute.durable,
             device=compute.device, device_memory=compute.device_memory or 0,
-            on_event=self.events,
-            kept=self.kept,
+            on_event=self.events, kept=self.kept,
             protected=paths_of_models(self.workspace),
             local_directory=compute.local_directory or "", local_bytes=compute.local_size,
             updates=self.takes_updates and why_solved(self.config, specs) is None,
@@ -279,6 +278,7 @@ class Job:
         self, plan: Plan, route: Route, dataset: Dataset, embedding: str | None, specs: Specs
     ) -> dict[str, object]:
         """Tell what the tiles take of the workspace's storage; refuse when its disk has no room."""
+        updates = self.takes_updates and why_solved(self.config, specs) is None
         need = storage_need(
             plan,
             self.workspace,
@@ -287,7 +287,7 @@ class Job:
                 system
                 for spec in specs
                 for system in systems_of(spec, self.variants.get(transform_of(spec), embedding), route)
-                if not (self.takes_updates and has_correction(self.workspace, dataset, plan, *system))
+                if not (updates and has_correction(self.workspace, dataset, plan, *system))
             },
             keep=tuple(self.config.compute.keep),
             product=any(stage.name == Stage.PRODUCT for stage in plan.stages),
@@ -308,6 +308,8 @@ class Job:
             told = (session, self.workspace, self.events)
             with dask_report(*told) if compute.performance_report else contextlib.nullcontext():
                 yield session.executor(peer_reads=compute.reads_from_peers), plan
+            if compute.local_directory:
+                forget_copies_of(session)
 
     @contextlib.contextmanager
     def _workers(self, compute: ComputeConfig) -> Iterator[Session]:

@@ -16,6 +16,7 @@ from l3ae_dist.errors import (
     StageMissingError,
     WorkspaceError,
 )
+from l3ae_dist.pipeline.corrections import changed_by
 from l3ae_dist.pipeline.identity import (
     fitted_dataset,
     identify,
@@ -195,7 +196,7 @@ def _attempt(
         refuse_other_data(config, inputs, workspace)
     wanted, specs = identify(config, inputs, workspace, source), job.models(config)
     wanted = replace(wanted, model=None if source is None else source.model)
-    run_id = run_identifier(config, wanted, until, specs)
+    run_id = run_identifier(config, wanted, _step(job, workspace, wanted, until), specs)
     _check_name(workspace, config.name, fitted_dataset(config, wanted), specs)
     stored = workspace.read_doc(layout.result(run_id))
     if stored is not None and not mended and shows_no_damage(workspace, run_id):
@@ -240,6 +241,14 @@ def _attempt(
         document = result.document()
         workspace.write_doc(layout.result(run_id), document)
     return document
+
+
+def _step(job: type[Job], workspace: Workspace, wanted: Source, until: str | None) -> str | None:
+    """Name the last stage of a run, and the change of an inverse that it makes or measures."""
+    if job.made_by == "update":
+        return f"{until}, update of {wanted.model}"
+    change = changed_by(read_model(workspace, wanted.model)) if job.measures and wanted.model else None
+    return until if change is None else f"{until}, {change}"
 
 
 def shows_no_damage(workspace: Workspace, run_id: str) -> bool:

@@ -9,20 +9,20 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import ClassVar
 
+from l3ae_dist.config.members import Route
+from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.pipeline.append import AppendJob, Growth, grown
-from l3ae_dist.pipeline.corrections import update_base, why_solved
+from l3ae_dist.pipeline.corrections import change_of, changed_by, update_base, why_solved
 from l3ae_dist.pipeline.evaluate import solve_of
 from l3ae_dist.pipeline.inputs import Inputs
 from l3ae_dist.pipeline.model_document import MadeBy, ModelDocument
+from l3ae_dist.pipeline.model_search import Specs
 from l3ae_dist.pipeline.named_models import read_model
 from l3ae_dist.pipeline.result import ResultDocument
 from l3ae_dist.planning.plan import Plan
 from l3ae_dist.runtime.events import Message, OnEvent
 from l3ae_dist.runtime.executors import Executor
 from l3ae_dist.solve.artifact_store import SolveSettings
-from l3ae_dist.storage import layout
-from l3ae_dist.storage.layout import UpdatePaths
-from l3ae_dist.storage.stages import Stage
 from l3ae_dist.storage.workspace import Workspace
 
 
@@ -101,26 +101,35 @@ class UpdateJob(AppendJob):
 
     def _settings(self, plan: Plan, executor: Executor) -> SolveSettings:
         settings = super()._settings(plan, executor)
-        before = read_model(self.workspace, self._parent)
-        if (reason := why_solved(self.config, self.models(self.config))) is not None:
+        reason, base = self._why_solved, None
+        if reason is None:
+            base = update_base(self.workspace, read_model(self.workspace, self._parent), plan)
+            reason = (
+                None if base else "the model before it has no inverse, or no record of what it is made from"
+            )
+        if reason is not None:
             self.events(Message(message=f"the system is solved anew: {reason}"))
-            return settings
-        return replace(settings, update=update_base(self.workspace, before, plan))
+        return replace(settings, update=base)
 
-    def _storage(self, *given: object) -> dict[str, object]:
-        """Tell nothing: a change takes n r numbers."""
-        return {}
+    @property
+    def _why_solved(self) -> str | None:
+        return why_solved(self.config, self.models(self.config))
+
+    def _storage(
+        self, plan: Plan, route: Route, dataset: Dataset, embedding: str | None, specs: Specs
+    ) -> dict[str, object]:
+        """Tell what a solve takes where there is one for certain; a change takes n r numbers."""
+        if self._why_solved is None:
+            return {}
+        return super()._storage(plan, route, dataset, embedding, specs)
 
 
 def update_report(workspace: Workspace, document: ModelDocument) -> dict[str, object]:
     """Tell by what the inverse of a model is changed; ``changed`` is false for one of its own."""
-    for product in document.terms.products:
-        if layout.kind_of(product.left) is layout.Kind.UPDATES:
-            record = workspace.require_stage(Stage.UPDATE, UpdatePaths.holding(product.left).id)
-            told = ("rank", "users", "amplification")
-            return {
-                "changed": True,
-                "since": record.params["dataset"],
-                **{key: record.stats[key] for key in told},
-            }
-    return {"changed": False}
+    if changed_by(document) is None:
+        return {"changed": False}
+    record = change_of(workspace, document)
+    if record is None:  # as in a saved copy
+        return {"changed": True}
+    told = {key: record.stats[key] for key in ("rank", "users", "amplification")}
+    return {"changed": True, "since": record.params["dataset"], **told}

@@ -25,6 +25,7 @@ _CLIENT_BYTES = 700 * MIB
 _BOUNDS = {
     "storage": "workers wait for storage; a larger memory budget or faster storage helps",
     "peers": "workers wait for tiles of each other; a larger memory budget or a faster network helps",
+    "local": "workers wait for copies of tiles on their disks; a larger memory budget helps",
     "copies": "the GPU waits for tiles from the memory of its worker; a larger compute.device_memory helps",
     "chain": "tiles wait for each other; more workers do not help",
     "client": "the client hands out tasks too slowly; more workers do not help",

@@ -141,12 +141,13 @@ class Factorisation:
         if base is None or factor.correction or factor.system != INTERACTIONS or self._is_solved(factor):
             return factor
         before = FactorPaths.holding(base.inverse)
-        expected = FactorPaths.of(layout.identifier_of(base.inverse), factor.ridge, self._store.dtype,
-                                  self._store.arithmetic)  # fmt: skip
-        if before != expected or not self._store.is_done(Stage.CERTIFIED, before.id):
+        gram, store = layout.identifier_of(base.inverse), self._store
+        if before != FactorPaths.of(gram, factor.ridge, store.dtype, store.arithmetic):
+            return factor  # of another model that is measured beside
+        if not store.is_done(Stage.CERTIFIED, before.id):
+            store.say("the system is solved anew: the inverse before it is not complete here")
             return factor
         with inputs_first(self._workspace, [*self._dataset.paths.folders, before.base]):
-            self.diagonal(Factor(before, factor.ridge))
             return replace(factor, correction=self._updates.make(factor.id, base, factor.ridge))
 
     def cross(self, factor: Factor, before: str, embedding: str) -> str:
@@ -185,7 +186,7 @@ class Factorisation:
     def diagonal(self, factor: Factor) -> str:
         """Make sure that ``diag(P)``, n x 1, exists, and return its path."""
         if factor.correction is not None:
-            return factor.correction.paths.diagonal
+            return self._updates.diagonal(factor.correction)
         path = factor.paths.diagonal
         return self._store.make_rows(path, 1, diagonal_rows, {"P": factor.path}, "float64")
 

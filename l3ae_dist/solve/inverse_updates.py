@@ -9,12 +9,14 @@ from collections.abc import Iterator
 
 import numpy as np
 from scipy import sparse
+from scipy.linalg import LinAlgError
 
 from l3ae_dist.data.changes import ChangedRows, changed_rows
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.features import dense, open_rows
 from l3ae_dist.data.linear_systems import INTERACTIONS, spectrum
 from l3ae_dist.errors import NumericalError
+from l3ae_dist.graphs.assemble import diagonal_rows
 from l3ae_dist.graphs.inverse_update import (
     ChangeParams,
     changed_products,
@@ -48,15 +50,13 @@ def stored_correction(workspace: Workspace, factor: str) -> Correction | None:
     factor
         Id of the inverse, were it solved.
     """
-    paths = UpdatePaths.of(factor)
-    record = workspace.stage_done(Stage.UPDATE, paths.id)
+    record = workspace.stage_done(Stage.UPDATE, UpdatePaths.record(factor))
     if record is None:
         return None
-    inverse = str(record.params["inverse"])
-    made = all(
-        workspace.stage_done(*maker) for path in (paths.left, paths.right) for maker in layout.makers(path)
-    )
-    if not made or not all(map(workspace.has, (paths.left, paths.right, inverse))):
+    paths, inverse = UpdatePaths(str(record.params["base"])), str(record.params["inverse"])
+    arrays = (paths.left, paths.right, inverse)
+    makers = [(Stage.UPDATE, paths.id), *(maker for path in arrays for maker in layout.makers(path))]
+    if not all(workspace.stage_done(*maker) for maker in makers) or not all(map(workspace.has, arrays)):
         return None
     return Correction(paths, inverse, str(record.params["dataset"]), int(record.stats["rank"]))
 
@@ -99,24 +99,25 @@ class InverseUpdates:
         -----
         Cost: one pass over the tiles of P, 2 n nnz(Z) + 4 n r^2 flops, and O(nnz) for rows and certificate.
         """
-        before = Dataset(self._workspace, base.dataset)
+        before, store = Dataset(self._workspace, base.dataset), self._store
         if before.n_items != self._dataset.n_items:
             self._solve_anew("the catalog has new items")
             return None
-        changed = changed_rows(before, self._dataset)
-        rank = changed.rows.shape[0]
-        if rank > base.most_rows:
-            self._solve_anew(f"{rank:,} rows changed, more than {base.most_rows:,}")
+        changed = changed_rows(before, self._dataset, base.most_rows)
+        if changed is None:
+            self._solve_anew(f"more than {base.most_rows:,} rows changed")
             return None
-        correction = Correction(UpdatePaths.of(factor), base.inverse, base.dataset, rank)
+        paths, rank = UpdatePaths.of(factor, base.inverse, base.dataset), changed.rows.shape[0]
+        correction = Correction(paths, base.inverse, base.dataset, rank)
+        own = FactorPaths.holding(base.inverse).diagonal
+        store.make_rows(own, 1, diagonal_rows, {"P": base.inverse}, "float64")
         try:
             update = self._change(correction, changed)
             certificate = self._certified(correction, changed, ridge)
-        except NumericalError as error:
+        except (NumericalError, LinAlgError) as error:
             self._solve_anew(str(error))
             return None
-        paths = correction.paths
-        self._store.delete(paths.rows, paths.probe)
+        store.delete(paths.rows, paths.probe)
         made_from = {"base": paths.base, "inverse": base.inverse, "dataset": base.dataset, "ridge": ridge}
         stats = {
             "rank": rank,
@@ -124,12 +125,19 @@ class InverseUpdates:
             "amplification": update.amplification,
             "certificate": certificate.document(),
         }
-        self._workspace.mark_stage(Stage.UPDATE, paths.id, made_from, stats)
-        self._store.say(
+        for identifier in (paths.id, UpdatePaths.record(factor)):  # the second says that this is the one
+            self._workspace.mark_stage(Stage.UPDATE, identifier, made_from, stats)
+        store.say(
             f"the inverse is that of {base.dataset} changed by {rank:,} rows of {changed.users:,} users "
             f"(errors grow {update.amplification:.3g} times at most)"
         )
         return correction
+
+    def diagonal(self, correction: Correction) -> str:
+        """Make sure that ``diag(P')`` exists, and return its path."""
+        paths, own = correction.paths, FactorPaths.holding(correction.inverse).diagonal
+        inputs = {"Y": paths.right, "YK": paths.left, "diagonal": own}
+        return self._store.make_rows(paths.diagonal, 1, updated_diagonal, inputs, "float64")
 
     def cross(self, correction: Correction, identifier: str, before: str, embedding: str) -> str:
         """Make sure that ``Q' = P' F'`` exists, and return its path; 4 n r d flops.
@@ -168,16 +176,15 @@ class InverseUpdates:
         self._write_small(paths.rows, np.column_stack([entries.row, entries.col, entries.data]))
         store.write_rows(paths.probe, probes(store.grid.n, _PROBES))
         inputs = {"P": correction.inverse, "rows": paths.rows, "probe": paths.probe}
-        store.make_rows(paths.right, width, changed_products, inputs, "float64", ChangeParams(rank))
+        params = ChangeParams(rank, entries.nnz)
+        store.make_rows(paths.right, width, changed_products, inputs, store.dtype, params)
         update = rank_update(self._products(paths, changed.rows)[:, :rank], changed.joins)
         middle = np.zeros((width, width))
         middle[:rank, :rank] = update.middle
         self._write_small(paths.middle, middle)
         inputs = {"Y": paths.right, "K": paths.middle}
-        store.make_rows(paths.left, width, update_rows, inputs, "float64")
-        own = FactorPaths.holding(correction.inverse).diagonal
-        inputs = {"Y": paths.right, "YK": paths.left, "diagonal": own}
-        store.make_rows(paths.diagonal, 1, updated_diagonal, inputs, "float64")
+        store.make_rows(paths.left, width, update_rows, inputs, store.dtype)
+        self.diagonal(correction)
         return update
 
     def _products(self, paths: UpdatePaths, rows: sparse.csr_matrix) -> Array:
@@ -191,7 +198,7 @@ class InverseUpdates:
         """Read an array by item tile."""
         array = self._store.open(path)
         for i in range(self._store.grid.count):
-            yield self._store.grid.rows(i), array.read(i, 0)
+            yield self._store.grid.rows(i), np.asarray(array.read(i, 0), np.float64)
 
     def _write_small(self, path: str, values: Array) -> None:
         """Write an array of one chunk, made anew."""

@@ -26,7 +26,7 @@ from l3ae_dist.storage.direct_io import aligned_size, read_direct, write_new
 from l3ae_dist.storage.payload import checksum, padded
 from l3ae_dist.storage.scratch import held_folder
 from l3ae_dist.storage.tile_cache import TileCache
-from l3ae_dist.storage.tile_requests import TileRequest
+from l3ae_dist.storage.tile_requests import Key, TileRequest
 
 _log = logging.getLogger(__name__)
 
@@ -59,26 +59,24 @@ class LocalCopies:
     def __init__(self, directory: str, limit: int) -> None:
         self.directory = directory
         self._lock = threading.Lock()
-        self._serial = 0
+        self._serial, self._full = 0, False
         self._cache: TileCache[_Copy] = TileCache(limit)
-        try:
-            self._folder, descriptor = held_folder("tiles", directory)
-        except OSError as error:
-            raise ConfigError(
-                f"compute.local_directory is {shown(directory)}, where no folder can be made "
-                f"({error.strerror or error}); name a folder that every worker can write to, or leave it out"
-            ) from error
+        self._folder, descriptor = _made(directory)
         self._end = weakref.finalize(self, _remove, self._folder, descriptor)
 
     def resize(self, limit: int) -> None:
-        """Set the limit; all files are deleted when they are over it."""
+        """Set the limit; all files are deleted when they are over it, and a full disk takes no more."""
         with self._lock:
-            gone = self._cache.resize(limit)
+            gone = self._cache.resize(min(limit, self._cache.limit) if self._full else limit)
         self._delete(gone)
 
     def close(self) -> None:
         """Delete all files."""
         self._end()
+
+    def abandon(self) -> None:
+        """Leave the files to the process that this one was forked from."""
+        self._end.detach()
 
     def read(self, request: TileRequest, buffer: npt.NDArray[np.uint8]) -> Array | None:
         """Read a tile into a buffer.
@@ -140,10 +138,20 @@ class LocalCopies:
             os.close(write_new(copy.path, [part.reshape(-1).view(np.uint8).data for part in parts], 0o600))
         except OSError as error:  # a full disk: what is there serves on
             _log.warning("a tile could not be copied to %s: %s", self._folder, error)
-            with self._lock:
-                self._cache.limit = self._cache.used
+            self._forget(key, copy)
             return
-        copy.ready = True
+        with self._lock:
+            copy.ready = self._cache.get(key, None, None) is copy
+        if not copy.ready:  # others took its place while it was written
+            self._delete([copy])
+
+    def _forget(self, key: Key, copy: _Copy) -> None:
+        """Take out a copy that could not be written, and write no more than there is now."""
+        with self._lock:
+            if self._cache.get(key, None, None) is copy:
+                self._cache.drop(key)
+            self._cache.limit, self._full = self._cache.used, True
+        self._delete([copy])
 
     def _delete(self, gone: list[_Copy]) -> None:
         for copy in gone:
@@ -161,7 +169,7 @@ def local_bytes_s(directory: str, nbytes: int, files: int = 4) -> float:
     nbytes, files
         Size of a file, and their number.
     """
-    folder, descriptor = held_folder("tiles", directory)
+    folder, descriptor = _made(directory)
     try:
         block = np.ones(aligned_size(nbytes), np.uint8)
         for number in range(files):
@@ -172,6 +180,17 @@ def local_bytes_s(directory: str, nbytes: int, files: int = 4) -> float:
         return files * block.nbytes / (time.perf_counter() - started)
     finally:
         _remove(folder, descriptor)
+
+
+def _made(directory: str) -> tuple[Path, int]:
+    """Make a folder of this process in a directory; a sentence says why not."""
+    try:
+        return held_folder("tiles", directory)
+    except OSError as error:
+        raise ConfigError(
+            f"compute.local_directory is {shown(directory)}, where no folder can be made "
+            f"({error.strerror or error}); name a folder that every worker can write to, or leave it out"
+        ) from error
 
 
 def _read(path: Path, buffer: npt.NDArray[np.uint8], nbytes: int) -> int:

@@ -41,11 +41,17 @@ class TierPace:
         return peers_first(self._peers, self._workspace) != (self._asked % TRIED_AGAIN == 0)
 
     def prefers_copies(self) -> bool:
-        """Tell whether copies on a local disk are read, and written, rather than the workspace."""
+        """Tell whether a tile is read from its copy on a local disk, or from the workspace."""
         if self._copies is None or self._workspace is None:
             return True
         self._asked_copies += 1
-        return peers_first(self._copies, self._workspace) != (self._asked_copies % TRIED_AGAIN == 0)
+        return self.copies_are_quicker() != (self._asked_copies % TRIED_AGAIN == 0)
+
+    def copies_are_quicker(self) -> bool:
+        """Tell whether copies were quicker of late than the workspace; true until both have been timed."""
+        if self._copies is None or self._workspace is None:
+            return True
+        return peers_first(self._copies, self._workspace)
 
     def copies_took(self, seconds: float, nbytes: int) -> None:
         """Note how long a read from a local copy took."""

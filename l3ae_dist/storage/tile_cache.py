@@ -124,6 +124,11 @@ class TileCache(Generic[V]):
         pinned = self._members.get(_PINNED[0], {}).get(_PINNED[1], {})
         return [self._take_out(key) for key in list(pinned) if not wanted(key)]
 
+    def drop(self, key: Hashable) -> None:
+        """Forget a tile, if it is kept."""
+        if key in self._group:
+            self._take_out(key)
+
     def resize(self, limit: int) -> list[V]:
         """Set the limit and return the tiles that had to go: all of them, when they were over the new one."""
         self.limit = limit

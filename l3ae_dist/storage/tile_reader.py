@@ -63,7 +63,9 @@ class TileReader:
     def _renew(self) -> None:
         """Start again in a child of a fork, with the tiles in the cache, which both processes share."""
         self._pool = ThreadPoolExecutor(READ_THREADS, thread_name_prefix="tile-read")
-        self._copies = None  # the folder is the parent's
+        if self._copies is not None:
+            self._copies.abandon()
+            self._copies = None
         if self._lock.locked():  # a thread that the child does not have was changing the cache
             self._lock, self._cache, self._free = threading.Lock(), TileCache(self._cache.limit), {}
 
@@ -319,7 +321,7 @@ class TileReader:
     def _copy(self, request: TileRequest, held: HeldTile) -> None:
         """Copy a tile that the cache has no room for to a local disk, where reading it there is quicker."""
         copies = self._copies
-        if copies is not None and not held.cached and self._pace.prefers_copies():
+        if copies is not None and not held.cached and self._pace.copies_are_quicker():
             copies.keep(request, held.tile)
 
 

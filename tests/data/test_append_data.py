@@ -307,5 +307,7 @@ def test_the_rows_that_changed_turn_one_gram_matrix_into_the_other(tmp_path, sma
     grams = [dense(one, "train").astype(np.float64) for one in (before, after)]
     change = grams[1].T @ grams[1] - grams[0].T @ grams[0]
     np.testing.assert_allclose(z.T @ (signs[:, None] * z), change, atol=1e-9)
+    assert changed_rows(before, after, most=found.rows.shape[0]).users == found.users
+    assert changed_rows(before, after, most=found.rows.shape[0] - 1) is None
     same_again = changed_rows(after, after)
     assert (same_again.users, same_again.rows.shape[0]) == (0, 0)

@@ -41,7 +41,6 @@ def test_a_run_with_copies_gives_the_same_bits_and_leaves_nothing(tmp_path, monk
     assert read[0] < read[1]
     made, wanted = (l3ae_dist.load_model(tmp_path / one).weights([0, 5]) for one in ("with", "without"))
     np.testing.assert_array_equal(made, wanted)
-    fit(tmp_path / "later")
     assert not list(disk.iterdir())
 
 

@@ -1,5 +1,6 @@
 """Copies of tiles on a local disk: the bytes of the workspace, bounded, checked, and gone with the process."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -9,9 +10,11 @@ import numpy as np
 import pytest
 
 from l3ae_dist.errors import ConfigError
+from l3ae_dist.storage import local_copies
 from l3ae_dist.storage.chunks import ChunkArray
 from l3ae_dist.storage.local_copies import LocalCopies
 from l3ae_dist.storage.scratch import sweep_scratch
+from l3ae_dist.storage.tier_pace import TRIED_AGAIN, TierPace
 from l3ae_dist.storage.tile_reader import TileReader
 from l3ae_dist.storage.tile_requests import ReadCount, TileRequest
 from l3ae_dist.storage.workspace import Workspace
@@ -115,9 +118,13 @@ def test_a_full_disk_keeps_the_copies_that_are_there(array, disk, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("l3ae_dist.storage.local_copies.write_new", full)
+    reader.release(reader.load(second, ReadCount()))
+    monkeypatch.undo()
     for _ in range(2):
+        reader.copy_to(str(disk), 10 * BYTES)  # as every task does
         reader.release(reader.load(second, count := ReadCount()))
         assert count.bytes_from_copies == 0
+    assert len(files(disk)) == 1
     reader.release(reader.load(first, count := ReadCount()))
     assert count.bytes_from_copies > 0
 
@@ -139,3 +146,43 @@ def test_what_a_killed_process_left_is_swept(disk):
     assert len(list(disk.iterdir())) == 1
     sweep_scratch(str(disk))
     assert not list(disk.iterdir())
+
+
+def test_a_copy_whose_place_was_taken_while_it_was_written_leaves_no_file(array, disk, monkeypatch):
+    copies = LocalCopies(str(disk), BYTES)
+    first, later = TileRequest(array, 0, 0, stage="L"), TileRequest(array, 1, 0, stage="Linv")
+    write = local_copies.write_new
+
+    def displaced(path, *more):
+        monkeypatch.undo()
+        copies.keep(later, array.read(1, 0))
+        return write(path, *more)
+
+    monkeypatch.setattr(local_copies, "write_new", displaced)
+    copies.keep(first, array.read(0, 0))
+    assert len(files(disk)) == 1
+    assert copies.read(later, array.buffer()) is not None
+    assert copies.read(first, array.buffer()) is None
+
+
+def test_a_forked_process_leaves_the_files_to_its_parent(array, disk):
+    reader = TileReader(0)
+    reader.copy_to(str(disk), 10 * BYTES)
+    request = TileRequest(array, 2, 1, stage="L")
+    reader.release(reader.load(request, ReadCount()))
+    context = multiprocessing.get_context("fork")
+    child = context.Process(target=reader.load, args=(request, ReadCount()))
+    child.start()
+    child.join()
+    assert child.exitcode == 0
+    reader.release(reader.load(request, count := ReadCount()))
+    assert count.bytes_from_copies > 0
+
+
+def test_the_slower_place_is_timed_again_however_often_copies_are_written():
+    pace = TierPace()
+    pace.copies_took(2.0, 1)
+    pace.workspace_took(1.0, 1)
+    asked = [(pace.prefers_copies(), pace.copies_are_quicker()) for _ in range(2 * TRIED_AGAIN)]
+    assert sum(read for read, _ in asked) == 2
+    assert not any(written for _, written in asked)

@@ -22,7 +22,7 @@ def update_sentence(report: Document, change: Document) -> str:
     if report["already"]:
         return _ALREADY
     if not change["changed"]:
-        return f"{_added(report)}; the system was solved anew."
+        return f"{_added(report)}; the inverse has tiles of its own."
     rows, users = f"{change['rank']:,} rows", f"{change['users']:,} users"
     return f"{_added(report)}; the inverse is changed by {rows} of {users}, and was not solved again."
 

@@ -114,6 +114,14 @@ class Session(Protocol):
         """
 
 
+def forget_copies_of(session: Session) -> None:
+    """Delete the copies of tiles that workers which stay, and this process, keep on local disks."""
+    from l3ae_dist.graphs.tile_memory import forget_copies
+
+    session.trouble(forget_copies)
+    forget_copies()
+
+
 def default_threads(workers: int) -> int:
     """Return the threads of each of some workers that share this machine."""
     return max(1, (os.cpu_count() or 1) // workers)

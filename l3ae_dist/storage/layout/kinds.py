@@ -150,6 +150,8 @@ def remedy(path: str) -> str:
     made = vector_maker(path)
     if kind_of(path) is Kind.ADDED:
         return "the next `l3ae-dist run` takes the added items out; add them again"
+    if kind_of(path) is Kind.UPDATES:
+        return "`l3ae-dist evaluate`, or the same update once more, makes it again"
     if made is None:
         return "`l3ae-dist run` repairs it when its inputs are kept"
     if made[0] is Stage.INGEST:

@@ -13,9 +13,22 @@ class UpdatePaths(Folder):
     """The change ``P' = P - (Y K) Y'`` of an inverse by r rows of interactions."""
 
     @classmethod
-    def of(cls, factor: str) -> Self:
-        """Return the paths for the inverse whose completion records have that id."""
-        return cls(Kind.UPDATES.path(fingerprint(["update", factor])))
+    def of(cls, factor: str, inverse: str, dataset: str) -> Self:
+        """Return the paths for an inverse that is made from another one.
+
+        Parameters
+        ----------
+        factor
+            Id of the inverse, were it solved.
+        inverse, dataset
+            Place of the tiles of the other one, and the id of its interactions.
+        """
+        return cls(Kind.UPDATES.path(fingerprint(["update", factor, inverse, dataset])))
+
+    @staticmethod
+    def record(factor: str) -> str:
+        """Return the id of the record that names the change which stands for an inverse."""
+        return fingerprint(["update", factor])
 
     @property
     def id(self) -> str:
@@ -23,9 +36,9 @@ class UpdatePaths(Folder):
         return self.base.rpartition("/")[2]
 
     left = Name("YK")
-    """``Y K``, n x (r + probes), whose last columns are zero."""
+    """``Y K``, n x (r + probes), whose last columns are zero; of the dtype of the tiles."""
     right = Name("Y")
-    """``Y = P Z'``, and ``P`` times the probes, n x (r + probes)."""
+    """``Y = P Z'``, and ``P`` times the probes, n x (r + probes); of the dtype of the tiles."""
     diagonal = Name("diagonal")
     """``diag(P')``, n x 1."""
     rows = Name("rows")
