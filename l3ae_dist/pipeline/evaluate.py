@@ -120,7 +120,7 @@ def solve_of(document: ModelDocument, given: Mapping[str, object]) -> dict[str, 
     for name, value in own.items():
         if given.get(name) not in (None, "auto", value):
             raise ConfigError(
-                f"compute.{name} is {given[name]}, but the model {document.label} was fitted with {value}; "
-                "leave the setting out, or use `l3ae-dist run` to fit another."
+                f"compute.{name} is {given[name]}, but the model {document.label} is used as it was "
+                f"fitted, with {value}; leave the setting out, or use `l3ae-dist run` to fit another."
             )
     return own
