@@ -29,7 +29,7 @@ def test_updates_are_measured_beside_an_append_and_in_a_row(monkeypatch):
     log = pd.DataFrame({"user_id": rng.integers(0, 400, 4000), "item_id": rng.integers(0, 300, 4000)})
     items = pd.DataFrame({"item_id": range(300), "title": [f"thing {number}" for number in range(300)]})
     monkeypatch.setattr(living_update, "tables", lambda name, title: (log.drop_duplicates(), items))
-    for name, value in {"USERS": 5, "ASKED": 20, "EACH": 3, "IN_A_ROW": 6, "REPEATS": 1}.items():
+    for name, value in {"USERS": 5, "ASKED": 20, "EACH": 3, "IN_A_ROW": 6, "REPEATS": 1, "DIM": 16}.items():
         monkeypatch.setattr(living_update, name, value)
     details = {}
     rows = living_update.rows(details)
