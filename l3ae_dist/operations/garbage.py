@@ -94,8 +94,8 @@ def collect_garbage(
 
     So are transformed copies of embeddings, and the scratch that killed runs left. The data and the
     embeddings as they were made or given are never deleted. Kept are the current model, those with a name
-    that a user gave, those that an append made or a sweep picked (unless a later append went on from them),
-    and of all others the latest.
+    that a user gave, those that an append or update made or a sweep picked (unless a later one went on from
+    them), and of all others the latest.
 
     Parameters
     ----------

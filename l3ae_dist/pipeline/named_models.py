@@ -114,7 +114,8 @@ def models(workspace: str | Path) -> list[dict[str, object]]:
     Returns
     -------
     For each model ``name``, ``member``, ``params``, ``made`` (ISO 8601), ``by`` (``"fit"``, ``"run"``,
-    ``"sweep"`` or ``"append"``), ``parent`` (the name of the model that it was appended to) and ``current``.
+    ``"sweep"``, ``"append"`` or ``"update"``), ``parent`` (the name of the model that it grew from) and
+    ``current``.
     """
     opened = Workspace.open(workspace)
     current = read_current(opened)
