@@ -1,11 +1,13 @@
 """``l3ae-dist append``: new interactions for the model of a workspace."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from l3ae_dist.cli.command import command
+from l3ae_dist.cli.documents import Document
 from l3ae_dist.cli.options import (
     AsJson,
     ComputeOptions,
@@ -17,6 +19,11 @@ from l3ae_dist.cli.options import (
     WorkspaceArgument,
 )
 from l3ae_dist.cli.output import print_json, run_with_progress, screen
+
+if TYPE_CHECKING:
+    from l3ae_dist.config.run_config import RunConfig
+    from l3ae_dist.pipeline.append import Growth
+    from l3ae_dist.pipeline.inputs import Inputs
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +46,36 @@ class NewData:
         if self.unknown_items is None:
             return settings
         return [*settings, f"data.options.unknown_items={self.unknown_items}"]
+
+    def grow(
+        self,
+        call: "Callable[[str, Inputs, Growth], Document]",
+        workspace: str,
+        config: "RunConfig",
+        model: str | None,
+        name: str | None,
+    ) -> Document:
+        """Append or update with a progress bar; return the result.
+
+        Parameters
+        ----------
+        call
+            ``append_named`` or ``update_named``.
+        workspace
+            Path or URL.
+        config, model, name
+            Of the command: its settings, the model that grows, and the name of the new one.
+        """
+        from l3ae_dist.pipeline.append import Growth
+        from l3ae_dist.pipeline.inputs import Inputs
+
+        new = Inputs(self.interactions, self.items, self.embeddings)
+        options = config.data.options.model_dump(exclude_unset=True)
+        compute = config.compute.model_dump(exclude_unset=True)
+        trusts = config.encoder.trust_remote_code
+        return run_with_progress(
+            lambda told: call(workspace, new, Growth(options, compute, model, name, trusts, told))
+        )
 
 
 @command
@@ -63,21 +100,8 @@ def append(
     """Add interactions to a fitted model: only what they touch is computed again."""
     config = ComputeOptions(None, memory_budget, workers, dtype).configure(workspace, data.settings(settings))
     from l3ae_dist.pipeline.append import append_named
-    from l3ae_dist.pipeline.inputs import Inputs
 
-    new = Inputs(data.interactions, data.items, data.embeddings)
-    result = run_with_progress(
-        lambda on_event: append_named(
-            workspace,
-            new,
-            options=config.data.options.model_dump(exclude_unset=True),
-            compute=config.compute.model_dump(exclude_unset=True),
-            model=model,
-            name=name,
-            trust_remote_code=config.encoder.trust_remote_code,
-            on_event=on_event,
-        )
-    )
+    result = data.grow(append_named, workspace, config, model, name)
     if as_json:
         print_json(result)
         return

@@ -15,7 +15,7 @@ from l3ae_dist.cli.options import (
     Workers,
     WorkspaceArgument,
 )
-from l3ae_dist.cli.output import print_json, run_with_progress, screen
+from l3ae_dist.cli.output import print_json, screen
 
 
 @command
@@ -37,27 +37,10 @@ def update(
     as_json: AsJson = False,
 ) -> None:
     """Add interactions to a fitted model by changing its inverse: one pass over it instead of a solve."""
-    settings = data.settings(settings)
-    config = ComputeOptions(None, memory_budget, workers, None).configure(workspace, settings)
-    from l3ae_dist.pipeline.append import Growth
-    from l3ae_dist.pipeline.inputs import Inputs
+    config = ComputeOptions(None, memory_budget, workers, None).configure(workspace, data.settings(settings))
     from l3ae_dist.pipeline.update import update_named
 
-    new = Inputs(data.interactions, data.items, data.embeddings)
-    result = run_with_progress(
-        lambda on_event: update_named(
-            workspace,
-            new,
-            Growth(
-                config.data.options.model_dump(exclude_unset=True),
-                config.compute.model_dump(exclude_unset=True),
-                model,
-                name,
-                config.encoder.trust_remote_code,
-                on_event,
-            ),
-        )
-    )
+    result = data.grow(update_named, workspace, config, model, name)
     if as_json:
         print_json(result)
         return

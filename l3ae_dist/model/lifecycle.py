@@ -21,6 +21,8 @@ from l3ae_dist.storage.export_header import ExportHeader
 if TYPE_CHECKING:
     import distributed
 
+    from l3ae_dist.pipeline.append import Growth
+
 
 class ModelLifecycle(Recommender):
     """A recommender that grows with new data, and is measured, copied and exported."""
@@ -140,18 +142,9 @@ class ModelLifecycle(Recommender):
         from l3ae_dist.pipeline.append import append_named
         from l3ae_dist.pipeline.inputs import Inputs
 
-        model = self._fitted()
-        result = append_named(
-            model.workspace.url,
-            Inputs(interactions, items, embeddings),
-            options=options,
-            compute=self._compute() if compute is None else compute,
-            model=model.label,
-            name=name,
-            trust_remote_code=trust_remote_code or self._trusts_code(),
-            on_event=on_event,
-        )
-        return self._refitted(result)
+        how = self._growth(options, compute, name, trust_remote_code, on_event)
+        url, new = self._fitted().workspace.url, Inputs(interactions, items, embeddings)
+        return self._refitted(append_named(url, new, how))
 
     def update(
         self,
@@ -184,15 +177,27 @@ class ModelLifecycle(Recommender):
         DataError, ConfigError, WorkspaceLockedError
             As :meth:`append` does.
         """
-        from l3ae_dist.pipeline.append import Growth
         from l3ae_dist.pipeline.inputs import Inputs
         from l3ae_dist.pipeline.update import update_named
 
-        model = self._fitted()
+        how = self._growth(options, compute, name, trust_remote_code, on_event)
+        url, new = self._fitted().workspace.url, Inputs(interactions, items, embeddings)
+        return self._refitted(update_named(url, new, how))
+
+    def _growth(
+        self,
+        options: SectionValues | None,
+        compute: SectionValues | None,
+        name: str | None,
+        trust_remote_code: bool,
+        on_event: OnEvent | None,
+    ) -> "Growth":
+        """Return the options of an append or update of this model, with what an estimator has of them."""
+        from l3ae_dist.pipeline.append import Growth
+
         own = self._compute() if compute is None else compute
         trusts = trust_remote_code or self._trusts_code()
-        how = Growth(options, own, model.label, name, trusts, on_event)
-        return self._refitted(update_named(model.workspace.url, Inputs(interactions, items, embeddings), how))
+        return Growth(options, own, self._fitted().label, name, trusts, on_event)
 
     def evaluate(
         self,

@@ -100,30 +100,12 @@ def append(
     -----
     Cost: O(nnz) for the new dataset, the products of the touched tiles, and one factorisation.
     """
-    return append_named(
-        workspace,
-        Inputs(interactions, items, embeddings),
-        options=options,
-        compute=compute,
-        model=model,
-        name=name,
-        trust_remote_code=trust_remote_code,
-        on_event=on_event,
-    )
+    how = Growth(options, compute, model, name, trust_remote_code, on_event)
+    return append_named(workspace, Inputs(interactions, items, embeddings), how)
 
 
-def append_named(
-    workspace: str,
-    new: Inputs,
-    *,
-    options: Mapping[str, object] | None = None,
-    compute: Mapping[str, object] | None = None,
-    model: str | None = None,
-    name: str | None = None,
-    trust_remote_code: bool = False,
-    on_event: OnEvent | None = None,
-) -> ResultDocument:
-    """Append as :func:`append` does, with the new data as one argument.
+def append_named(workspace: str, new: Inputs, how: "Growth") -> ResultDocument:
+    """Append as :func:`append` does, with the new data and the options as one argument each.
 
     Parameters
     ----------
@@ -131,13 +113,12 @@ def append_named(
         Path or URL.
     new
         The new log, catalog rows and embeddings.
-    options, compute, model, name, trust_remote_code, on_event
-        As :func:`append` takes them.
+    how
+        Options of :func:`append`.
     """
-    how = Growth(options, compute, model, name, trust_remote_code, on_event)
-    result = grown(workspace, new, how)
-    document = read_model(Workspace.open(workspace), str(result["model"]["name"]))
-    return result | {"append": result["append"] | _gram_tiles(Workspace.open(workspace), document)}
+    result, opened = grown(workspace, new, how), Workspace.open(workspace)
+    document = read_model(opened, str(result["model"]["name"]))
+    return result | {"append": result["append"] | _gram_tiles(opened, document)}
 
 
 @dataclass(frozen=True, slots=True)
