@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 
 Number = str | None  # read by parse_count, which takes 1e6 too
 
-# Threads of a worker where neither configuration nor option gives them.
-_THREADS = 8
-
 
 @dataclass(frozen=True, slots=True)
 class PlannedRun:
@@ -162,35 +159,20 @@ class SpeedOptions:
         disk
             Bytes that the workspace may take, such as ``"2TiB"``; None for no bound.
         """
-        from l3ae_dist.planning.intermediates import rates_of_run
-        from l3ae_dist.planning.plan_of_config import planned_device
-        from l3ae_dist.planning.rates import assumed_rates, read_rates, stored_rates
-        from l3ae_dist.planning.resources import Resources
-        from l3ae_dist.units import parse_bytes
+        from l3ae_dist.planning.look_ahead import resources_of
+        from l3ae_dist.planning.rates import read_rates
 
-        threads = config.compute.threads
-        rates = read_rates(self.rates) if self.rates is not None else stored_rates(config.workspace)
-        if rates is None:
-            rates = assumed_rates(threads or _THREADS, planned_device(config))
-        elif threads is not None:
-            rates = rates.scaled(threads)
-        return Resources(
-            rates=rates,
-            actors=actors,
-            network_bytes_s=_bandwidth(self.network),
-            peers=config.compute.reads_from_peers,
-            disk_bytes=None if disk is None else parse_bytes(disk),
-            run_rates=lambda: rates_of_run(config.compute, config.workspace),
-        )
+        rates = None if self.rates is None else read_rates(self.rates)
+        return resources_of(config, rates=rates, actors=actors, network=_bandwidth(self.network), disk=disk)
 
 
-def _bandwidth(text: str | None) -> float:
-    """Return the bytes a second of a network; without bound when it is not given."""
+def _bandwidth(text: str | None) -> int | None:
+    """Return the bytes a second of a network; None when it is not given."""
     from l3ae_dist.units import parse_bytes
 
     if text is None:
-        return float("inf")
+        return None
     rate = parse_bytes(text)
     if rate < 1:
         raise ConfigError(f"--network is {text} but must be greater than 0; write it like 3GB.")
-    return float(rate)
+    return rate

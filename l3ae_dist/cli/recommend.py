@@ -39,6 +39,9 @@ class Request:
     allow: Annotated[str | None, typer.Option(help="Table item_id(, user_id): of these items only.")] = None
     block: Annotated[str | None, typer.Option(help="Table item_id(, user_id): none of these.")] = None
     reasons: Annotated[int, typer.Option(min=0, help="History items that contribute most, per row.")] = 0
+    on_unknown: Annotated[
+        str, typer.Option(help="Users who are not known: raise, skip, or popular items.")
+    ] = "raise"
     memory_budget: Annotated[str, typer.Option(help="Bytes to hold at once.")] = "2GiB"
 
 
@@ -89,6 +92,7 @@ def _recommended(model: "FittedModel", request: Request) -> "pd.DataFrame":
 def _write(model: "FittedModel", request: Request, output: str) -> Written:
     """Write one row group for each batch of users; the file appears when it is complete."""
     from l3ae_dist.cli.parquet import RecommendationsFile
+    from l3ae_dist.pipeline.copies_elsewhere import note_copy
 
     for given in (request.histories, request.allow, request.block):
         if given is not None and Path(given).resolve() == Path(output).resolve():
@@ -101,6 +105,7 @@ def _write(model: "FittedModel", request: Request, output: str) -> Written:
             file.write(frame)
             rows += len(frame)
             users += frame["user_id"].nunique()
+    note_copy(model.workspace, model.document, "recommendations", output)
     seconds = time.perf_counter() - started
     return Written(output, users, rows, round(seconds, 3), round(users / max(seconds, 1e-9), 1))
 
@@ -111,6 +116,7 @@ def _call(model: "FittedModel", call: Callable[..., R], request: Request) -> R:
         "n": request.n,
         "filter_already_liked": not request.include_liked,
         "return_reasons": request.reasons,
+        "on_unknown": request.on_unknown,
     }
     users = request.users or []
     if bool(users) + request.everyone + (request.histories is not None) != 1:

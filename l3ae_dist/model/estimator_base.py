@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
@@ -11,12 +11,17 @@ from l3ae_dist.config.members import MEMBERS
 from l3ae_dist.config.section import SectionValues
 from l3ae_dist.data.tables import Items, Table, Vectors
 from l3ae_dist.errors import ConfigError
+from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.messages import named, shown
+from l3ae_dist.model.card import model_card
 from l3ae_dist.model.fitted import FittedModel, load_model
 from l3ae_dist.model.lifecycle import ModelLifecycle
 from l3ae_dist.pipeline.named_models import known_models
 from l3ae_dist.pipeline.result import ResultDocument
 from l3ae_dist.runtime.events import OnEvent
+
+if TYPE_CHECKING:
+    from sklearn.utils import Tags
 
 _FEATURE_SECTIONS = ("encoder", "transform", "words")
 
@@ -28,8 +33,10 @@ class Estimator(ModelLifecycle, BaseEstimator):  # type: ignore[misc]
     ----------
     model_
         The :class:`~l3ae_dist.model.fitted.FittedModel`; ``model_.dataset`` has the ids and counts.
-    certificate_, n_items_
-        Residual, tolerance and condition number of the solve; items of the catalog.
+    certificate_
+        Residual, tolerance and condition number of the solve.
+    n_items_, n_users_
+        Items of the catalog, and users of the interactions.
     result_
         What :func:`l3ae_dist.run` returned; an estimator that was loaded has none.
     """
@@ -68,7 +75,7 @@ class Estimator(ModelLifecycle, BaseEstimator):  # type: ignore[misc]
 
         Returns
         -------
-        self, with ``model_``, ``certificate_``, ``n_items_`` and ``result_``.
+        self, with ``model_``, ``certificate_``, ``n_items_``, ``n_users_`` and ``result_``.
 
         Raises
         ------
@@ -169,8 +176,31 @@ class Estimator(ModelLifecycle, BaseEstimator):  # type: ignore[misc]
     def _with(self, model: FittedModel) -> Self:
         self.model_ = model
         self.certificate_ = model.certificate
-        self.n_items_ = model.n_items
+        self.n_items_, self.n_users_ = model.n_items, model.dataset.n_users
         return self
+
+    @property
+    def item_ids_(self) -> Array:
+        """Ids of the items, (n_items_,), in the order of the catalog."""
+        return self._fitted().dataset.item_ids()
+
+    @property
+    def user_ids_(self) -> Array:
+        """Ids of the users, (n_users_,), sorted."""
+        return self._fitted().dataset.user_ids()
+
+    def __sklearn_tags__(self) -> "Tags":
+        """Say to scikit-learn that a log is no array of numbers, and that there is no target."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array, tags.input_tags.string = False, True
+        tags.target_tags.required, tags.no_validation = False, True
+        return tags
+
+    def _repr_mimebundle_(self, **_options: object) -> dict[str, str]:
+        """Show a card of the fitted model in notebooks, and scikit-learn's of one that is not fitted."""
+        if not hasattr(self, "model_"):
+            return dict(super()._repr_mimebundle_())
+        return {"text/plain": repr(self), "text/html": model_card(self.model_)}
 
     def _fitted(self) -> FittedModel:
         if not hasattr(self, "model_"):

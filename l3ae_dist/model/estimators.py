@@ -146,7 +146,7 @@ class AdditiveEASE(Estimator):
     def __init__(
         self,
         reg_x: float = 100.0,
-        reg_f: float = 100.0,
+        reg_f: float = 5.0,
         alpha: float = 0.5,
         *,
         features: str = "words",
@@ -169,7 +169,7 @@ class L3AEAdditive(AdditiveEASE):
     def __init__(
         self,
         reg_x: float = 100.0,
-        reg_f: float = 10.0,
+        reg_f: float = 5.0,
         alpha: float = 0.5,
         *,
         features: str = "embeddings",

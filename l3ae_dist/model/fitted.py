@@ -6,6 +6,7 @@ from typing import Self
 
 from l3ae_dist.errors import ConfigError, StageMissingError
 from l3ae_dist.messages import shown
+from l3ae_dist.model.card import model_card
 from l3ae_dist.model.lifecycle import ModelLifecycle
 from l3ae_dist.model.model_arrays import ModelArrays
 from l3ae_dist.pipeline.result import ResultDocument
@@ -63,6 +64,10 @@ class FittedModel(ModelLifecycle, ModelArrays):
             self.memory_budget,
             self.threads,
         )
+
+    def _repr_html_(self) -> str:
+        """Show a card of the model in notebooks."""
+        return model_card(self)
 
     def _fitted(self) -> ModelArrays:
         return self

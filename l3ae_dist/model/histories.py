@@ -22,7 +22,7 @@ _CALLS = (
 _FEWEST = 3
 
 
-def users_of(source: object, dataset: Dataset, find: FindItems) -> Users:
+def users_of(source: object, dataset: Dataset, find: FindItems, *, unknown: bool = False) -> Users:
     """Read who a call is for: known users from ids (all when None), or fold-in users from histories.
 
     Parameters
@@ -35,6 +35,8 @@ def users_of(source: object, dataset: Dataset, find: FindItems) -> Users:
         Where known users are.
     find
         Maps ids of catalog items to positions.
+    unknown
+        Whether users by id may be unknown; they have no history then.
 
     Raises
     ------
@@ -61,6 +63,8 @@ def users_of(source: object, dataset: Dataset, find: FindItems) -> Users:
         return GivenUsers(_rows(values, dataset.n_items, find), np.arange(len(values)))
     if isinstance(source, np.ndarray) and source.dtype.kind == "f":
         _refuse_dense([values], dataset.n_items)
+    if unknown:
+        return KnownUsers(dataset, dataset.find_users(values), dataset.user_labels(values))
     return KnownUsers(dataset, dataset.user_index(values))
 
 

@@ -36,7 +36,7 @@ class L3AE(Estimator):
 
     def __init__(
         self,
-        reg_x: float = 0.0,
+        reg_x: float = 100.0,
         reg_f: float = 5.0,
         reg_e: float = 100.0,
         *,

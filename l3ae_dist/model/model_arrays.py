@@ -1,6 +1,7 @@
 """The arrays of a fitted model, positions and names of its items, entries of B, and tables of items."""
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 from scipy import sparse
@@ -85,6 +86,11 @@ class ModelArrays:
         return None if path is None else open_finished(self.workspace, path)
 
     # ---- items
+
+    @cached_property
+    def popularity(self) -> Integers:
+        """Training interactions of each item of the catalog, (n_items,)."""
+        return self.dataset.popularity()
 
     def added(self) -> AddedItems:
         """Return the added items as they are in the workspace now."""

@@ -3,12 +3,15 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 
-from l3ae_dist.data.tables import Frame, Histories, History, Id, ItemLists
+from l3ae_dist.data.tables import Frame, Histories, History, Id, ItemLists, Table
 from l3ae_dist.linalg.arrays import Floats
 from l3ae_dist.model.model_arrays import ModelArrays
 from l3ae_dist.model.neighbours import WeightPart, similar_items
+from l3ae_dist.model.pair_scores import held_out_ndcg, pair_scores
+from l3ae_dist.model.popular import OnUnknown
 from l3ae_dist.model.reasons import explain
 from l3ae_dist.model.rules import Rules
+from l3ae_dist.model.similar_users import similar_users
 from l3ae_dist.model.user_batches import recommend_batches
 
 
@@ -30,6 +33,7 @@ class Recommender(ABC):
         cold_items: bool = True,
         return_reasons: int = 0,
         batch_size: int | None = None,
+        on_unknown: OnUnknown = "raise",
     ) -> Frame:
         """Recommend the best ``n`` items to each user, in one table.
 
@@ -58,11 +62,15 @@ class Recommender(ABC):
             item_id, title, collaborative, semantic and total.
         batch_size
             Users at a time; as many as the memory budget allows when None.
+        on_unknown
+            Users by id whom the fit does not know are refused (``"raise"``), get no rows (``"skip"``), or the
+            items with most training interactions (``"popular"``), as then do users without any history; the
+            score of these is NaN.
 
         Returns
         -------
         DataFrame: user_id (or the position of the history), item_id, title, rank (1 is best), score. A user
-        without any history gets no rows, for no item is better than another; nor one who may get nothing.
+        without any history gets no rows else, for no item is better than another; nor who may get nothing.
 
         Raises
         ------
@@ -82,7 +90,15 @@ class Recommender(ABC):
         rules = Rules(filter_already_liked, filter_items, items, cold_items)
         given: Histories = [] if users is None else users
         frames = list(
-            recommend_batches(self._fitted(), given, n, rules, reasons=return_reasons, batch_size=batch_size)
+            recommend_batches(
+                self._fitted(),
+                given,
+                n,
+                rules,
+                reasons=return_reasons,
+                batch_size=batch_size,
+                on_unknown=on_unknown,
+            )
         )
         filled = [frame for frame in frames if len(frame)] or frames[:1]
         return pd.concat(filled, ignore_index=True)
@@ -98,6 +114,7 @@ class Recommender(ABC):
         cold_items: bool = True,
         return_reasons: int = 0,
         batch_size: int | None = None,
+        on_unknown: OnUnknown = "raise",
     ) -> Iterator[Frame]:
         """Recommend items to users batch by batch, so that the tables are never all in memory.
 
@@ -105,7 +122,7 @@ class Recommender(ABC):
         ----------
         users
             As :meth:`recommend` takes them; all known users when None.
-        n, filter_already_liked, filter_items, items, cold_items, return_reasons, batch_size
+        n, filter_already_liked, filter_items, items, cold_items, return_reasons, batch_size, on_unknown
             As :meth:`recommend` takes them.
 
         Yields
@@ -123,7 +140,13 @@ class Recommender(ABC):
         """
         rules = Rules(filter_already_liked, filter_items, items, cold_items)
         return recommend_batches(
-            self._fitted(), users, n, rules, reasons=return_reasons, batch_size=batch_size
+            self._fitted(),
+            users,
+            n,
+            rules,
+            reasons=return_reasons,
+            batch_size=batch_size,
+            on_unknown=on_unknown,
         )
 
     def similar_items(
@@ -156,6 +179,76 @@ class Recommender(ABC):
             For another kind, a part that the model does not have, a single id, or ``n`` below 1.
         """
         return similar_items(self._fitted(), item_ids, n, kind, cold_items)
+
+    def similar_users(self, user_ids: Sequence[Id], n: int = 10) -> Frame:
+        """Return the users whose histories are most like those of some users, by their cosine.
+
+        The measure is that of the interactions, which the model knows users by; the items in common decide.
+
+        Parameters
+        ----------
+        user_ids
+            Known users.
+        n
+            Users for each; fewer where fewer have an item in common.
+
+        Returns
+        -------
+        DataFrame: user_id, similar_user_id, rank, score (the cosine, 0 to 1).
+
+        Raises
+        ------
+        UnknownIdError
+            Naming unknown users.
+        ConfigError
+            For a single id, or ``n`` below 1.
+
+        Notes
+        -----
+        One pass over the interactions, a block of users at a time.
+        """
+        return similar_users(self._fitted(), user_ids, n)
+
+    def predict(self, pairs: Table) -> Floats:
+        """Return the score of each pair of a user and an item, in the order of the rows.
+
+        Parameters
+        ----------
+        pairs
+            A table with ``user_id`` and ``item_id``; users are known, items are of the catalog or added.
+
+        Returns
+        -------
+        (rows,) float64; NaN for a user without a history.
+
+        Raises
+        ------
+        UnknownIdError
+            Naming unknown users or items.
+        DataError
+            For a table without these columns.
+        """
+        return pair_scores(self._fitted(), pairs)
+
+    def score(self, interactions: Table, y: None = None) -> float:
+        """Return the NDCG@20 of recommendations to the users of some interactions, the relevant items.
+
+        Items that the fit knows of a user are not recommended, and count as missed where they are relevant.
+        Users whom it does not know count with 0.
+
+        Parameters
+        ----------
+        interactions
+            A table with ``user_id`` and ``item_id`` of what users did beside what was fitted.
+        y
+            Not used; scikit-learn's tools pass it.
+
+        Raises
+        ------
+        DataError
+            For a table without these columns, or without rows.
+        """
+        return held_out_ndcg(self._fitted(), interactions)
 
     def explain(self, user: History, item_id: Id) -> Frame:
         """Split a user's score of an item over the user's history: one row for each item of it.

@@ -12,11 +12,22 @@ from l3ae_dist.linalg.arrays import Array, Integers
 
 
 class KnownUsers:
-    """Users of the log, all of them or some rows, with their histories."""
+    """Users of the log, all of them or some rows, with their histories.
 
-    def __init__(self, dataset: Dataset, rows: Array | None = None) -> None:
+    Parameters
+    ----------
+    dataset
+        That of the fit.
+    rows
+        Their rows, -1 for a user who is not in it and so has no history; None for all.
+    labels
+        Their ids, where some are not in the dataset.
+    """
+
+    def __init__(self, dataset: Dataset, rows: Array | None = None, labels: Array | None = None) -> None:
         self._dataset = dataset
         self._rows = rows
+        self._labels = labels
 
     def __len__(self) -> int:
         return self._dataset.n_users if self._rows is None else len(self._rows)
@@ -29,6 +40,8 @@ class KnownUsers:
         """Return the ids of a range of them."""
         if self._rows is None:
             return self._dataset.user_ids(start, stop)
+        if self._labels is not None:
+            return self._labels[start:stop]
         rows = self._rows[start:stop]
         path = self._dataset.paths.user_ids
         first = int(rows.min(initial=0))
@@ -39,10 +52,18 @@ class KnownUsers:
         """Return the histories of a range of them, (users, n_items)."""
         if self._rows is None:
             return self._dataset.user_rows("input", start, stop)
-        if start == stop:
-            return sparse.csr_matrix((0, self._dataset.n_items), dtype=np.float32)
-        unique, position = np.unique(self._rows[start:stop], return_inverse=True)
-        return self._dataset.rows_of("input", unique)[position]
+        rows = self._rows[start:stop]
+        there = rows >= 0
+        if not there.any():
+            return sparse.csr_matrix((len(rows), self._dataset.n_items), dtype=np.float32)
+        unique, position = np.unique(rows[there], return_inverse=True)
+        found = self._dataset.rows_of("input", unique)[position]
+        if there.all():
+            return found
+        lengths = np.zeros(len(rows), np.int64)
+        lengths[there] = np.diff(found.indptr)
+        bounds = np.concatenate([[0], np.cumsum(lengths)])
+        return sparse.csr_matrix((found.data, found.indices, bounds), shape=(len(rows), found.shape[1]))
 
 
 class GivenUsers:
@@ -112,3 +133,12 @@ class Batch:
         """Histories of the users that have one."""
         everyone = len(self.known) == self.histories.shape[0]
         return self.histories if everyone else self.histories[self.known]
+
+
+class WithoutHistory(Batch):
+    """The users of a batch that have no history, in the place of those that have one."""
+
+    @cached_property
+    def known(self) -> Integers:
+        """Positions, within the batch, of the users that have none."""
+        return np.flatnonzero(np.diff(self.histories.indptr) == 0)

@@ -9,6 +9,7 @@ from l3ae_dist.config.embedding import TransformConfig
 from l3ae_dist.config.run_config import RunConfig
 from l3ae_dist.data.core import in_core
 from l3ae_dist.data.dataset import Dataset
+from l3ae_dist.data.forgotten import Forgotten
 from l3ae_dist.data.ingest import dataset_id
 from l3ae_dist.errors import ConfigError, StageMissingError, WorkspaceError
 from l3ae_dist.linalg.arrays import Array
@@ -132,7 +133,8 @@ def ingested_dataset(config: RunConfig) -> Dataset:
     try:
         workspace = Workspace.open(config.workspace)
         if config.data.interactions is not None:
-            identifier = dataset_id(config.data.interactions, config.data.items, config.data.options)
+            without, sources = Forgotten.read(workspace).name, (config.data.interactions, config.data.items)
+            identifier = dataset_id(*sources, config.data.options, without)
         else:
             last = workspace.read_doc(layout.LAST_RUN)
             if last is None:
