@@ -15,11 +15,19 @@ def report(
     run: Annotated[str | None, typer.Option(help="Id of a run, or its beginning; else the latest.")] = None,
     output: Annotated[str | None, typer.Option(help="HTML file to write; else into the workspace.")] = None,
     model: ModelOption = None,
+    card: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Write a model card in Markdown instead.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Make the report of a run again, from storage alone: one HTML file that needs no network."""
-    from l3ae_dist.report import write_report
+    from l3ae_dist.report import write_card, write_report
 
+    if card is not None:
+        with output_to_stderr():
+            path = write_card(workspace, card, run=run, model=model)
+        print_json({"card": path}) if as_json else tell(f"Model card: {path}")
+        return
     with output_to_stderr():
         written = write_report(workspace, run, output, model=model)
     if as_json:

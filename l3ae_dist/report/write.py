@@ -5,6 +5,8 @@ from typing import TypedDict
 
 from l3ae_dist.errors import ConfigError
 from l3ae_dist.messages import shown
+from l3ae_dist.pipeline.copies_elsewhere import note_copy
+from l3ae_dist.pipeline.model_document import ModelDocument
 from l3ae_dist.pipeline.named_models import read_model
 from l3ae_dist.report.cautions import cautions
 from l3ae_dist.report.run import find_run, read_run
@@ -73,6 +75,8 @@ def write_report(
         where = f"{opened.url}/{key}"
     else:
         where = save_page(page, output)
+        if record.fitted is not None:
+            note_copy(opened, ModelDocument.from_document(record.fitted), "report", where)
     return {
         "workspace": opened.url,
         "run": record.run,
