@@ -102,7 +102,7 @@ bench-cluster: $(VENV)/.installed-test  ## the back ends against each other, and
 bench-intake: $(VENV)/.installed-test  ## the intake of 5 and 50 million rows against pandas, DuckDB and Polars, and on two workers (minutes)
 	$(BIN)/python benchmarks/intake.py
 
-bench-living: $(VENV)/.installed-test  ## the HTTP service under an open-loop load with swaps, and updates of a model (half an hour)
+bench-living: $(VENV)/.installed-test  ## the HTTP service under an open-loop load with swaps, updates and forgetting (half an hour)
 	$(BIN)/python benchmarks/living.py
 
 plan-check: $(VENV)/.installed-test  ## plan a million items in under five seconds, and refuse what cannot run

@@ -1,10 +1,12 @@
-"""A model that lives: serving over HTTP, and exact updates. ``make bench-living`` writes ``living.json``.
+"""A model that lives: serving, exact updates, exact forgetting. ``make bench-living`` writes ``living.json``.
 
 ``--only NAME`` runs some of the parts and keeps the figures of the others.
 """
 
 from typing import Any
 
+import living_drift
+import living_forget
 import living_serving
 import living_update
 from report import Part, run_parts
@@ -20,5 +22,15 @@ def update() -> Part:
     return living_update.rows(details), details
 
 
+def forget() -> Part:
+    details = dict[str, Any]()
+    return living_forget.rows(details), details
+
+
+def drift() -> Part:
+    details = dict[str, Any]()
+    return living_drift.rows(details), details
+
+
 if __name__ == "__main__":
-    run_parts("living", {"serving": serving, "update": update}, __doc__)
+    run_parts("living", {"serving": serving, "update": update, "forget": forget, "drift": drift}, __doc__)

@@ -1,5 +1,7 @@
 """The load on the HTTP service, and updates, on a small size and real processes (make bench-once)."""
 
+import living_drift
+import living_forget
 import living_serving
 import living_update
 import numpy as np
@@ -39,3 +41,35 @@ def test_updates_are_measured_beside_an_append_and_in_a_row(monkeypatch):
     told = details["in a row"]
     assert [one["changed"] for one in told].count(False) == rows[-3]["ours"] >= 1  # 30 rows are too many
     assert all(one["residual"] <= one["tolerance"] for one in told)
+
+
+def test_forgetting_is_measured_to_the_last_byte_and_beside_a_fit_without(monkeypatch):
+    rng = np.random.default_rng(0)
+    log = pd.DataFrame({"user_id": rng.integers(0, 400, 4000), "item_id": rng.integers(0, 300, 4000)})
+    items = pd.DataFrame({"item_id": range(300), "title": [f"thing {number}" for number in range(300)]})
+    monkeypatch.setattr(living_forget, "tables", lambda name, title: (log.drop_duplicates(), items))
+    monkeypatch.setattr(living_forget, "USERS", 5)
+    monkeypatch.setattr(living_update, "DIM", 16)
+    details = {}
+    rows = living_forget.rows(details)
+    assert details["forget"]["at once"]["rank"] == 5
+    assert details["forget"]["erased"]["state"] == "erased"
+    assert rows[2]["met"]
+    assert rows[3]["ours"] > 0
+    assert rows[4]["ours"] == 0
+    assert rows[4]["met"]
+
+
+def test_weeks_are_recommended_for_before_they_are_known(monkeypatch):
+    rng = np.random.default_rng(0)
+    log = pd.DataFrame({"user_id": rng.integers(0, 400, 4000), "item_id": rng.integers(0, 300, 4000)})
+    log = log.drop_duplicates()
+    weeks = [log.iloc[3000 + 20 * number : 3020 + 20 * number] for number in range(3)]
+    monkeypatch.setattr(living_drift, "log_by_week", lambda: (log.iloc[:3000], weeks))
+    details = {}
+    rows = living_drift.rows(details)
+    told = details["weeks"]
+    assert len(told) == 3
+    assert rows[1]["ratio"] == pytest.approx(1, abs=0.05)  # updated and refitted are one model
+    assert all(one["residual"] <= one["tolerance"] for one in told)
+    assert told[0]["stale"] == told[0]["updated"]  # nothing has happened yet

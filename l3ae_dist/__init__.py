@@ -23,9 +23,11 @@ if TYPE_CHECKING:
     from l3ae_dist.model.rerank import rerank
     from l3ae_dist.pipeline.append import append
     from l3ae_dist.pipeline.check import check
+    from l3ae_dist.pipeline.forget import forget
     from l3ae_dist.pipeline.named_models import models, use_model
     from l3ae_dist.pipeline.run import run
     from l3ae_dist.pipeline.update import update
+    from l3ae_dist.planning.look_ahead import plan, simulate
     from l3ae_dist.report.sweep_page import sweep
     from l3ae_dist.storage.workspace import Workspace
 
@@ -52,11 +54,14 @@ __all__ = [
     "append",
     "check",
     "evaluate_lists",
+    "forget",
     "load_model",
     "make_config",
     "models",
+    "plan",
     "rerank",
     "run",
+    "simulate",
     "sweep",
     "update",
     "use_model",
@@ -83,11 +88,14 @@ _HOME = {
     "append": "l3ae_dist.pipeline.append",
     "check": "l3ae_dist.pipeline.check",
     "evaluate_lists": "l3ae_dist.evaluation.evaluate_lists",
+    "forget": "l3ae_dist.pipeline.forget",
     "load_model": "l3ae_dist.model.fitted",
     "make_config": "l3ae_dist.config.load",
     "models": "l3ae_dist.pipeline.named_models",
+    "plan": "l3ae_dist.planning.look_ahead",
     "rerank": "l3ae_dist.model.rerank",
     "run": "l3ae_dist.pipeline.run",
+    "simulate": "l3ae_dist.planning.look_ahead",
     "sweep": "l3ae_dist.report.sweep_page",
     "update": "l3ae_dist.pipeline.update",
     "use_model": "l3ae_dist.pipeline.named_models",

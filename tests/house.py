@@ -145,6 +145,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "data",
         (
             "append",
+            "appended_logs",
             "as_dask",
             "published_dataset",
             "catalog",
@@ -158,6 +159,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "intake.profile",
             "demo",
             "features",
+            "forgotten",
             "ingest",
             "intake.column_hash",
             "intake.columnar",
@@ -215,6 +217,8 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "shuffle.user_blocks",
             "splits",
             "dataset_store",
+            "stored_entries",
+            "without_users",
             "synthetic",
             "items_table",
             "linear_systems",
@@ -278,6 +282,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "peer_reads",
             "tile_holders",
             "run_graph",
+            "spans",
             "streams",
             "versions",
             "watch.dashboard",
@@ -327,6 +332,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "forecast",
             "formulas",
             "intermediates",
+            "look_ahead",
             "memory_benchmarks",
             "model_cluster",
             "plan",
@@ -391,7 +397,11 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "pipeline",
         (
             "append",
+            "copies_elsewhere",
             "corrections",
+            "erasure",
+            "forget",
+            "needed_artifacts",
             "extended_embeddings",
             "core",
             "check",
@@ -416,6 +426,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
         (
             "added_items",
             "model_arrays",
+            "card",
             "cold_start",
             "demo",
             "estimator_base",
@@ -430,12 +441,15 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "linear_estimators",
             "neighbours",
             "items_to_add",
+            "pair_scores",
+            "popular",
             "reasons",
             "recommender",
             "rerank",
             "user_batches",
             "rules",
             "saving",
+            "similar_users",
             "users",
         ),
     ),
@@ -484,6 +498,8 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "formatting",
             "hyperparameters",
             "html_page",
+            "mlflow_runs",
+            "model_card",
             "plots",
             "profile",
             "result",
@@ -520,6 +536,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "explain",
             "export",
             "fit",
+            "forget",
             "gc",
             "ids",
             "options",
@@ -547,6 +564,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "views.comparison",
             "views.explanation",
             "views.forecast",
+            "views.forgotten",
             "views.models",
             "views.quantities",
             "views.rates",
@@ -570,7 +588,7 @@ RIDDLES = re.compile(r"(What|How|Where|Which|Who|Whose|Whether|When|Why|Of|As|Th
 
 # What a path of the workspace begins with, and the names that arrays have in the folder of their artifact.
 WORKSPACE_FOLDER = re.compile(
-    "(added|crosses|embeddings|factors|fitted|grams|interactions|items|meta|models|results|roots|scores|"
+    "(added|copies|crosses|embeddings|factors|fitted|grams|interactions|items|meta|models|results|roots|scores|"
     "semantic|spectra|spectral|stages|transforms|users|weights|words)/"
 )
 WORKSPACE_PATH = re.compile(WORKSPACE_FOLDER.pattern + r"[\w./-]*")
@@ -714,8 +732,8 @@ def long_modules() -> Iterator[str]:
 
 
 # Estimators, and their calls whose arguments are the fields of a section of the configuration; `append` as a function.
-ESTIMATORS = ("model.estimators", "model.linear_estimators", "model.lifecycle", "pipeline.append",
-              "pipeline.update")  # fmt: skip
+ESTIMATORS = ("model.estimators", "model.linear_estimators", "model.lifecycle", "model.recommender",
+              "pipeline.append", "pipeline.update")  # fmt: skip
 
 
 def long_signatures() -> Iterator[str]:

@@ -23,6 +23,7 @@ from l3ae_dist.cli.exits import EXIT_CODES, show_tracebacks
 from l3ae_dist.cli.explain import explain
 from l3ae_dist.cli.export import export
 from l3ae_dist.cli.fit import fit
+from l3ae_dist.cli.forget import forget
 from l3ae_dist.cli.gc import gc
 from l3ae_dist.cli.plan import plan
 from l3ae_dist.cli.recommend import recommend
@@ -44,7 +45,7 @@ from l3ae_dist.messages import paragraph
 # In the order in which --help lists them: a run, its outcome, its workspace, what comes before and after.
 COMMANDS = (
     demo, run, embed, fit, evaluate, status, use, recommend, similar, explain, export, serve, unlock, verify,
-    check, plan, calibrate, simulate, append, update, compare, report, sweep, watch, doctor, du, gc,
+    check, plan, calibrate, simulate, append, update, forget, compare, report, sweep, watch, doctor, du, gc,
 )  # fmt: skip
 
 

@@ -34,12 +34,24 @@ def update(
     workers: Workers = None,
     model: ModelOption = None,
     name: NameOption = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only tell whether the system would be solved, and why.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Add interactions to a fitted model by changing its inverse: one pass over it instead of a solve."""
     config = ComputeOptions(None, memory_budget, workers, None).configure(workspace, data.settings(settings))
-    from l3ae_dist.pipeline.update import update_named
+    from l3ae_dist.pipeline.update import foreseen, update_named
 
+    if dry_run:
+        told = data.grow(foreseen, workspace, config, model, name)
+        if as_json:
+            print_json(told)
+        else:
+            from l3ae_dist.cli.views.appended import foreseen_sentence
+
+            screen().print(foreseen_sentence(told), soft_wrap=True, markup=False)
+        return
     result = data.grow(update_named, workspace, config, model, name)
     if as_json:
         print_json(result)

@@ -15,6 +15,7 @@ from scipy import sparse
 
 from l3ae_dist.config.data import IngestConfig
 from l3ae_dist.data import splits
+from l3ae_dist.data.appended_logs import appended_id, log_id
 from l3ae_dist.data.catalog import (
     NO_ITEMS,
     Catalog,
@@ -25,7 +26,6 @@ from l3ae_dist.data.catalog import (
     with_new_items,
 )
 from l3ae_dist.data.dataset import Dataset
-from l3ae_dist.data.dataset_stats import DatasetStats
 from l3ae_dist.data.dataset_store import (
     RECORDS_PER_BLOCK,
     USERS_PER_BLOCK,
@@ -33,14 +33,15 @@ from l3ae_dist.data.dataset_store import (
     collect_rows,
     store_dataset,
 )
+from l3ae_dist.data.forgotten import Forgotten
 from l3ae_dist.data.ingest import (
     check_options,
     open_log,
     refuse_unknown,
     rows_read,
     unknown_counts,
+    users_left_out,
 )
-from l3ae_dist.data.intake.identity import identity
 from l3ae_dist.data.intake.ids import IdKind
 from l3ae_dist.data.intake.objects import has_positions_as_users, kept, with_item_ids
 from l3ae_dist.data.intake.open_table import open_table
@@ -65,9 +66,7 @@ from l3ae_dist.errors import DataError
 from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.messages import shown
 from l3ae_dist.storage import layout
-from l3ae_dist.storage.fingerprint import fingerprint
 from l3ae_dist.storage.stages import Stage
-from l3ae_dist.storage.workspace import Workspace
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -76,59 +75,6 @@ if TYPE_CHECKING:
 _NEW = 8
 _ROWS = 65536
 _PLACES = "parent/places"
-
-
-def log_id(interactions: object, items: object, options: IngestConfig) -> str:
-    """Name a log with its new items, by the content of objects in memory, or name, size and time of files.
-
-    Parameters
-    ----------
-    interactions, items
-        Tables; None for no new items.
-    options
-        Names of the columns of tables that have none.
-    """
-    log = identity(interactions, "interactions", options.names())
-    return fingerprint([log, identity(items, "items", options.catalog_names())])
-
-
-def appended_id(parent: Dataset, log: str, options: IngestConfig) -> str:
-    """Name the dataset that a log makes of a parent.
-
-    Parameters
-    ----------
-    parent
-        What is there.
-    log
-        Name of the log, :func:`log_id`.
-    options
-        Those that it is appended with.
-    """
-    return fingerprint(["append", parent.id, log, options.model_dump()])
-
-
-def appended_before(workspace: Workspace, dataset: str, log: str) -> bool:
-    """Tell whether a log is part of a dataset or of one that it was made from.
-
-    Parameters
-    ----------
-    workspace
-        That of the dataset.
-    dataset
-        Its id.
-    log
-        Name of the log, :func:`log_id`.
-    """
-    name: str | None = dataset
-    while name is not None:
-        record = workspace.stage_done(Stage.INGEST, name)
-        if record is None:
-            return False
-        stats = DatasetStats.of_record(record.stats)
-        if stats.log == log:
-            return True
-        name = stats.parent
-    return False
 
 
 def append_interactions(
@@ -142,6 +88,8 @@ def append_interactions(
     execution: Execution = IN_THIS_THREAD,
 ) -> str:
     """Store the parent's interactions together with new ones, and return the id of the new dataset.
+
+    Rows of users whom the workspace was told to forget are left out.
 
     Parameters
     ----------
@@ -191,8 +139,11 @@ def append_interactions(
     with passes(workspace, execution, sizes) as run:
         scanned = scan_log(table, read, run)
         _refuse_other_kind(scanned, known)
-        ids = user_ids(scanned, options.id_type, known)
+        forgotten = Forgotten.read(workspace)
+        ids = forgotten.kept(user_ids(scanned, options.id_type, known))
         places = IdRows(ids).find(known)
+        if (places < 0).any():
+            raise DataError(f"the data {parent.id} hold forgotten users; append to the current model.")
         users = place_users(scanned.segments, run.spills, ids, run.threads)
         users.counts[places] += parent.activity()
         catalog = _with_items_of_log(catalog, scanned, run)
@@ -205,7 +156,7 @@ def append_interactions(
     added["users"] = stats.n_users - parent.n_users
     added["items"] = stats.n_items - parent.n_items
     counts = {"duplicates": rows.duplicates, "split_conflicts": rows.split_conflicts, "k_core": 0}
-    dropped = {**scanned.dropped, **unknown_counts(items_of_log), **counts}
+    dropped = {**scanned.dropped, **unknown_counts(items_of_log), **users_left_out(users), **counts}
     stats = replace(
         stats,
         dropped={**dropped, **stats.dropped},
@@ -216,6 +167,7 @@ def append_interactions(
         catalog=content_id(catalog) if added["items"] else parent.catalog,
         log=log,
         appended=added,
+        without=forgotten.name,
     )
     workspace.mark_stage(Stage.INGEST, identifier, options.model_dump(), stats.record())
     return identifier

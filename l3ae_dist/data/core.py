@@ -15,12 +15,13 @@ from scipy import sparse
 from l3ae_dist.data.columns import write_column
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.dataset_stats import Core
+from l3ae_dist.data.stored_entries import split_named, store_entries
 from l3ae_dist.errors import ConfigError
 from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.storage import layout
 from l3ae_dist.storage.fingerprint import fingerprint
 from l3ae_dist.storage.stages import Stage
-from l3ae_dist.storage.vectors import Vector, VectorStream, write_vector
+from l3ae_dist.storage.vectors import Vector, write_vector
 
 _USERS = 1 << 16
 # Interactions of the columns that are read at once.
@@ -92,43 +93,17 @@ def _store(dataset: Dataset, identifier: str, order: Array, popularity: Array) -
     write_vector(workspace, paths.order, order)
     place = _inverse(order)
     for split in dataset.stats.nnz:
-        name = _split(split)
+        name = split_named(split)
         bounds = Vector(workspace, dataset.paths.by_user(name).indptr)[:]
-        _store_entries(dataset, paths.by_user(name), bounds, _user_blocks(dataset, name, place))
+        store_entries(dataset, paths.by_user(name), bounds, _user_blocks(dataset, name, place))
     bounds = np.concatenate([[0], np.cumsum(popularity[order], dtype=np.int64)])
-    _store_entries(dataset, paths.train_by_item, bounds, _item_blocks(dataset, order, popularity))
-
-
-def _split(name: str) -> layout.Split:
-    """Return the name of a split as its type has it."""
-    names: tuple[layout.Split, ...] = ("train", "valid", "test", "input")
-    return next(one for one in names if one == name)
+    store_entries(dataset, paths.train_by_item, bounds, _item_blocks(dataset, order, popularity))
 
 
 def _inverse(order: Array) -> Array:
     place = np.empty(len(order), np.int64)
     place[order] = np.arange(len(order))
     return place
-
-
-def _store_entries(
-    dataset: Dataset,
-    paths: layout.SparseRowPaths,
-    bounds: Array,
-    blocks: "Iterator[sparse.csr_matrix | sparse.csc_matrix]",
-) -> None:
-    """Write compressed rows (or columns) from blocks of them."""
-    workspace, length = dataset.workspace, int(bounds[-1])
-    write_vector(workspace, paths.indptr, bounds)
-    indices = VectorStream(workspace, paths.indices, length, "int32")
-    data = VectorStream(workspace, paths.data, length, "float32") if dataset.weighted else None
-    for block in blocks:
-        indices.add(block.indices)
-        if data is not None:
-            data.add(block.data)
-    indices.end()
-    if data is not None:
-        data.end()
 
 
 def _user_blocks(dataset: Dataset, split: layout.Split, place: Array) -> Iterator[sparse.csr_matrix]:

@@ -117,6 +117,20 @@ class Dataset:
         """Return the rows of user ids; raise :class:`UnknownIdError` naming the first unknown ones."""
         return _lookup(self._user_lookup, ids, "user")
 
+    def find_users(self, ids: Sequence[object]) -> npt.NDArray[np.int64]:
+        """Return the rows of user ids, -1 where there is no such user."""
+        return find_ids(self._user_lookup, ids)
+
+    def user_labels(self, ids: Sequence[object]) -> Array:
+        """Return user ids, known or not, in the form of the dataset's; as text where one is no integer."""
+        if self._user_lookup.dtype != object:
+            whole = [_as_integer(one) for one in ids]
+            if all(one is not None and abs(one) <= _LARGEST for one in whole):
+                return np.array(whole, np.int64)
+        found = np.empty(len(ids), object)
+        found[:] = [id_text(one) for one in ids]
+        return found
+
     def find_items(self, ids: Sequence[object]) -> npt.NDArray[np.int64]:
         """Return the rows of item ids, -1 where an id is not in the catalog."""
         return find_ids(self.item_lookup, ids)
@@ -221,7 +235,12 @@ def find_ids(index: "pd.Index", ids: Sequence[object] | Array) -> npt.NDArray[np
     """
     if not len(ids):
         return np.empty(0, np.int64)
-    wanted, known = _like(ids, text=index.dtype == object)
+    import pandas as pd
+
+    text = index.dtype == object
+    wanted, known = _like(ids, text=text)
+    if text:  # as it is: pandas would make Arrow's strings of it, which hold no surrogates
+        wanted = pd.Index(wanted, dtype=object)
     return np.where(known, index.get_indexer(wanted), -1).astype(np.int64)
 
 
@@ -246,6 +265,16 @@ def _within(integers: Array) -> tuple[Array, Array]:
     """Return Python's integers as int64, and where they fit."""
     fits = (integers >= -_LARGEST - 1) & (integers <= _LARGEST)
     return np.where(fits, integers, 0).astype(np.int64), fits.astype(bool)
+
+
+def id_text(value: object) -> str:
+    """Return an id as text, as which the same id has one form: ``7`` for 7, "7" and 7.0.
+
+    >>> id_text(7), id_text(7.0), id_text("007")
+    ('7', '7', '007')
+    """
+    text = _as_text(value)
+    return str(value) if text is None else text
 
 
 def _as_text(value: object) -> str | None:

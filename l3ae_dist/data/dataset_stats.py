@@ -48,8 +48,9 @@ class DatasetStats:
         What was left out: ``users`` of whom no interaction was left, ``unknown_items`` and their
         ``unknown_item_interactions``, rows without a rating (``missing_ratings``), with one below
         the threshold (``low_ratings``) or with weight 0 (``zero_weights``), rows merged into another of
-        their user and item (``duplicates``), rows of a user and an item that stand in an earlier split too
-        (``split_conflicts``), and interactions that the k-core filter removed (``k_core``).
+        their user and item (``duplicates``), rows of ``forgotten`` users, rows of a user and an item
+        that stand in an earlier split too (``split_conflicts``), and interactions that the k-core filter
+        removed (``k_core``).
     read
         Of ``interactions`` and ``items``: how many ``files`` and ``rows`` were read.
     notes
@@ -60,6 +61,11 @@ class DatasetStats:
         Of a dataset that continues another: its id, the name of the log, and counts of what was new.
     core
         The core of a dataset whose items are stored core first.
+    forgotten, logs
+        Of a dataset that was made from another without forgotten users: how many it left out, and the names
+        of the logs that were appended to make it.
+    without
+        Name of the forgotten users who were left out as it was made; empty for nobody.
     """
 
     nnz: Mapping[str, int] = field(default_factory=dict)
@@ -79,17 +85,22 @@ class DatasetStats:
     log: str | None = None
     appended: Mapping[str, int] | None = None
     core: Core | None = None
+    forgotten: int = 0
+    logs: tuple[str, ...] = ()
+    without: str = ""
 
     @classmethod
     def of_record(cls, record: Mapping[str, Any]) -> Self:
         """Read the statistics of a completion record."""
         known = {one.name: record[one.name] for one in fields(cls) if one.name in record}
         core = None if known.get("core") is None else Core(**known["core"])
-        return cls(**{**known, "notes": tuple(record.get("notes", ())), "core": core})
+        lists = {name: tuple(record.get(name, ())) for name in ("notes", "logs")}
+        return cls(**{**known, **lists, "core": core})
 
     def record(self) -> dict[str, Any]:
         """Return the statistics as the completion record holds them: JSON, without what does not apply."""
-        optional = ("catalog", "parent", "log", "appended", "core")
+        optional = ("catalog", "parent", "log", "appended", "core", "forgotten", "logs", "without")
+        unset = (None, 0, (), "")
         return {
-            name: value for name, value in asdict(self).items() if name not in optional or value is not None
+            name: value for name, value in asdict(self).items() if name not in optional or value not in unset
         }

@@ -9,6 +9,7 @@ _DROPPED = {
     "missing_ratings": ("row without a rating", "rows without a rating"),
     "low_ratings": ("row with a rating below the threshold", "rows with a rating below the threshold"),
     "zero_weights": ("row of weight 0", "rows of weight 0"),
+    "forgotten": ("row of a forgotten user", "rows of forgotten users"),
     "split_conflicts": (
         "row of a user and an item that an earlier split has",
         "rows of a user and an item that an earlier split has",

@@ -19,6 +19,7 @@ from l3ae_dist.data.dataset_store import (
     collect_rows,
     store_dataset,
 )
+from l3ae_dist.data.forgotten import Forgotten
 from l3ae_dist.data.intake.identity import authors_identity, identity
 from l3ae_dist.data.intake.ids import IdKind
 from l3ae_dist.data.intake.objects import kept, with_item_ids
@@ -53,7 +54,7 @@ from l3ae_dist.storage.workspace import Workspace
 __all__ = ["IngestConfig", "dataset_id", "ingest"]
 
 
-def dataset_id(interactions: Table, items: "Table | None", options: IngestConfig) -> str:
+def dataset_id(interactions: Table, items: "Table | None", options: IngestConfig, without: str = "") -> str:
     """Name the dataset that these sources and options give; of files only the metadata are read.
 
     Parameters
@@ -62,12 +63,15 @@ def dataset_id(interactions: Table, items: "Table | None", options: IngestConfig
         As :func:`ingest` takes them.
     options
         Column names, filters and split.
+    without
+        Name of the users who are left out; empty for nobody.
     """
     items = items_table(items, options)
+    last = [options.model_dump(), *([without] if without else [])]
     if is_authors_layout(interactions, items):
-        return fingerprint(["authors", authors_identity(interactions), options.model_dump()])
+        return fingerprint(["authors", authors_identity(interactions), *last])
     log = identity(interactions, "interactions", options.names())
-    return fingerprint([log, identity(items, "items", options.catalog_names()), options.model_dump()])
+    return fingerprint([log, identity(items, "items", options.catalog_names()), *last])
 
 
 def ingest(
@@ -81,6 +85,8 @@ def ingest(
     execution: Execution = IN_THIS_THREAD,
 ) -> str:
     """Read, check, split and store a dataset, and return its id; at once when it is already there.
+
+    Users whom the workspace was told to forget are left out.
 
     Parameters
     ----------
@@ -102,7 +108,8 @@ def ingest(
         For missing columns, empty tables, null or duplicate ids, unknown items, bad weights.
     """
     interactions, items = kept(interactions), kept(items_table(items, options))
-    identifier, given = dataset_id(interactions, items, options), items is not None
+    forgotten, given = Forgotten.read(workspace), items is not None
+    identifier = dataset_id(interactions, items, options, forgotten.name)
     if workspace.stage_done(Stage.INGEST, identifier) is not None:
         return identifier
     no_text = None
@@ -120,7 +127,8 @@ def ingest(
         if catalog is None:
             catalog = catalog_of_log(log, options, run)
         catalog = replace(catalog, no_text=no_text or catalog.no_text)
-        users = place_users(log.segments, run.spills, user_ids(log, options.id_type), run.threads)
+        ids = forgotten.kept(user_ids(log, options.id_type))
+        users = place_users(log.segments, run.spills, ids, run.threads)
         items_of_log = place_items(log.segments, run.spills, catalog.ids)
         refuse_unknown(items_of_log, log, catalog, options)
         rows, dropped = _rows(log, users, items_of_log, options, run)
@@ -129,11 +137,12 @@ def ingest(
         stats = store_dataset(workspace, identifier, rows, catalog, run)
     stats = replace(
         stats,
-        dropped={**dropped, **stats.dropped},
+        dropped={**dropped, **users_left_out(users), **stats.dropped},
         read=rows_read(table, log, catalog),
         notes=(*table.notes, *catalog.notes, *_odd_ids(users, catalog, options)),
         # items that the log or the published code's folder names are the dataset's own
         catalog=content_id(catalog) if given else None,
+        without=forgotten.name,
     )
     workspace.mark_stage(Stage.INGEST, identifier, options.model_dump(), stats.record())
     return identifier
@@ -227,6 +236,11 @@ def _odd_ids(users: Users, catalog: Catalog, options: IngestConfig) -> tuple[str
 def unknown_counts(items: Items) -> dict[str, int]:
     """Count what was dropped because the catalog lacks it."""
     return {"unknown_item_interactions": items.unknown_rows, "unknown_items": len(items.unknown)}
+
+
+def users_left_out(users: Users) -> dict[str, int]:
+    """Count the rows of users who are forgotten, where there are any."""
+    return {"forgotten": users.left_out} if users.left_out else {}
 
 
 def rows_read(table: Parts, log: ScannedLog, catalog: Catalog) -> dict[str, dict[str, int]]:

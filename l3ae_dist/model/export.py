@@ -25,6 +25,7 @@ from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.messages import shown
 from l3ae_dist.model.export_folder import PARQUET, export_target, file_digests, replaced_folder
 from l3ae_dist.model.model_arrays import ModelArrays
+from l3ae_dist.pipeline.copies_elsewhere import note_copy
 from l3ae_dist.planning.worker_memory import INTERPRETER_BYTES
 from l3ae_dist.runtime.event_log import told_as_events
 from l3ae_dist.runtime.events import Event, OnEvent, StageEnd, StageStart, TileDone
@@ -111,7 +112,39 @@ def write_export(
         _in_process(model, kept, on_event) if client is None else _on_cluster(model, kept, client, on_event)
     )
     with contextlib.closing(columns), storage_errors(str(target)), replaced_folder(target) as partial:
-        return _write(model, partial, columns, options)
+        header = _write(model, partial, columns, options)
+    note_copy(model.workspace, model.document, "export", str(target))
+    return header
+
+
+def kept_weights(model: ModelArrays, options: ExportOptions, on_event: OnEvent) -> sparse.csr_matrix:
+    """Return the largest weights of every column of B, (n_items, n_items) in the order of the catalog.
+
+    Parameters
+    ----------
+    model
+        A fitted model.
+    options
+        How many weights, and in which dtype.
+    on_event
+        Called with ``stage_start``, ``tile`` and ``stage_end`` events.
+    """
+    kept = options.kept(model.n_items - (model.terms.kept == 0.0))
+    _check_budget(model, kept, options)
+    gathered = _Gathered(np.dtype(options.dtype))
+    with contextlib.closing(_in_process(model, kept, on_event)) as columns:
+        for rows, values in columns:
+            stored = values.astype(options.dtype)
+            gathered.add(rows, stored, stored != 0)
+    return _in_catalog_order(model, gathered.matrix(model.grid))
+
+
+def _in_catalog_order(model: ModelArrays, weights: sparse.csr_matrix) -> sparse.csr_matrix:
+    """Return weights by catalog position, of a model whose arrays may have the core first."""
+    if model.stored.stats.core is None:
+        return weights
+    places = model.order.places(np.arange(model.grid.n))
+    return weights[places][:, places].sorted_indices()
 
 
 def _check_budget(model: ModelArrays, k: int, options: ExportOptions) -> None:
@@ -216,10 +249,7 @@ def _write(
     if parquet is not None:
         parquet.close()
     if options.format != "parquet":
-        places = model.order.places(np.arange(model.grid.n))
-        weights = gathered.matrix(model.grid)
-        if model.stored.stats.core is not None:
-            weights = weights[places][:, places].sorted_indices()
+        weights = _in_catalog_order(model, gathered.matrix(model.grid))
         sparse.save_npz(folder / WEIGHTS, weights, compressed=False)
     titles = np.array(model.dataset.titles(), object)
     np.savez(folder / ITEMS, **_packed("ids", ids), **_packed("titles", titles))

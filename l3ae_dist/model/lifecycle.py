@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -9,9 +10,10 @@ import numpy as np
 
 from l3ae_dist.config.section import SectionValues
 from l3ae_dist.data.tables import Id, Items, Table, Vectors
+from l3ae_dist.errors import ConfigError
 from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.model.added_items import AddedItems, write_added
-from l3ae_dist.model.export import MEMORY_BUDGET, ExportOptions, Format, write_export
+from l3ae_dist.model.export import MEMORY_BUDGET, ExportOptions, Format, kept_weights, write_export
 from l3ae_dist.model.items_to_add import NewItems
 from l3ae_dist.model.recommender import Recommender
 from l3ae_dist.pipeline.result import ResultDocument
@@ -20,6 +22,7 @@ from l3ae_dist.storage.export_header import ExportHeader
 
 if TYPE_CHECKING:
     import distributed
+    from scipy.sparse import csr_matrix
 
     from l3ae_dist.pipeline.append import Growth
 
@@ -184,6 +187,46 @@ class ModelLifecycle(Recommender):
         url, new = self._fitted().workspace.url, Inputs(interactions, items, embeddings)
         return self._refitted(update_named(url, new, how))
 
+    def forget(
+        self,
+        users: "Sequence[Id]" = (),
+        *,
+        erase: bool = False,
+        deadline: "str | int | date | None" = None,
+        compute: SectionValues | None = None,
+        name: str | None = None,
+        on_event: OnEvent | None = None,
+    ) -> Self:
+        """Take users out of the current model of the workspace, as :func:`l3ae_dist.forget` does.
+
+        Parameters
+        ----------
+        users, erase, deadline, compute, name, on_event
+            As :func:`l3ae_dist.forget` takes them; the section of an estimator is its own when None.
+
+        Returns
+        -------
+        The model without them: a new one for a model, an estimator itself (``result_["forget"]`` says whether
+        they are erased).
+
+        Raises
+        ------
+        UnknownIdError, ConfigError, DataError, WorkspaceLockedError
+            As :func:`l3ae_dist.forget` does. A model that is not the current one of its workspace is refused.
+        """
+        from l3ae_dist.pipeline.forget import Forgetting, forget_named
+        from l3ae_dist.pipeline.named_models import read_model
+
+        model, own = self._fitted(), self._compute() if compute is None else compute
+        current = read_model(model.workspace).label
+        if model.label != current:
+            raise ConfigError(
+                f"{model.label} is not the current model of {model.workspace.url}, and users are "
+                f"forgotten in that one, which is {current}; load it."
+            )
+        how = Forgetting(erase, deadline, own, name, on_event)
+        return self._refitted(forget_named(model.workspace.url, users, how))
+
     def _growth(
         self,
         options: SectionValues | None,
@@ -275,6 +318,31 @@ class ModelLifecycle(Recommender):
 
         model = self._fitted()
         save_model(model.workspace, model.document, str(url))
+
+    def sparse_weights(
+        self, k: int | Literal["all"] | None = 100, *, memory_budget: int | str = MEMORY_BUDGET
+    ) -> "csr_matrix":
+        """Return the ``k`` largest ``|B_ij|`` of every column j as a SciPy matrix.
+
+        Parameters
+        ----------
+        k
+            Weights for each item; ``"all"`` or None for all of B.
+        memory_budget
+            Bytes that this process may hold for it, beside the interpreter; also such as ``"2GiB"``.
+
+        Returns
+        -------
+        (n_items, n_items) float32 CSR in the order of ``item_ids_``: ``histories @ weights`` are scores.
+
+        Raises
+        ------
+        BudgetError
+            When so many weights do not fit, with the largest k that does.
+        ConfigError
+            When ``k`` is not positive.
+        """
+        return kept_weights(self._fitted(), ExportOptions(k, memory_budget=memory_budget), ignore)
 
     def export_weights(
         self,

@@ -2,9 +2,11 @@
 
 from dataclasses import asdict, replace
 
+from l3ae_dist.data.forgotten import Forgotten
 from l3ae_dist.errors import WorkspaceError
 from l3ae_dist.messages import shown
 from l3ae_dist.model.added_items import AddedRecord
+from l3ae_dist.pipeline.copies_elsewhere import note_copy
 from l3ae_dist.pipeline.model_document import ModelDocument
 from l3ae_dist.pipeline.named_models import keep_model
 from l3ae_dist.storage import layout
@@ -46,9 +48,13 @@ def save_model(workspace: Workspace, document: ModelDocument, url: str) -> None:
     paths = _paths(workspace, document)  # before anything is made
     copied: JsonObject = {"workspace": workspace.url, "run": document.run}
     _refuse_others(blobs, copied)
+    note_copy(workspace, document, "saved model", url)  # before it holds anything
     target = Workspace.create(url, version=workspace.format)
     with WorkspaceLock(target, "save"):
         target.write_doc(layout.UNFINISHED_COPY, copied)
+        forgotten = Forgotten.read(workspace)
+        if forgotten:  # before the data: the copy keeps them out too
+            forgotten.write(target)
         _copy_model(workspace, target, document, paths)
         target.delete_doc(layout.UNFINISHED_COPY)
 

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, dataclass
 
+from l3ae_dist.data.forgotten import Forgotten
 from l3ae_dist.errors import StageMissingError
 from l3ae_dist.pipeline.model_document import ModelDocument, is_whole
 from l3ae_dist.pipeline.named_models import Current, known_models, read_current
@@ -50,6 +51,8 @@ class WorkspaceStatus:
         Documents of the results of all runs.
     lost
         Chunks that completed stages and the current model lack; such stages are not among ``stages``.
+    forgotten
+        Users who were forgotten: ``state``, numbers and deadlines; None for nobody.
     """
 
     workspace: str
@@ -61,6 +64,7 @@ class WorkspaceStatus:
     lock: Holder | None
     results: list[JsonObject]
     lost: list[DamagedChunk]
+    forgotten: JsonObject | None = None
 
     def document(self) -> JsonObject:
         """Return the state as JSON-like values."""
@@ -76,6 +80,7 @@ class WorkspaceStatus:
             "lock": None if self.lock is None else _lock_document(self.lock),
             "results": self.results,
             "lost": [asdict(one) for one in self.lost],
+            "forgotten": self.forgotten,
         }
 
 
@@ -120,6 +125,7 @@ def workspace_status(url: str) -> WorkspaceStatus:
         lock=lock_holder(workspace),
         results=results,
         lost=lost,
+        forgotten=Forgotten.read(workspace).told(),
     )
 
 

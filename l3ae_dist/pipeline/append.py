@@ -5,24 +5,33 @@ The new dataset names its parent. Gram tiles that no new interaction touches are
 then factored again, with the parameters of the model. The result is a fit of all interactions from scratch.
 """
 
+import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from l3ae_dist.config.run_config import RunConfig
-from l3ae_dist.data.append import append_interactions, appended_before, appended_id, log_id
+from l3ae_dist.data.append import append_interactions
+from l3ae_dist.data.appended_logs import appended_before, appended_id, log_id
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.intake.objects import kept
 from l3ae_dist.data.items_table import items_table
 from l3ae_dist.embed.stored_transform import kept_transform
 from l3ae_dist.errors import ConfigError, DataError
+from l3ae_dist.pipeline.erasure import erase_when_due
 from l3ae_dist.pipeline.extended_embeddings import delete_made, extended
 from l3ae_dist.pipeline.ingest_place import in_this_process
 from l3ae_dist.pipeline.inputs import Inputs, Source
 from l3ae_dist.pipeline.job import Job
 from l3ae_dist.pipeline.model_document import MadeBy, ModelDocument, config_of_model, raw_embeddings
-from l3ae_dist.pipeline.named_models import check_appended_name, known_models, read_model, use_model
+from l3ae_dist.pipeline.named_models import (
+    check_appended_name,
+    known_models,
+    read_model,
+    refuse_forgotten,
+    use_model,
+)
 from l3ae_dist.pipeline.result import ResultDocument
 from l3ae_dist.pipeline.run import run_job, shows_no_damage
 from l3ae_dist.runtime.event_log import told_as_events
@@ -89,8 +98,8 @@ def append(
     DataError
         For data that cannot be used; everything is as it was then.
     ConfigError
-        For an unknown option, a model that is not there, a name that stands for another model, or an encoder
-        whose code was not allowed.
+        For an unknown option, a model that is not there, a name that stands for another model, an encoder
+        whose code was not allowed, or a model of users who were forgotten since.
     WorkspaceLockedError
         While another run writes to the workspace.
     StageMissingError
@@ -98,6 +107,9 @@ def append(
 
     Notes
     -----
+    Rows of users who were forgotten are left out. Where the deadline of :func:`l3ae_dist.forget` has come
+    they are erased at the end (``forget`` of the result).
+
     Cost: O(nnz) for the new dataset, the products of the touched tiles, and one factorisation.
     """
     how = Growth(options, compute, model, name, trust_remote_code, on_event)
@@ -157,21 +169,7 @@ def grown(workspace: str, new: Inputs, how: Growth) -> ResultDocument:
     started = time.perf_counter()
     end_if_imported_by_worker()
     opened = Workspace.open(workspace)
-
-    def base(label: str | None) -> _Base:
-        document = read_model(opened, label)
-        _refuse_core(opened, document)
-        check_appended_name(opened, how.name, document.label)
-        config = config_of_model(
-            opened,
-            document,
-            options=how.options,
-            compute=how.compute,
-            trust_remote_code=how.trust_remote_code,
-        )
-        return _Base(opened, document, config.model_copy(update={"name": how.name}), how)
-
-    target = base(how.model)
+    target = _base(opened, how, how.model)
     new = target.read_twice(new)
     log = log_id(new.interactions, new.items, target.config.data.options)
     already = appended_before(opened, target.document.dataset, log)
@@ -179,10 +177,68 @@ def grown(workspace: str, new: Inputs, how: Growth) -> ResultDocument:
     if already and parent is None:
         result = _as_before(target)
     else:
-        result = _fitted_again(target if parent is None else base(parent), new, log)
+        result = _fitted_again(target if parent is None else _base(opened, how, parent), new, log)
     document = read_model(opened, str(result["model"]["name"]))
-    report = _report(opened, document) | {"already": already}
-    return result | {"append": report, "seconds": round(time.perf_counter() - started, 3)}
+    result |= {"append": _report(opened, document) | {"already": already}}
+    erased = erase_when_due(opened, how.compute, how.on_event)
+    if erased is not None:
+        result.pop("replaced", None)
+        current = read_model(opened)
+        if current.label != document.label:  # it was solved anew, and the other deleted
+            result |= {"model": current.summary()}
+        result |= {"forget": erased}
+    return result | {"seconds": round(time.perf_counter() - started, 3)}
+
+
+def _base(workspace: Workspace, how: Growth, label: str | None) -> "_Base":
+    """Return the model of a name, checked, with the configuration of the fit that follows."""
+    document = read_model(workspace, label)
+    _refuse_core(workspace, document)
+    refuse_forgotten(workspace, document.dataset, f"the model {document.label}")
+    check_appended_name(workspace, how.name, document.label)
+    config = config_of_model(
+        workspace,
+        document,
+        options=how.options,
+        compute=how.compute,
+        trust_remote_code=how.trust_remote_code,
+    )
+    return _Base(workspace, document, config.model_copy(update={"name": how.name}), how)
+
+
+@contextlib.contextmanager
+def trial_data(
+    workspace: str, new: Inputs, how: Growth
+) -> Iterator[tuple[ModelDocument, RunConfig, Dataset | None]]:
+    """Provide the data that a model would grow to, without features of new items; they are deleted again.
+
+    Parameters
+    ----------
+    workspace, new, how
+        As :func:`grown` takes them.
+
+    Yields
+    ------
+    The model, the configuration of the fit that would follow, and the data; None for a log that they have.
+    """
+    end_if_imported_by_worker()
+    base = _base(Workspace.open(workspace), how, how.model)
+    new, options = base.read_twice(new), base.config.data.options
+    with storage_errors(base.workspace.url), base.locked("look ahead"):
+        parent = Dataset(base.workspace, base.document.dataset)
+        log = log_id(new.interactions, new.items, options)
+        if appended_before(base.workspace, parent.id, log):
+            yield base.document, base.config, None
+            return
+        refuse_forgotten(base.workspace, parent.id, f"the model {base.document.label}")
+        there = base.workspace.stage_done(Stage.INGEST, appended_id(parent, log, options)) is not None
+        execution = in_this_process(base.config.compute)
+        made = append_interactions(parent, new.interactions, new.items, options, execution=execution)
+        try:
+            yield base.document, base.config, Dataset(base.workspace, made)
+        finally:
+            if not there:
+                delete_made(base.workspace, Stage.INGEST, made)
 
 
 def _refuse_core(workspace: Workspace, document: ModelDocument) -> None:
@@ -249,6 +305,7 @@ def _with_new_data(base: _Base, new: Inputs, log: str, lock: WorkspaceLock) -> S
     """Store the larger dataset and its embeddings; a dataset whose embeddings cannot be made is deleted."""
     workspace, options = base.workspace, base.config.data.options
     parent = Dataset(workspace, base.document.dataset)
+    refuse_forgotten(workspace, parent.id, f"the model {base.document.label}")  # now that nobody writes
     identifier = appended_id(parent, log, options)
     there = workspace.stage_done(Stage.INGEST, identifier) is not None
     execution = in_this_process(base.config.compute)

@@ -70,6 +70,12 @@ def update_base(workspace: Workspace, model: ModelDocument, plan: Plan) -> Updat
     plan
         Bounds the rows that may change by memory and by their cost.
     """
+    found = inverse_of(workspace, model)
+    return found and UpdateBase(*found, most_rows(plan.grid.n, plan.grid.tile, plan.memory_budget))
+
+
+def inverse_of(workspace: Workspace, model: ModelDocument) -> tuple[str, str] | None:
+    """Return the dataset and the path of the inverse that a model stands on; None without one."""
     paths = [term.path for term in model.terms.matrices]
     change = change_of(workspace, model)
     dataset = model.dataset if change is None else str(change.params["dataset"])
@@ -77,7 +83,7 @@ def update_base(workspace: Workspace, model: ModelDocument, plan: Plan) -> Updat
     is_inverse = len(paths) == 1 and layout.kind_of(paths[0]) is layout.Kind.FACTORS
     if not recorded or not is_inverse or (change is None and changed_by(model) is not None):
         return None
-    return UpdateBase(dataset, paths[0], most_rows(plan.grid.n, plan.grid.tile, plan.memory_budget))
+    return dataset, paths[0]
 
 
 def changed_by(model: ModelDocument) -> str | None:

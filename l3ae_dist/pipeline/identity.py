@@ -6,6 +6,7 @@ from l3ae_dist.config.embedding import TransformConfig
 from l3ae_dist.config.run_config import RunConfig
 from l3ae_dist.data.core import core_id
 from l3ae_dist.data.dataset import Dataset
+from l3ae_dist.data.forgotten import Forgotten
 from l3ae_dist.data.multi_hot_words import words_id
 from l3ae_dist.embed.stored_transform import transformed_id
 from l3ae_dist.errors import ConfigError, DataError
@@ -54,7 +55,7 @@ def open_workspace(config: RunConfig, inputs: Inputs, source: Source | None) -> 
     sweep_scratch()
     durable = config.compute.durable
     if inputs.interactions is not None and source is None:
-        _dataset_id(config, inputs)  # what cannot be read leaves no workspace behind
+        _dataset_id(config, inputs, None)  # what cannot be read leaves no workspace behind
         return Workspace.create(config.workspace, durable=durable)
     if not is_workspace(open_blobs(config.workspace)):
         raise ConfigError(
@@ -131,10 +132,12 @@ def refuse_few_dimensions(
         one.columns(dim, dataset.n_items)
 
 
-def _dataset_id(config: RunConfig, inputs: Inputs) -> str:
+def _dataset_id(config: RunConfig, inputs: Inputs, workspace: Workspace | None) -> str:
+    """Name the data of the sources, without the users whom the workspace forgot."""
     from l3ae_dist.data.ingest import dataset_id
 
-    return dataset_id(inputs.interactions, inputs.items, config.data.options)
+    without = "" if workspace is None else Forgotten.read(workspace).name
+    return dataset_id(inputs.interactions, inputs.items, config.data.options, without)
 
 
 def identify(config: RunConfig, inputs: Inputs, workspace: Workspace, source: Source | None) -> Source:
@@ -148,7 +151,7 @@ def identify(config: RunConfig, inputs: Inputs, workspace: Workspace, source: So
         Where the data of the last run are, and which of them are meant instead of ``inputs``.
     """
     last = source or (_last_source(workspace) if inputs.interactions is None else None)
-    dataset = _dataset_id(config, inputs) if last is None else last.dataset
+    dataset = _dataset_id(config, inputs, workspace) if last is None else last.dataset
     if config.model.uses is None:
         return Source(dataset)
     if config.model.uses == "words":

@@ -385,7 +385,7 @@ class Job:
             route=family.route,
             certificate=certificate,
             run=self.run_id,
-            by=self.made_by if self.made_by in ("append", "update") else made_by or self.made_by,
+            by=self.made_by if self.made_by in ("append", "update", "forget") else made_by or self.made_by,
             parent=self._parent,
             arithmetic=store.arithmetic,
         )

@@ -19,7 +19,7 @@ from l3ae_dist.storage import layout
 from l3ae_dist.storage.stages import Stage
 from l3ae_dist.storage.workspace import Workspace
 
-MadeBy: TypeAlias = Literal["fit", "run", "sweep", "append", "update"]
+MadeBy: TypeAlias = Literal["fit", "run", "sweep", "append", "update", "forget"]
 """Kind of the run that makes a model."""
 # What a model is, apart from what is told of it: two documents that agree in these are one model.
 _CONTENT = ("name", "params", "dataset", "embedding", "tile", "dtype", "terms", "reg_e", "route")
@@ -54,7 +54,7 @@ class ModelDocument:
     made
         When it was made, as ISO 8601 in UTC; empty where that is not known.
     by, parent
-        What made it, and for an append the name of the model that it was appended to.
+        What made it, and the name of the model that it grew from.
     arithmetic
         Dtype that tiles were computed in; empty in documents of earlier versions, where it is theirs.
     """

@@ -13,7 +13,9 @@ from pathlib import Path
 
 from l3ae_dist.config.members import MEMBERS
 from l3ae_dist.config.model_name import checked_name
+from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.dataset_stats import DatasetStats
+from l3ae_dist.data.forgotten import Forgotten
 from l3ae_dist.embed.core_order import in_catalog_order
 from l3ae_dist.errors import ConfigError, StageMissingError
 from l3ae_dist.messages import named, shown
@@ -114,13 +116,34 @@ def models(workspace: str | Path) -> list[dict[str, object]]:
     Returns
     -------
     For each model ``name``, ``member``, ``params``, ``made`` (ISO 8601), ``by`` (``"fit"``, ``"run"``,
-    ``"sweep"``, ``"append"`` or ``"update"``), ``parent`` (the name of the model that it grew from) and
-    ``current``.
+    ``"sweep"``, ``"append"``, ``"update"`` or ``"forget"``), ``parent`` (the name of the model that it grew
+    from) and ``current``.
     """
     opened = Workspace.open(workspace)
     current = read_current(opened)
     name = None if current is None else current.model.label
     return [{**one.summary(), "current": one.label == name} for one in known_models(opened)]
+
+
+def refuse_forgotten(workspace: Workspace, dataset: str, what: str) -> None:
+    """Raise :class:`ConfigError` for data with users who were forgotten since, unless they are not there.
+
+    Parameters
+    ----------
+    workspace, dataset
+        The data.
+    what
+        What the message calls them, such as ``the model monday``.
+    """
+    forgotten = Forgotten.read(workspace)
+    if not forgotten or workspace.stage_done(Stage.INGEST, dataset) is None:
+        return
+    count = int(forgotten.users_of(Dataset(workspace, dataset)).sum())
+    if count:
+        raise ConfigError(
+            f"{what} was fitted on {count:,} user(s) who were forgotten since; use the current model, or "
+            f"repeat `l3ae-dist forget {workspace.url} --erase` where this is it."
+        )
 
 
 # ---- names
@@ -280,7 +303,7 @@ def use_model(workspace: str | Path, model: str, *, name: str | None = None) -> 
     Raises
     ------
     ConfigError
-        When there is no such model, or another one has the new name.
+        When there is no such model, another one has the new name, or users of its data were forgotten.
     StageMissingError
         When its arrays have been deleted.
     WorkspaceLockedError
@@ -295,6 +318,7 @@ def use_model(workspace: str | Path, model: str, *, name: str | None = None) -> 
                 f"arrays of the model {shown(model)} are gone from {opened.url}; run its configuration again "
                 "to make them."
             )
+        refuse_forgotten(opened, chosen.dataset, f"the model {chosen.label}")
         lock.renew()
         if new is not None and new != chosen.label:
             _check_name(new, chosen, known_models(opened))

@@ -7,6 +7,7 @@ from l3ae_dist.storage.records import JsonObject
 from l3ae_dist.storage.stages import Stage
 from l3ae_dist.storage.workspace import Workspace
 
+_GROWN = {"append": "an append to", "update": "an update of", "forget": "forgetting users of"}
 _MAKERS = {
     "fit": "was fitted",
     "run": "was made by a run",
@@ -44,6 +45,8 @@ def replacement(workspace: Workspace, old: ModelDocument, new: ModelDocument) ->
     old, new
         The model that was the current one, and the one that is.
     """
+    if new.by == "forget" and new.parent == old.label:
+        return Replaced(old.label, old.by, {}, _without_users(workspace, old, new))
     dropped = _appended_since(workspace, old.dataset, new.dataset)
     sentence = f"{new.label} is the current model now, in the place of {old.label}, which {_maker(old)}"
     if any(dropped.values()):
@@ -58,10 +61,16 @@ def replacement(workspace: Workspace, old: ModelDocument, new: ModelDocument) ->
     return Replaced(old.label, old.by, dropped, sentence)
 
 
+def _without_users(workspace: Workspace, old: ModelDocument, new: ModelDocument) -> str:
+    return (
+        f"{new.label} is the current model now: {old.label} without the users who were forgotten. "
+        f"{old.label} is there until they are erased, with `l3ae-dist forget {workspace.url} --erase`."
+    )
+
+
 def _maker(model: ModelDocument) -> str:
-    if model.by in ("append", "update"):
-        what = "an append to" if model.by == "append" else "an update of"
-        return f"was made by {what} {model.parent or 'another model'}"
+    if model.by in _GROWN:
+        return f"was made by {_GROWN[model.by]} {model.parent or 'another model'}"
     return _MAKERS[model.by]
 
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from socket import gethostname
@@ -39,6 +39,7 @@ from l3ae_dist.pipeline.named_models import (
     known_models,
     name_is_taken,
     read_model,
+    refuse_forgotten,
 )
 from l3ae_dist.pipeline.result import ResultDocument, RunFacts
 from l3ae_dist.runtime.event_log import EventLog, told_as_events
@@ -55,6 +56,7 @@ from l3ae_dist.runtime.events import (
 )
 from l3ae_dist.runtime.main_guard import end_if_imported_by_worker
 from l3ae_dist.runtime.memory import MemorySampler, ProcessGroups
+from l3ae_dist.runtime.spans import with_spans
 from l3ae_dist.runtime.versions import machine, versions
 from l3ae_dist.storage import layout
 from l3ae_dist.storage.chunks import ChunkArray
@@ -68,6 +70,9 @@ from l3ae_dist.storage.patience import set_default_seconds
 from l3ae_dist.storage.repair import find_lost, take_out_damage
 from l3ae_dist.storage.stages import Stage
 from l3ae_dist.storage.workspace import Workspace
+
+FINISHED: list[Callable[[str, str], None]] = []
+"""Functions that are told of every run of this process that has ended: its workspace and its id."""
 
 
 def run(
@@ -211,7 +216,7 @@ def _attempt(
                 "reused": True,
                 "tiles_written": 0,
             }
-    events, processes = EventLog(on_event), ProcessGroups()
+    events, processes = EventLog(with_spans(on_event)), ProcessGroups()
     with (
         storage_errors(workspace.url),
         WorkspaceLock(workspace, run_id, told_as_events(on_event)) as lock,
@@ -231,6 +236,8 @@ def _attempt(
         lock.kept = this.kept
         # one Ray for both engines; within it the embedding actors end before Dask's workers are placed
         with this.ray() if config.compute.cluster == "ray" else contextlib.nullcontext():
+            if not job.measures:  # what is ingested now is without them
+                refuse_forgotten(workspace, wanted.dataset, "the data of this run")
             try:
                 result = this.execute(wanted, inputs, until)
             except KeyboardInterrupt as error:
@@ -240,13 +247,15 @@ def _attempt(
         result.facts = _facts(this, made_with, started, memory)
         document = result.document()
         workspace.write_doc(layout.result(run_id), document)
+    for tell in FINISHED:
+        tell(workspace.url, run_id)
     return document
 
 
 def _step(job: type[Job], workspace: Workspace, wanted: Source, until: str | None) -> str | None:
     """Name the last stage of a run, and the change of an inverse that it makes or measures."""
-    if job.made_by == "update":
-        return f"{until}, update of {wanted.model}"
+    if job.made_by in ("update", "forget"):
+        return f"{until}, {'change' if job.takes_updates else 'solve'} of {wanted.model}"
     change = changed_by(read_model(workspace, wanted.model)) if job.measures and wanted.model else None
     return until if change is None else f"{until}, {change}"
 

@@ -9,10 +9,22 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import ClassVar
 
+import numpy as np
+
 from l3ae_dist.config.members import Route
+from l3ae_dist.config.run_config import RunConfig
+from l3ae_dist.data.changes import changed_rows
 from l3ae_dist.data.dataset import Dataset
-from l3ae_dist.pipeline.append import AppendJob, Growth, grown
-from l3ae_dist.pipeline.corrections import change_of, changed_by, update_base, why_solved
+from l3ae_dist.data.forgotten import Forgotten
+from l3ae_dist.pipeline.append import AppendJob, Growth, grown, trial_data
+from l3ae_dist.pipeline.corrections import (
+    change_of,
+    changed_by,
+    inverse_of,
+    most_rows,
+    update_base,
+    why_solved,
+)
 from l3ae_dist.pipeline.evaluate import solve_of
 from l3ae_dist.pipeline.inputs import Inputs
 from l3ae_dist.pipeline.model_document import MadeBy, ModelDocument
@@ -38,6 +50,7 @@ def update(
     name: str | None = None,
     trust_remote_code: bool = False,
     on_event: OnEvent | None = None,
+    dry_run: bool = False,
 ) -> ResultDocument:
     """Add interactions to the data of a workspace's model, and change its inverse by their users.
 
@@ -48,6 +61,9 @@ def update(
     ----------
     workspace, interactions, items, embeddings, options, compute, model, name, trust_remote_code, on_event
         As :func:`l3ae_dist.append` takes them; dtype and route are the model's.
+    dry_run
+        Only tell whether the inverse would be changed or the system solved, and why: ``changes``, ``reason``,
+        ``rank``, ``users``, ``most_rows``, ``bytes``, ``flops`` and ``solve_flops``. Nothing is kept.
 
     Returns
     -------
@@ -66,11 +82,9 @@ def update(
     dataset and the certificate. New items, members with dropout or weights of users, the direct route, and
     more changed rows than a tenth of the items make it solve the system, as an append does.
     """
-    return update_named(
-        workspace,
-        Inputs(interactions, items, embeddings),
-        Growth(options, compute, model, name, trust_remote_code, on_event),
-    )
+    call = foreseen if dry_run else update_named
+    how = Growth(options, compute, model, name, trust_remote_code, on_event)
+    return call(workspace, Inputs(interactions, items, embeddings), how)
 
 
 def update_named(workspace: str, new: Inputs, how: Growth) -> ResultDocument:
@@ -93,6 +107,58 @@ def update_named(workspace: str, new: Inputs, how: Growth) -> ResultDocument:
     return result | {"update": update_report(opened, made)}
 
 
+def foreseen(workspace: str, new: Inputs, how: Growth) -> dict[str, object]:
+    """Tell whether an update would change the inverse or solve, and at what cost; nothing is kept.
+
+    Parameters
+    ----------
+    workspace, new, how
+        As :func:`update_named` takes them.
+
+    Returns
+    -------
+    ``already`` for a log that is part of the data; ``changes``; ``reason`` where the system would be solved;
+    ``rank`` and ``users`` that differ from
+    the data of the inverse, where counted; ``most_rows`` that are changed at most; ``bytes`` and ``flops`` of
+    a change, and ``solve_flops`` of a solve. Whether its certificate holds is seen when it is made.
+    """
+    opened = Workspace.open(workspace)
+    document = read_model(opened, how.model)
+    compute = {**(how.compute or {}), **solve_of(document, how.compute or {})}
+    with trial_data(workspace, new, replace(how, compute=compute)) as (model, config, after):
+        if after is None:
+            return {"changes": False, "reason": None, "already": True}
+        n = after.n_items
+        most = most_rows(n, model.tile, config.compute.memory_budget)
+        found: dict[str, object] = {"most_rows": most, "solve_flops": float(n) ** 3}
+        base, reason = inverse_of(opened, model), _reason(opened, config, UpdateJob.models(config))
+        if reason is None and base is None:
+            reason = _NO_INVERSE
+        if reason is None and base is not None:
+            before = Dataset(opened, base[0])
+            same = before.n_items == n
+            changed = changed_rows(before, after, most) if same else None
+            reason = None if same else "the catalog has new items"
+            if same and changed is None:
+                reason = f"more than {most:,} rows changed"
+            if changed is not None:
+                rank = changed.rows.shape[0]
+                found |= {"rank": rank, "users": changed.users}
+                found |= {"bytes": n * n // 2 * np.dtype(model.dtype).itemsize}
+                found |= {"flops": 2.0 * n * changed.rows.nnz + 4.0 * n * rank**2}
+    return {"changes": reason is None, "reason": reason, "already": False, **found}
+
+
+_NO_INVERSE = "the model before it has no inverse, or no record of what it is made from"
+
+
+def _reason(workspace: Workspace, config: RunConfig, specs: Specs) -> str | None:
+    """Say why the system is solved whatever changed; None where it need not be."""
+    if Forgotten.read(workspace).due:
+        return "forgotten users are to be erased by now"
+    return why_solved(config, specs)
+
+
 class UpdateJob(AppendJob):
     """A fit that changes the inverse of the model before it."""
 
@@ -104,16 +170,14 @@ class UpdateJob(AppendJob):
         reason, base = self._why_solved, None
         if reason is None:
             base = update_base(self.workspace, read_model(self.workspace, self._parent), plan)
-            reason = (
-                None if base else "the model before it has no inverse, or no record of what it is made from"
-            )
+            reason = None if base else _NO_INVERSE
         if reason is not None:
             self.events(Message(message=f"the system is solved anew: {reason}"))
         return replace(settings, update=base)
 
     @property
     def _why_solved(self) -> str | None:
-        return why_solved(self.config, self.models(self.config))
+        return _reason(self.workspace, self.config, self.models(self.config))
 
     def _storage(
         self, plan: Plan, route: Route, dataset: Dataset, embedding: str | None, specs: Specs

@@ -101,7 +101,12 @@ def _mend(workspace: Workspace, path: str) -> None:
 
 
 def _take_out(workspace: Workspace, key: str) -> None:
-    """Delete a document; that of a model is written again from another of the same model, where one is."""
+    """Delete a document; that of a model is written again from another of the same model, where one is.
+
+    The document that keeps forgotten users out is not deleted: to read it raises.
+    """
+    if key == layout.FORGOTTEN:
+        workspace.read_doc(key)
     for other in _documents_of_models(workspace) if key != layout.CURRENT_MODEL else ():
         if key in (layout.fitted_model(str(other.get("run"))), layout.named_model(str(other.get("label")))):
             workspace.write_doc(key, other)

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from l3ae_dist.data.append import append_interactions, appended_before, log_id
+from l3ae_dist.data.append import append_interactions
+from l3ae_dist.data.appended_logs import appended_before, log_id
 from l3ae_dist.data.changes import changed_rows, touched_tiles
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.ingest import IngestConfig, ingest

@@ -11,7 +11,8 @@ from scipy import sparse
 
 from l3ae_dist import EASE
 from l3ae_dist.config.load import make_config
-from l3ae_dist.data.append import append_interactions, log_id
+from l3ae_dist.data.append import append_interactions
+from l3ae_dist.data.appended_logs import log_id
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.ingest import IngestConfig, dataset_id, ingest
 from l3ae_dist.errors import DataError

@@ -328,3 +328,31 @@ def test_added_items_and_a_kept_diagonal_of_an_updated_model(tmp_path, logs, tex
         one.add_items(["x"], ids=[N + 5], embeddings=texts[1][:1] * 0.5 + texts[1][1:2] * 0.5)
     ids = [*range(N), N + 5]
     np.testing.assert_allclose(made.weights(ids), wanted.weights(ids), rtol=1e-8, atol=1e-12)
+
+
+def test_a_dry_run_tells_what_an_update_would_do_and_keeps_nothing(tmp_path, logs, texts):
+    old, new = logs
+    where = tmp_path / "a"
+    fit(EASE(reg_x=20.0), where, old, texts)
+    names = [one["name"] for one in l3ae_dist.models(where)]
+
+    def files():
+        return {path.relative_to(where) for path in where.rglob("*") if path.is_file()}
+
+    before = files()
+    told = l3ae_dist.update(str(where), new, compute=HERE, dry_run=True)
+    assert (told["changes"], told["reason"], told["rank"], told["users"]) == (True, None, 6, 4)
+    assert told["bytes"] == N * N // 2 * 8
+    many = l3ae_dist.update(str(where), interactions(range(9), 3), compute=HERE, dry_run=True)
+    assert (many["changes"], many["reason"]) == (False, "more than 15 rows changed")
+    log = pd.DataFrame({"user_id": [1], "item_id": [N]})
+    items = pd.DataFrame({"item_id": [N]})
+    grown = l3ae_dist.update(str(where), log, items, compute=HERE, dry_run=True)
+    assert grown["reason"] == "the catalog has new items"
+    assert files() == before
+    assert [one["name"] for one in l3ae_dist.models(where)] == names
+    done = l3ae_dist.update(str(where), new, compute=HERE)
+    assert done["update"]["rank"] == told["rank"]
+    assert l3ae_dist.update(str(where), new, compute=HERE, dry_run=True)["already"]
+    again = l3ae_dist.update(str(where), interactions([1], 8), compute=HERE, dry_run=True)
+    assert again["rank"] == 8  # beside those of the update, since it starts from the solved inverse

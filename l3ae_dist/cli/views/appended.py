@@ -27,6 +27,21 @@ def update_sentence(report: Document, change: Document) -> str:
     return f"{_added(report)}; the inverse is changed by {rows} of {users}, and was not solved again."
 
 
+def foreseen_sentence(told: Document) -> str:
+    """Say in words what an update would do.
+
+    >>> foreseen_sentence({"changes": False, "reason": "the catalog has new items", "solve_flops": 2e12})
+    'The system would be solved (2.0e+12 flops): the catalog has new items.'
+    """
+    if told.get("already"):
+        return _ALREADY.replace("was done", "would be done")
+    if not told["changes"]:
+        return f"The system would be solved ({told['solve_flops']:.1e} flops): {told['reason']}."
+    rows = f"{told['rank']:,} rows of {told['users']:,} users (at most {told['most_rows']:,})"
+    cost = f"{told['bytes'] / 1e9:,.2f} GB to read and {told['flops']:.1e} flops"
+    return f"The inverse would be changed by {rows}: {cost}, where a solve takes {told['solve_flops']:.1e}."
+
+
 _ALREADY = "This log was appended before; nothing was done."
 
 

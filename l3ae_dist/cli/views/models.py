@@ -23,7 +23,7 @@ def described(model: Document) -> str:
     """Say name, member, parameters, date and maker of a model in a line."""
     params = ", ".join(f"{name} {param_text(value)}" for name, value in model["params"].items())
     made = f", made {str(model['made'])[:16].replace('T', ' ')} UTC" if model.get("made") else ""
-    joint = {"append": "to", "update": "of"}.get(str(model["by"]))
+    joint = {"append": "to", "update": "of", "forget": "of users of"}.get(str(model["by"]))
     onto = f" {joint} {model['parent']}" if joint and model.get("parent") else ""
     return (
         f"{model['name']}, {model['member']}{f' ({params})' if params else ''}{made} by {model['by']}{onto}"

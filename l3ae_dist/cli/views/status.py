@@ -4,6 +4,7 @@ from rich.console import Console
 from rich.table import Table
 
 from l3ae_dist.cli.documents import Document
+from l3ae_dist.cli.views.forgotten import state_sentence
 from l3ae_dist.cli.views.models import current_lines, other_lines
 from l3ae_dist.cli.views.result import print_data, print_result
 from l3ae_dist.runtime.watch.terminal import plain_text
@@ -15,6 +16,8 @@ def print_status(console: Console, status: Document) -> None:
     for told in (*current_lines(status["current"]), *other_lines(status["models"])):
         console.print(told, soft_wrap=True)
     console.print(plain_text(f"Workspace: {status['workspace']}"), soft_wrap=True)
+    if status.get("forgotten"):
+        console.print(plain_text(state_sentence(status["forgotten"])), soft_wrap=True)
     lock = status.get("lock")
     if lock:
         line = f"Held by run {lock['run_id']} (host {lock['host']}, pid {lock['pid']})"

@@ -27,10 +27,13 @@ class Users:
         Their ids, sorted.
     counts
         (n,) rows of each in the log.
+    left_out
+        Rows of users who are none of them.
     """
 
     ids: "pa.Array"
     counts: Integers
+    left_out: int = 0
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -89,22 +92,24 @@ def merged_ids(
 
 
 def place_users(segments: Sequence[Segment], spills: Spills, ids: "pa.Array", threads: int = 1) -> Users:
-    """Write the row of each user of each segment, ``user_rows``, and count the rows of all.
+    """Write the row of each user of each segment, ``user_rows``, -1 for one who is left out, and count.
 
     Parameters
     ----------
     segments, spills
         Result of the first pass, and where it is.
     ids
-        Sorted ids of all users.
+        Sorted ids of all users but those who are left out.
     threads
         Threads that look up integers.
     """
-    counts = np.zeros(len(ids), np.int64)
+    counts, left_out = np.zeros(len(ids), np.int64), 0
     for segment, _, rows in _found(segments, spills, "user", ids, threads):
         spills.put(f"{segment.key}/user_rows", rows)
-        np.add.at(counts, rows, spills.get(f"{segment.key}/user_counts", np.int64))
-    return Users(ids, counts)
+        read, known = spills.get(f"{segment.key}/user_counts", np.int64), rows >= 0
+        np.add.at(counts, rows[known], read[known])
+        left_out += int(read[~known].sum())
+    return Users(ids, counts, left_out)
 
 
 def place_items(segments: Sequence[Segment], spills: Spills, ids: "pa.Array") -> Items:

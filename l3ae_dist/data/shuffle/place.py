@@ -39,7 +39,7 @@ class PlaceTask:
 
 
 def place(task: PlaceTask) -> Integers:
-    """Write the records of a segment by user block; those of unknown items are left out.
+    """Write the records of a segment by user block, without those of unknown items and of users left out.
 
     Returns
     -------
@@ -48,7 +48,8 @@ def place(task: PlaceTask) -> Integers:
     key, spills = task.segment.key, task.spills
     users = _rows(task, "user")
     items = _rows(task, "item")
-    known = None if items.min(initial=0) >= 0 else np.flatnonzero(items >= 0)
+    everyone = items.min(initial=0) >= 0 and users.min(initial=0) >= 0
+    known = None if everyone else np.flatnonzero((items >= 0) & (users >= 0))
     if known is not None:
         users, items = users[known], items[known]
     pairs, blocks = task.keys.pack(users, items), len(task.starts) - 1

@@ -22,17 +22,22 @@ UNFINISHED_COPY = "unfinished_copy"
 """Document of a saved model while its copy goes on: which model of which workspace it is."""
 CALIBRATION = "calibration"
 """Document of the rates that were measured on a cluster."""
+FORGOTTEN = "forgotten"
+"""Document of the users who are kept out of the data, by keyed digests of their ids."""
 SPECTRA = "spectra"
 ADDED = "added"
-SINGLE_DOCUMENTS = (CURRENT_MODEL, LAST_RUN, CALIBRATION, UNFINISHED_COPY)
+COPIES = "copies"
+"""Folder of documents that name what was made of a workspace's models elsewhere."""
+SINGLE_DOCUMENTS = (CURRENT_MODEL, LAST_RUN, CALIBRATION, UNFINISHED_COPY, FORGOTTEN)
 """Keys of the documents of which there is one."""
-DOCUMENT_FOLDERS = (FITTED_MODELS, NAMED_MODELS, RESULTS, COMPLETED_STAGES, SPECTRA, ADDED)
+DOCUMENT_FOLDERS = (FITTED_MODELS, NAMED_MODELS, RESULTS, COMPLETED_STAGES, SPECTRA, ADDED, COPIES)
 """Folders of all other documents."""
 META = "meta"
 DONE_MARKS = f"{META}/done"
 DAMAGE_NOTES = f"{META}/bad"
 EVENTS = f"{META}/events"
 REPORTS = f"{META}/reports"
+PLOTS = f"{META}/plots"
 LOCK = f"{META}/lock.json"
 SCRATCH = "scratch"
 """Folder of what a stage keeps while it runs."""
@@ -63,6 +68,13 @@ def document_remedy(path: str) -> str:
         return "`l3ae-dist run` writes it again"
     if key == CALIBRATION:
         return "`l3ae-dist run` takes it out; `l3ae-dist calibrate` measures the cluster again"
+    if key == FORGOTTEN:
+        return (
+            "it keeps forgotten users out, so that nothing is written without it: restore it from a backup, "
+            "or delete it and forget the users again"
+        )
+    if folder == COPIES:
+        return "`l3ae-dist run` takes it out; the copy that it named is not told of any more"
     if folder == ADDED:
         return "the next `l3ae-dist run` takes the added items out; add them again"
     if folder == COMPLETED_STAGES:
@@ -85,6 +97,11 @@ def scratch_of(key: str) -> str:
 def probe(name: str) -> str:
     """Return the folder of a probe of the store, beside the other bookkeeping of a workspace."""
     return f"{META}/{name}"
+
+
+def copy_elsewhere(name: str) -> str:
+    """Return the key of the document of a copy elsewhere, named by a fingerprint of its place."""
+    return f"{COPIES}/{name}"
 
 
 def fitted_model(run: str) -> str:
@@ -166,7 +183,7 @@ def run_report(execution: str) -> str:
 
 def sweep_plot(run: str) -> str:
     """Return the path of the page that plots a sweep."""
-    return f"{META}/plots/sweep-{run}.html"
+    return f"{PLOTS}/sweep-{run}.html"
 
 
 # ---- Zarr's keys of an array, and its marks
