@@ -8,7 +8,7 @@ INPUTS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-ray test-others test-slow faults faults-ray faults-others chaos fuzz-intake notebooks notebooks-store lint house types parity bench-engine bench-gpu bench-books bench-books-large bench-model \
-  bench-accuracy bench-core bench-cluster bench-scaling bench-intake bench-living bench-once plan-check figures docs clean
+  bench-accuracy bench-core bench-cluster bench-scaling bench-intake bench-living bench-once plan-check figures docs wheels clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -123,6 +123,9 @@ docs: $(VENV)/.installed-test  ## build the documentation, warnings are errors, 
 	$(BIN)/python -m sphinx -q -W --keep-going -E -b html docs docs/_build/html
 	$(BIN)/pytest --doctest-modules --doctest-glob='*.md' -q l3ae_dist docs/*.md docs/decisions/*.md
 	@echo "open docs/_build/html/index.html"
+
+wheels: $(VENV)/.installed-test  ## build the wheels l3ae-dist and l3ae-serve into dist/
+	$(BIN)/python -m pip wheel -q --no-deps -w dist . ./packaging/serve
 
 clean:  ## remove caches and the demo's workspace; the environment stays
 	rm -rf demo-workspace benchmarks/.asv build dist docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis

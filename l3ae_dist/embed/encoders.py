@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from l3ae_dist.config.embedding import PRESETS, EncoderConfig
+from l3ae_dist.config.extras import require
 from l3ae_dist.embed.batching import encode_in_batches
 from l3ae_dist.embed.encoder_identity import pinned
 from l3ae_dist.errors import ConfigError
@@ -109,6 +110,7 @@ def load_encoder(options: EncoderConfig, device: str = "cpu") -> Encoder:
     ConfigError
         When the model is not there, its commit is unknown, or it needs code that was not allowed.
     """
+    require("embed", "the encoder of item texts")
     options = pinned(options)
     name = _location(options.model)
     import torch

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from l3ae_dist.config.embedding import EncoderConfig
+from l3ae_dist.config.extras import require
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.embed.actor_pool import ANY_ACTORS, ActorPool, ActorRequest
 from l3ae_dist.embed.actors import EmbedTask, start_actors
@@ -211,6 +212,7 @@ class _Embedding:
 
     def _embed(self, origins: RowOrigins, arrays: list[ChunkArray], apart: str, done: int) -> None:
         """Embed the chunks that are new as a whole in place, and all other new rows apart."""
+        require("embed", "embedding item texts")
         staged, chunk_rows = origins.staged, origins.chunk_rows
         tasks = [EmbedTask(self._path, chunk, origins.rows(chunk)) for chunk in origins.direct]
         tasks += [

@@ -17,6 +17,7 @@ import threading
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 
 from l3ae_dist.errors import BudgetError, ConfigError, NotPositiveDefiniteError
 from l3ae_dist.linalg.arrays import Array
@@ -42,7 +43,7 @@ def resolve_device(device: str) -> str:
     """Replace ``"auto"`` by what this process has: ``"cuda"`` or ``"cpu"``."""
     if device != "auto":
         return device
-    if not gpu_visible():
+    if not gpu_visible() or find_spec("torch") is None:
         return "cpu"
     import torch
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from l3ae_dist.config.embedding import TransformConfig
+from l3ae_dist.config.extras import require
 from l3ae_dist.config.run_config import RunConfig
 from l3ae_dist.data.core import core_id
 from l3ae_dist.data.dataset import Dataset
@@ -35,6 +36,25 @@ def require_items(config: RunConfig, inputs: Inputs) -> None:
             f"{NO_ITEMS}; the model {config.model.name} needs the texts of the items: give items "
             "(data.items), a table with a row for each item, or embeddings."
         )
+
+
+def require_packages(config: RunConfig, inputs: Inputs, workspace: Workspace, wanted: Source) -> None:
+    """Refuse a run whose extra packages are not installed, before it starts anything.
+
+    Parameters
+    ----------
+    config, inputs
+        What to run, and its sources.
+    workspace, wanted
+        Where its data are or will be, and which; features that are made already need no package.
+    """
+    if config.compute.cluster == "ray":
+        require("ray", "compute.cluster: ray")
+    if config.compute.device == "cuda":
+        require("gpu", "compute.device: cuda")
+    given = inputs.embeddings is not None or wanted.embedding is None or config.model.uses != "embeddings"
+    if not given and workspace.stage_held(Stage.EMBED, str(wanted.embedding)) is None:
+        require("embed", "embedding item texts")
 
 
 def open_workspace(config: RunConfig, inputs: Inputs, source: Source | None) -> Workspace:

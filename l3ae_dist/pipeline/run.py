@@ -23,6 +23,7 @@ from l3ae_dist.pipeline.identity import (
     open_workspace,
     refuse_other_data,
     require_items,
+    require_packages,
     run_identifier,
 )
 from l3ae_dist.pipeline.inputs import Inputs, Source, Until, checked_until
@@ -201,6 +202,7 @@ def _attempt(
         refuse_other_data(config, inputs, workspace)
     wanted, specs = identify(config, inputs, workspace, source), job.models(config)
     wanted = replace(wanted, model=None if source is None else source.model)
+    require_packages(config, inputs, workspace, wanted)
     run_id = run_identifier(config, wanted, _step(job, workspace, wanted, until), specs)
     _check_name(workspace, config.name, fitted_dataset(config, wanted), specs)
     stored = workspace.read_doc(layout.result(run_id))

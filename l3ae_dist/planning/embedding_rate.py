@@ -5,6 +5,7 @@ import time
 import numpy as np
 
 from l3ae_dist.config.embedding import EncoderConfig
+from l3ae_dist.config.extras import require
 
 # About the length of a title with a short description.
 _WORDS = (
@@ -23,6 +24,7 @@ def sample_texts(count: int) -> list[str]:
 
 def encode_rate(options: EncoderConfig, device: str) -> float:
     """Measure the texts per second of an encoder with one thread, or on a GPU, once it is loaded."""
+    require("embed", "measuring an encoder")
     import torch
 
     from l3ae_dist.embed.encoders import load_encoder

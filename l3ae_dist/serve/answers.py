@@ -11,6 +11,7 @@ from scipy import sparse
 
 from l3ae_dist.errors import ConfigError
 from l3ae_dist.linalg.arrays import Array
+from l3ae_dist.messages import shown
 from l3ae_dist.serve.schema import ItemsRequest, RecommendRequest, SimilarRequest
 from l3ae_dist.serving import load_export
 from l3ae_dist.storage.export_header import HEADER
@@ -204,7 +205,14 @@ class WorkspaceAnswers:
     quick = False
 
     def __init__(self, url: str, model: str | None = None, memory_budget: str = "2GiB") -> None:
-        from l3ae_dist.model.fitted import load_model
+        try:
+            from l3ae_dist.model.fitted import load_model
+        except ModuleNotFoundError as error:  # the wheel for serving has exports alone
+            raise ConfigError(
+                f"{shown(url)} is no export, and serving a workspace needs the whole package "
+                f"({error.name} is not installed); name the folder of an export, or "
+                "run `pip install l3ae-dist`."
+            ) from error
 
         self._model = load_model(url, model, memory_budget=memory_budget)
         self.name = self._model.label

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from l3ae_dist.config.extras import require
 from l3ae_dist.errors import ClusterError
 from l3ae_dist.messages import one_line, shown
 from l3ae_dist.runtime.backends.frozen import is_stopped
@@ -68,6 +69,7 @@ def ray_session(
     ClusterError
         When Ray does not start, or none answers.
     """
+    require("ray", "Ray")
     use_engine("Ray")
     address = os.environ.get("RAY_ADDRESS", "")
     if address not in ("", "local"):
