@@ -21,8 +21,9 @@ from engine_scaling import scaling
 from engine_tls import encryption
 from engine_traffic import planned_traffic, traffic
 from report import publish, results_folder, row
+from scaling.scaling_profile import kernel_rate, shares, tile_events
 from scipy import sparse
-from tile_solve import dask_solve, tile_solve
+from tile_solve import Solved, dask_solve, tile_solve
 
 from l3ae_dist.config.load import make_config
 from l3ae_dist.data.dataset import Dataset
@@ -66,7 +67,20 @@ def headline(details: Details, n: int = 16_384) -> Rows:
         row("peak of the worker, the largest of the runs, over the projection",
             worst.peak["worker_max"] / MIB, "MiB", worst.plan.peak_bytes / MIB, 1, smaller=True),
         *planned_traffic(runs),
+        *where_time_goes(sorted(runs, key=lambda solved: solved.seconds)[len(runs) // 2]),
     ]  # fmt: skip
+
+
+def where_time_goes(solved: Solved) -> Rows:
+    """Profile the stages of a run: the share of the worker's time in kernels, and their rate."""
+    found = []
+    for stage in ("factor", "linv", "invert"):
+        tiles = tile_events(solved.events, stage)
+        found += [
+            row(f"profile of the middle run: {stage}, rate of its kernels", kernel_rate(tiles), "GFLOP/s"),
+            row("  share of the worker's time that they compute", shares(tiles)["computing"], ""),
+        ]
+    return found
 
 
 def dask_array(details: Details) -> Rows:

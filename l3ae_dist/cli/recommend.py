@@ -1,4 +1,4 @@
-"""``l3ae-dist recommend``: recommendations on the screen, or for millions of users in a Parquet file."""
+"""``l3ae-dist recommend``: recommendations on the screen, or for millions of users in a file."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -33,7 +33,10 @@ class Request:
     ] = None
     n: Count = 20
     include_liked: Annotated[bool, typer.Option(help="Also recommend what the user has.")] = False
-    output: Annotated[str | None, typer.Option(help="Parquet file or URL to write instead.")] = None
+    output: Annotated[str | None, typer.Option(help="File or URL to write instead.")] = None
+    format: Annotated[
+        str | None, typer.Option(help="Form of the file: parquet, csv or jsonl; else that of its name.")
+    ] = None
     everyone: Annotated[bool, typer.Option("--all", help="All known users; needs --output.")] = False
     histories: Annotated[str | None, typer.Option(help="Table user_id, item_id(, weight): fold-in.")] = None
     allow: Annotated[str | None, typer.Option(help="Table item_id(, user_id): of these items only.")] = None
@@ -60,7 +63,7 @@ class Written:
 def recommend(
     workspace: WorkspaceArgument, request: Request, model: ModelOption = None, as_json: AsJson = False
 ) -> None:
-    """Recommend items to users: print them, or write Parquet and report users per second."""
+    """Recommend items to users: print them, or write a file and report users per second."""
     from l3ae_dist.model.fitted import load_model
 
     with output_to_stderr():
@@ -90,17 +93,19 @@ def _recommended(model: "FittedModel", request: Request) -> "pd.DataFrame":
 
 
 def _write(model: "FittedModel", request: Request, output: str) -> Written:
-    """Write one row group for each batch of users; the file appears when it is complete."""
-    from l3ae_dist.cli.parquet import RecommendationsFile
+    """Write one table for each batch of users; the file appears when it is complete."""
+    from l3ae_dist.cli.lists_file import ListsFile, format_of
     from l3ae_dist.pipeline.copies_elsewhere import note_copy
 
+    reasons = request.reasons > 0
+    kind = format_of(output, request.format, reasons=reasons)
     for given in (request.histories, request.allow, request.block):
         if given is not None and Path(given).resolve() == Path(output).resolve():
             raise ConfigError(f"{output} is read and written; name another file with --output.")
     started = time.perf_counter()
     batches: Iterator[pd.DataFrame] = _call(model, model.recommend_batches, request)
     rows = users = 0
-    with RecommendationsFile.open(model, output, reasons=request.reasons > 0) as file:
+    with ListsFile.open(model, output, kind, reasons=reasons) as file:
         for frame in batches:
             file.write(frame)
             rows += len(frame)

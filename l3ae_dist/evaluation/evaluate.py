@@ -166,8 +166,15 @@ def compare_models(
         for theirs in others
     ]
     adjusted = holm([one["p_value"] for one in found])
+    least = 1 / (options.bootstrap + 1)
     names = [(chosen[0].name, spec.name) for spec in chosen[1:]]
     return [
-        PairedComparison(options.metric, pair, **{**one, "p_value": p}, pairs=float(len(others)))
+        PairedComparison(
+            options.metric,
+            pair,
+            **{**one, "p_value": p},
+            pairs=float(len(others)),
+            least_p=p if one["p_value"] <= least * (1 + 1e-9) else least,
+        )
         for pair, one, p in zip(names, found, adjusted, strict=True)
     ]

@@ -34,6 +34,8 @@ class PairedComparison:
         Users with figures of both models.
     pairs
         How many pairs were compared together.
+    least_p
+        Smallest p-value that so many flips can tell; 0 in results of earlier versions.
     """
 
     metric: str
@@ -47,12 +49,24 @@ class PairedComparison:
     p_value: float
     users: float
     pairs: float = 1.0
+    least_p: float = 0.0
+
+    @property
+    def p_text(self) -> str:
+        """The p-value as text, of one that no number of flips was over its bound.
+
+        >>> p = 1 / 1001
+        >>> PairedComparison("ndcg@20", ("A", "B"), *[0.1] * 6, p_value=p, users=9, least_p=p).p_text
+        'p < 0.001'
+        """
+        at_least = self.p_value <= self.least_p * (1 + 1e-9)
+        return f"p < {self.p_value:.1g}" if at_least else f"p = {self.p_value:.2g}"
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> "PairedComparison":
         """Read a comparison of a stored result; figures that it lacks are NaN, and it was alone."""
         found = {one.name: document.get(one.name, float("nan")) for one in fields(cls)}
-        found["pairs"] = document.get("pairs", 1.0)
+        found |= {"pairs": document.get("pairs", 1.0), "least_p": document.get("least_p", 0.0)}
         return cls(**{**found, "models": tuple(document["models"])})
 
     @property

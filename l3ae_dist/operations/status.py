@@ -109,7 +109,7 @@ def workspace_status(url: str) -> WorkspaceStatus:
         if (record.stage, record.id) not in incomplete:
             stages.setdefault(record.stage, []).append(record)
     stored = (workspace.read_doc(key) for key in workspace.list_docs(layout.RESULTS))
-    results = [result for result in stored if result is not None]
+    results = [{**result, "workspace": workspace.url} for result in stored if result is not None]
     current = read_current(workspace)
     name = None if current is None else current.model.label
     return WorkspaceStatus(

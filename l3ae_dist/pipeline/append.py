@@ -287,7 +287,7 @@ def _as_before(base: _Base) -> ResultDocument:
     workspace, document, name = base.workspace, base.document, base.config.name
     result = workspace.read_doc(layout.result(document.run)) or {"workspace": workspace.url}
     result.pop("replaced", None)
-    result |= {"model": document.summary(), "reused": True, "tiles_written": 0}
+    result |= {"workspace": workspace.url, "model": document.summary(), "reused": True, "tiles_written": 0}
     if name in (None, document.label):
         return result
     return result | use_model(workspace.url, document.label, name=name)

@@ -279,4 +279,5 @@ def _as_it_is(workspace: Workspace, document: ModelDocument) -> ResultDocument:
     """Return the result of the model that has forgotten the users already."""
     result = workspace.read_doc(layout.result(document.run)) or {"workspace": workspace.url}
     result.pop("replaced", None)
-    return result | {"model": document.summary(), "reused": True, "tiles_written": 0}
+    told = {"workspace": workspace.url, "model": document.summary()}
+    return result | told | {"reused": True, "tiles_written": 0}

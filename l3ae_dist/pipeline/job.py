@@ -150,8 +150,8 @@ class Job:
     def _ingest(self, source: Source, inputs: Inputs) -> Dataset:
         from l3ae_dist.data.ingest import ingest
 
-        self.events(StageStart(stage=Stage.INGEST, total=1))
         made = self.workspace.stage_done(Stage.INGEST, source.dataset) is not None
+        self.events(StageStart(stage=Stage.INGEST, total=1, done=int(made)))
         if not made and inputs.interactions is not None:
             options = self.config.data.options
             with self._ingest_execution(source.dataset, inputs) as execution, self.timed(Stage.INGEST):

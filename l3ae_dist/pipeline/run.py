@@ -214,6 +214,7 @@ def _attempt(
             return {
                 **stored,
                 **told,
+                "workspace": workspace.url,  # it may have been copied or moved
                 "seconds": round(time.perf_counter() - started, 3),
                 "reused": True,
                 "tiles_written": 0,

@@ -144,10 +144,19 @@ def reused_stages(record: RunRecord) -> list[str]:
     result, plan = record.result, record.plan
     if not record.has_events or not result.found:
         return partly
-    wanted: list[str] = [Stage.EMBED] if result.embedding else []
+    wanted: list[str] = [Stage.EMBED] if result.embedding and _made_of_texts(record) else []
     measured = result.users is not None
     planned = plan.stages if plan is not None else ()
     wanted += [name for name in planned if measured or name not in (Stage.SCORE, Stage.RANK)]
     # the plan tells the tile stages of the text apart, the events call them as those of the interactions
     missing = [name for name in wanted if name.removeprefix("semantic ") not in record.trace.stages]
     return partly + [f"{name} (all of it)" for name in missing]
+
+
+def _made_of_texts(record: RunRecord) -> bool:
+    """Tell whether an encoder made the embeddings of a run, and nobody gave them."""
+    made = record.workspace.stage_done(Stage.EMBED, str(record.result.embedding))
+    source = None if made is None else made.params.get("source")
+    if source is not None:
+        made = record.workspace.stage_done(Stage.EMBED, str(source))
+    return made is not None and not made.params.get("imported")

@@ -137,7 +137,7 @@ def comparison_text(comparison: PairedComparison) -> str:
     return (
         f"{ours} over {other} on test {comparison.metric}: {signed_percent(comparison.lift)} "
         f"({comparison.interval} {low} to {high}), difference {comparison.difference:+.4f} "
-        f"({comparison.low:+.4f} to {comparison.high:+.4f}), p = {comparison.p_value:.2g}, "
+        f"({comparison.low:+.4f} to {comparison.high:+.4f}), {comparison.p_text}, "
         f"paired over {comparison.users:,.0f} users."
     )
 

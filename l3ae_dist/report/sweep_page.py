@@ -146,7 +146,7 @@ def _sentence(one: PairedComparison) -> str:
     ours, other = one.models
     return (
         f"{ours} over {other} on the test split: {one.lift:+.2%} ({one.interval} {one.lift_low:+.2%} to "
-        f"{one.lift_high:+.2%}, p = {one.p_value:.2g}, paired over {one.users:,.0f} users)"
+        f"{one.lift_high:+.2%}, {one.p_text}, paired over {one.users:,.0f} users)"
     )
 
 

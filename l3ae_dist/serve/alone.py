@@ -32,18 +32,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
+    usual = Place()
     parser = argparse.ArgumentParser(
         prog="l3ae-serve",
         description="Serve recommendations over HTTP from an export; another export takes over by itself.",
     )
     parser.add_argument("export", help="folder that `l3ae-dist export` wrote, or a link to one")
-    parser.add_argument("--host", default=Place.host, help="address to listen at (%(default)s)")
-    parser.add_argument("--port", type=int, default=Place.port, help="port; 0 for a free one (%(default)s)")
+    parser.add_argument("--host", default=usual.host, help="address to listen at (%(default)s)")
+    parser.add_argument("--port", type=int, default=usual.port, help="port; 0 for a free one (%(default)s)")
     parser.add_argument("--certificate", type=Path, help="PEM file, for https")
     parser.add_argument("--key", type=Path, help="PEM file of its key")
     parser.add_argument("--insecure", action="store_true", help="allow plain http off this machine")
     parser.add_argument(
-        "--connections", type=int, default=Place.connections, help="connections at a time (%(default)s)"
+        "--connections", type=int, default=usual.connections, help="connections at a time (%(default)s)"
     )
     return parser
 

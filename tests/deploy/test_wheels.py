@@ -102,7 +102,7 @@ def test_it_answers_without_the_rest_of_the_package_and_its_dependencies(wheels,
             assert page.status == 200
     finally:
         served.terminate()
-        served.wait(20)
+        served.communicate(timeout=20)
     refused = subprocess.run(
         [sys.executable, "-P", str(script), str(tmp_path / "w"), "--port", "0"],
         capture_output=True, text=True, timeout=60, check=False, env=environment,

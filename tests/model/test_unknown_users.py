@@ -227,3 +227,41 @@ def test_plan_and_simulate_are_calls(tmp_path):
         l3ae_dist.plan(config, size={"items": 10})
     with pytest.raises(ConfigError):
         l3ae_dist.plan({**config, "workspace": str(tmp_path / "none")})
+
+
+@pytest.mark.parametrize("name", ["lists.csv", "lists.jsonl", "lists.parquet", "lists"])
+def test_files_of_recommendations_have_the_form_of_their_name(fitted, tmp_path, name):
+    model, _ = fitted
+    where, out = model.model_.workspace.url, tmp_path / name
+    call = ["recommend", where, "900", "3", "7", "-n", "3", "--on-unknown", "popular", "--output", str(out)]
+    for _ in range(2):  # an earlier file of recommendations is replaced
+        done = CliRunner().invoke(cli.app, call)
+        assert done.exit_code == 0, done.output
+    read = {".csv": pd.read_csv, ".jsonl": lambda path: pd.read_json(path, lines=True)}.get(
+        out.suffix, pd.read_parquet
+    )
+    found, expected = read(out), model.recommend([900, 3, 7], 3, on_unknown="popular")
+    assert found.columns.tolist() == ["user_id", "item_id", "title", "rank", "score"]
+    assert found.item_id.tolist() == expected.item_id.tolist()
+    np.testing.assert_allclose(found.score.astype(float), expected.score, rtol=1e-6)
+
+
+def test_a_file_of_another_form_and_reasons_in_a_csv_are_refused(fitted, tmp_path):
+    model, _ = fitted
+    (tmp_path / "notes.csv").write_text("mine\n1\n")
+    for name, more in {"notes.csv": (), "a.csv": ("--reasons", "2"), "b": ("--format", "xml")}.items():
+        call = ["recommend", model.model_.workspace.url, "3", "--output", str(tmp_path / name), *more]
+        done = CliRunner().invoke(cli.app, call)
+        assert done.exit_code == 2, done.output
+    assert (tmp_path / "notes.csv").read_text() == "mine\n1\n"
+    reasons = [
+        "recommend",
+        model.model_.workspace.url,
+        "3",
+        "--output",
+        str(tmp_path / "r.jsonl"),
+        "--reasons",
+        "2",
+    ]
+    assert CliRunner().invoke(cli.app, reasons).exit_code == 0
+    assert len(pd.read_json(tmp_path / "r.jsonl", lines=True).reasons[0]) == 2

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from l3ae_dist.cli.parquet import _complete_file
+from l3ae_dist.cli.lists_file import _complete_file
 from l3ae_dist.storage.local_blobs import LocalBlobs
 from l3ae_dist.storage.partial_files import is_abandoned, partial_name
 from l3ae_dist.storage.repair import sweep_partials

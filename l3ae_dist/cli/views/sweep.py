@@ -21,7 +21,7 @@ def print_sweep(console: Console, result: Document) -> None:
     console.print(sweep_table(result["sweep"]))
     console.print(model_table(result["models"]))
     for comparison in comparisons_of(result):
-        sentence = comparison_sentence(comparison).append(f"; p = {comparison.p_value:.2g}")
+        sentence = comparison_sentence(comparison).append(f"; {comparison.p_text}")
         console.print(sentence, soft_wrap=True)
     print_model(console, result)
     print_cost(console, result)

@@ -120,7 +120,7 @@ class ProgressPrinter:
         if stage.task is not None:
             done = stage.total or stage.done
             self._bars.update(stage.task, completed=done, total=done, rate=stage.rate(now), left="")
-        elif stage.done == stage.already and stage.total:
+        elif stage.total and stage.already >= stage.total:
             self._line(f"{stage.name}: complete, reused")
         else:
             seconds = now - stage.started if event.seconds is None else event.seconds

@@ -1,17 +1,19 @@
-"""A Parquet file of recommendations, written batch by batch and renamed when it is complete."""
+"""A file of recommendations, written batch by batch and renamed when it is complete."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from pathlib import Path, PurePosixPath
+from typing import IO, TYPE_CHECKING, Literal, get_args
 
 import fsspec
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
 from l3ae_dist.errors import ConfigError, WorkspaceError
-from l3ae_dist.messages import one_line, shown
+from l3ae_dist.messages import named, one_line, shown
 from l3ae_dist.storage.partial_files import partial_name, sweep_beside
 
 if TYPE_CHECKING:
@@ -21,18 +23,52 @@ if TYPE_CHECKING:
 
 
 _COLUMNS = ("user_id", "item_id", "title", "rank", "score")
+ListsFormat = Literal["parquet", "csv", "jsonl"]
+"""Form of a file of recommendations."""
+_SUFFIXES: dict[str, ListsFormat] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 
 
-class RecommendationsFile:
-    """An open Parquet file: one row group for each table that is written."""
+def format_of(output: str, asked: str | None, *, reasons: bool) -> ListsFormat:
+    """Return the form of a file: the one that is asked for, else that of its name, Parquet for any other.
 
-    def __init__(self, model: "FittedModel", file: IO[bytes], *, reasons: bool) -> None:
-        self._model, self._file, self._reasons = model, file, reasons
-        self._writer: pq.ParquetWriter | None = None
+    Parameters
+    ----------
+    output
+        Path or URL.
+    asked
+        Form; None for that of the name.
+    reasons
+        Whether the lists have reasons, which lines of a CSV cannot hold.
+
+    Raises
+    ------
+    ConfigError
+        For another form, and for reasons in a CSV.
+    """
+    found = asked or _SUFFIXES.get(PurePosixPath(output.partition("?")[0]).suffix.lower(), "parquet")
+    for one in get_args(ListsFormat):
+        if found == one:
+            if one == "csv" and reasons:
+                raise ConfigError(
+                    "a CSV has no place for reasons; write parquet or jsonl, or leave --reasons out."
+                )
+            return one  # type: ignore[no-any-return]
+    raise ConfigError(f"the format is {shown(found)} but must be {named(get_args(ListsFormat))}.")
+
+
+class ListsFile:
+    """An open file of recommendations, to which one table after the other is appended."""
+
+    def __init__(self, model: "FittedModel", file: IO[bytes], kind: ListsFormat, *, reasons: bool) -> None:
+        self._model, self._file, self._kind, self._reasons = model, file, kind, reasons
+        self._writer: pq.ParquetWriter | pa.csv.CSVWriter | None = None
+        self._types: pa.Schema | None = None
 
     @classmethod
     @contextmanager
-    def open(cls, model: "FittedModel", output: str, *, reasons: bool) -> "Iterator[RecommendationsFile]":
+    def open(
+        cls, model: "FittedModel", output: str, kind: ListsFormat, *, reasons: bool
+    ) -> "Iterator[ListsFile]":
         """Open a file by path or URL for the recommendations of a model.
 
         Parameters
@@ -41,23 +77,32 @@ class RecommendationsFile:
             Knows the types of ids and scores.
         output
             The file appears there at the end, complete; nothing remains when writing fails.
+        kind
+            Its form.
         reasons
             Whether the tables have a column ``reasons``.
         """
-        with _complete_file(output) as file:
-            opened = cls(model, file, reasons=reasons)
+        with _complete_file(output, kind) as file:
+            opened = cls(model, file, kind, reasons=reasons)
             yield opened
             opened.close()
 
     def write(self, frame: "pd.DataFrame") -> None:
         """Append one table; the first one decides the type of the users' ids."""
-        table = pa.Table.from_pandas(frame, preserve_index=False)
+        if self._types is None:
+            self._types = self._schema(frame)
+        table = pa.Table.from_pandas(frame, preserve_index=False).cast(self._types)
+        if self._kind == "jsonl":
+            rows = (json.dumps(row, ensure_ascii=False) for row in table.to_pylist())
+            self._file.write("".join(f"{row}\n" for row in rows).encode().replace(b"NaN", b"null"))
+            return
         if self._writer is None:
-            self._writer = pq.ParquetWriter(self._file, self._schema(frame))
-        self._writer.write_table(table.cast(self._writer.schema))
+            make = pq.ParquetWriter if self._kind == "parquet" else pa.csv.CSVWriter
+            self._writer = make(self._file, self._types)
+        self._writer.write_table(table)
 
     def close(self) -> None:
-        """Write the footer of the file."""
+        """Write the end of the file."""
         if self._writer is not None:
             self._writer.close()
 
@@ -73,7 +118,7 @@ class RecommendationsFile:
         return pa.schema(kinds)
 
 
-def _refuse_other_files(fs: fsspec.AbstractFileSystem, path: str, output: str) -> None:
+def _refuse_other_files(fs: fsspec.AbstractFileSystem, path: str, output: str, kind: ListsFormat) -> None:
     """Refuse to write where something else than an earlier file of recommendations is."""
     try:
         if not fs.exists(path):
@@ -81,8 +126,8 @@ def _refuse_other_files(fs: fsspec.AbstractFileSystem, path: str, output: str) -
         if fs.isdir(path):
             raise ConfigError(f"{shown(output)} is a folder; name a file to write.")
         with fs.open(path, "rb") as file:
-            names = pq.read_schema(file).names if fs.size(path) else list(_COLUMNS)
-    except (pa.ArrowInvalid, OSError):
+            names = _names(file, kind) if fs.size(path) else list(_COLUMNS)
+    except (pa.ArrowInvalid, OSError, UnicodeDecodeError, json.JSONDecodeError):
         names = []
     if tuple(names) not in (_COLUMNS, (*_COLUMNS, "reasons")):
         raise ConfigError(
@@ -91,15 +136,23 @@ def _refuse_other_files(fs: fsspec.AbstractFileSystem, path: str, output: str) -
         )
 
 
+def _names(file: IO[bytes], kind: ListsFormat) -> list[str]:
+    """Return the columns of an earlier file."""
+    if kind == "parquet":
+        return list(pq.read_schema(file).names)
+    line = file.readline().decode().strip()
+    return list(json.loads(line)) if kind == "jsonl" else [name.strip('"') for name in line.split(",")]
+
+
 @contextmanager
-def _complete_file(output: str) -> Iterator[IO[bytes]]:
+def _complete_file(output: str, kind: ListsFormat = "parquet") -> Iterator[IO[bytes]]:
     """Open a file that is written under another name and renamed at the end; removed when that fails."""
     try:
         fs, path = fsspec.core.url_to_fs(output)
     except (ValueError, ImportError) as error:  # an unknown scheme, or one whose package is not installed
         reason = one_line(str(error))
         raise ConfigError(f"cannot write {shown(output)} ({reason}); give a path or a known URL.") from error
-    _refuse_other_files(fs, path, output)
+    _refuse_other_files(fs, path, output, kind)
     folder, _, name = path.rpartition("/")
     temporary = f"{folder}/{partial_name(name)}" if folder else partial_name(name)
     try:
