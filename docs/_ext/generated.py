@@ -35,7 +35,7 @@ _PLACEHOLDERS = {int: "INTEGER", float: "NUMBER", Path: "PATH"}
 # what scikit-learn adds to every estimator is its own affair
 _INHERITED = [
     "   :inherited-members: BaseEstimator",
-    "   :exclude-members: get_metadata_routing, set_fit_request",
+    "   :exclude-members: get_metadata_routing, set_fit_request, set_predict_request, set_score_request",
 ]
 
 

@@ -181,12 +181,12 @@ class Estimator(ModelLifecycle, BaseEstimator):  # type: ignore[misc]
 
     @property
     def item_ids_(self) -> Array:
-        """Ids of the items, (n_items_,), in the order of the catalog."""
+        """Ids of the items, (n_items,), in the order of the catalog."""
         return self._fitted().dataset.item_ids()
 
     @property
     def user_ids_(self) -> Array:
-        """Ids of the users, (n_users_,), sorted."""
+        """Ids of the users, (n_users,), sorted."""
         return self._fitted().dataset.user_ids()
 
     def __sklearn_tags__(self) -> "Tags":
