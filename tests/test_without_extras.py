@@ -12,7 +12,7 @@ import yaml
 CORE = """
 import sys
 
-for name in ("torch", "ray", "sentence_transformers", "transformers"):
+for name in ("torch", "ray", "sentence_transformers", "transformers", "huggingface_hub"):
     sys.modules[name] = None
 from l3ae_dist.cli.app import main
 
@@ -72,7 +72,16 @@ def test_a_whole_job_with_given_embeddings_needs_none_of_them(call, config, tmp_
 @pytest.mark.parametrize(
     ("settings", "extra", "what"),
     [
-        (("data.embeddings=null",), "embed", "embedding item texts needs sentence_transformers, torch, ray"),
+        (
+            ("data.embeddings=null",),
+            "embed",
+            "embedding item texts needs sentence_transformers, torch, ray, huggingface_hub",
+        ),
+        (
+            ("data.embeddings=null", "encoder.model=Qwen/Qwen3-Embedding-8B"),
+            "embed",
+            "an encoder of the hub needs sentence_transformers",
+        ),
         (("compute.cluster=ray",), "ray", "compute.cluster: ray needs ray"),
         (("compute.device=cuda",), "gpu", "compute.device: cuda needs torch"),
     ],

@@ -26,7 +26,7 @@ def compare(
 ) -> None:  # fmt: skip
     """Set two runs side by side: configuration, data, metrics, times, memory."""
     from l3ae_dist.report.compare import RunComparison, compare_page, open_runs
-    from l3ae_dist.report.write import save_page
+    from l3ae_dist.report.write import note_report, save_page
     from l3ae_dist.storage.output_files import PAGE, check_output
 
     with output_to_stderr():
@@ -34,6 +34,8 @@ def compare(
             check_output(output, PAGE)
         records = open_runs(runs or [], workspace)
         comparison = RunComparison.of(*records)
+        for record in records if output is not None else ():
+            note_report(record, str(output))
         page = None if output is None else save_page(compare_page(*records).encode(), output)
     if as_json:
         print_json({**asdict(comparison), **({} if page is None else {"report": page})})

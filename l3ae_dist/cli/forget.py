@@ -43,10 +43,11 @@ class WhoIsForgotten:
         if self.file is None:
             return self.users or []
         try:
-            lines = self.file.read_text("utf-8").splitlines()
+            lines = self.file.read_text("utf-8-sig").split("\n")
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"the user ids in {self.file} cannot be read ({error}).") from error
-        return [*(self.users or []), *(line.strip() for line in lines if line.strip())]
+        ids = (line.removesuffix("\r") for line in lines)
+        return [*(self.users or []), *(one for one in ids if one)]
 
 
 @command

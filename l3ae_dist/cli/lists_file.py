@@ -91,10 +91,14 @@ class ListsFile:
         """Append one table; the first one decides the type of the users' ids."""
         if self._types is None:
             self._types = self._schema(frame)
+        if frame["user_id"].dtype == object:  # known and unknown ones may be integers and texts
+            frame = frame.assign(user_id=frame["user_id"].map(str))
+        if self._kind == "csv":
+            frame = frame.assign(title=frame["title"].map(_for_spreadsheets))
         table = pa.Table.from_pandas(frame, preserve_index=False).cast(self._types)
         if self._kind == "jsonl":
-            rows = (json.dumps(row, ensure_ascii=False) for row in table.to_pylist())
-            self._file.write("".join(f"{row}\n" for row in rows).encode().replace(b"NaN", b"null"))
+            rows = (json.dumps(_without_nan(row), ensure_ascii=False) for row in table.to_pylist())
+            self._file.write("".join(f"{row}\n" for row in rows).encode())
             return
         if self._writer is None:
             make = pq.ParquetWriter if self._kind == "parquet" else pa.csv.CSVWriter
@@ -127,7 +131,7 @@ def _refuse_other_files(fs: fsspec.AbstractFileSystem, path: str, output: str, k
             raise ConfigError(f"{shown(output)} is a folder; name a file to write.")
         with fs.open(path, "rb") as file:
             names = _names(file, kind) if fs.size(path) else list(_COLUMNS)
-    except (pa.ArrowInvalid, OSError, UnicodeDecodeError, json.JSONDecodeError):
+    except (pa.ArrowInvalid, OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError):
         names = []
     if tuple(names) not in (_COLUMNS, (*_COLUMNS, "reasons")):
         raise ConfigError(
@@ -141,7 +145,21 @@ def _names(file: IO[bytes], kind: ListsFormat) -> list[str]:
     if kind == "parquet":
         return list(pq.read_schema(file).names)
     line = file.readline().decode().strip()
-    return list(json.loads(line)) if kind == "jsonl" else [name.strip('"') for name in line.split(",")]
+    if kind == "csv":
+        return [name.strip('"') for name in line.split(",")]
+    row = json.loads(line)
+    return list(row) if isinstance(row, dict) else []
+
+
+def _without_nan(row: dict[str, object]) -> dict[str, object]:
+    """Put null in the place of the score that a popular item has not."""
+    score = row["score"]
+    return row | {"score": None if score != score else score}
+
+
+def _for_spreadsheets(title: str) -> str:
+    """Put a quote before a title that a spreadsheet would take for a formula; ids stay as they are."""
+    return f"'{title}" if title.startswith(("=", "+", "-", "@", "\t", "\r")) else title
 
 
 @contextmanager

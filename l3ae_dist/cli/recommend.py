@@ -105,12 +105,12 @@ def _write(model: "FittedModel", request: Request, output: str) -> Written:
     started = time.perf_counter()
     batches: Iterator[pd.DataFrame] = _call(model, model.recommend_batches, request)
     rows = users = 0
+    note_copy(model.workspace, model.document, "recommendations", output)  # before it is there
     with ListsFile.open(model, output, kind, reasons=reasons) as file:
         for frame in batches:
             file.write(frame)
             rows += len(frame)
             users += frame["user_id"].nunique()
-    note_copy(model.workspace, model.document, "recommendations", output)
     seconds = time.perf_counter() - started
     return Written(output, users, rows, round(seconds, 3), round(users / max(seconds, 1e-9), 1))
 

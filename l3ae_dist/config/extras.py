@@ -8,7 +8,7 @@ from l3ae_dist.messages import named
 
 Extra = Literal["embed", "ray", "gpu"]
 _PACKAGES: dict[Extra, tuple[str, ...]] = {
-    "embed": ("sentence_transformers", "torch", "ray"),
+    "embed": ("sentence_transformers", "torch", "ray", "huggingface_hub"),
     "ray": ("ray",),
     "gpu": ("torch",),
 }

@@ -122,13 +122,16 @@ class Dataset:
         return find_ids(self._user_lookup, ids)
 
     def user_labels(self, ids: Sequence[object]) -> Array:
-        """Return user ids, known or not, in the form of the dataset's; as text where one is no integer."""
-        if self._user_lookup.dtype != object:
-            whole = [_as_integer(one) for one in ids]
-            if all(one is not None and abs(one) <= _LARGEST for one in whole):
-                return np.array(whole, np.int64)
+        """Return user ids, known or not, in the form of the dataset's; text that is no integer as it is."""
         found = np.empty(len(ids), object)
-        found[:] = [id_text(one) for one in ids]
+        if self._user_lookup.dtype == object:
+            found[:] = [id_text(one) for one in ids]
+            return found
+        whole = [_as_integer(one) for one in ids]
+        fits = [one is not None and abs(one) <= _LARGEST for one in whole]
+        if all(fits):
+            return np.array(whole, np.int64)
+        found[:] = [one if fit else id_text(given) for one, fit, given in zip(whole, fits, ids, strict=True)]
         return found
 
     def find_items(self, ids: Sequence[object]) -> npt.NDArray[np.int64]:

@@ -9,6 +9,7 @@ from hashlib import file_digest
 from pathlib import Path
 
 from l3ae_dist.config.embedding import PRESETS, EncoderConfig
+from l3ae_dist.config.extras import require
 from l3ae_dist.config.load import make_config
 from l3ae_dist.errors import ConfigError
 from l3ae_dist.messages import shown
@@ -139,6 +140,7 @@ def _is_commit(revision: str | None) -> bool:
 
 def _cached_commit(model: str, revision: str | None) -> str | None:
     """Return the commit of a branch or a tag in the local cache; None where it is not there."""
+    require("embed", "an encoder of the hub")
     from huggingface_hub import try_to_load_from_cache
 
     # sentence-transformers knows models of its own by short names, and may have a cache of its own

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from math import ceil, floor, log10
 from typing import Any
 
 import numpy as np
@@ -59,8 +60,10 @@ class PairedComparison:
         >>> PairedComparison("ndcg@20", ("A", "B"), *[0.1] * 6, p_value=p, users=9, least_p=p).p_text
         'p < 0.001'
         """
-        at_least = self.p_value <= self.least_p * (1 + 1e-9)
-        return f"p < {self.p_value:.1g}" if at_least else f"p = {self.p_value:.2g}"
+        if self.p_value > self.least_p * (1 + 1e-9):
+            return f"p = {self.p_value:.2g}"
+        digit = 10.0 ** floor(log10(self.p_value))  # of the first figure, which is rounded up
+        return f"p < {ceil(self.p_value / digit * (1 - 1e-9)) * digit:.1g}"
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> "PairedComparison":

@@ -112,9 +112,8 @@ def write_export(
         _in_process(model, kept, on_event) if client is None else _on_cluster(model, kept, client, on_event)
     )
     with contextlib.closing(columns), storage_errors(str(target)), replaced_folder(target) as partial:
-        header = _write(model, partial, columns, options)
-    note_copy(model.workspace, model.document, "export", str(target))
-    return header
+        note_copy(model.workspace, model.document, "export", str(target))  # before it is there
+        return _write(model, partial, columns, options)
 
 
 def kept_weights(model: ModelArrays, options: ExportOptions, on_event: OnEvent) -> sparse.csr_matrix:

@@ -211,5 +211,5 @@ def _checked(matrix: sparse.csr_matrix) -> sparse.csr_matrix:
 
 def labels_agree(labels: Array, keys: Iterable[object]) -> bool:
     """Tell whether some of the keys of a mapping may be labels of users: both integers, or both text."""
-    text = labels.dtype.kind not in "iu"
-    return not len(labels) or any(isinstance(key, str) == text for key in keys)
+    kinds = {False} if labels.dtype.kind in "iu" else {isinstance(one, str) for one in labels.tolist()}
+    return not len(labels) or any(isinstance(key, str) in kinds for key in keys)

@@ -183,9 +183,8 @@ def grown(workspace: str, new: Inputs, how: Growth) -> ResultDocument:
     erased = erase_when_due(opened, how.compute, how.on_event)
     if erased is not None:
         result.pop("replaced", None)
-        current = read_model(opened)
-        if current.label != document.label:  # it was solved anew, and the other deleted
-            result |= {"model": current.summary()}
+        if document.label in erased["models"]:  # it was solved anew
+            result |= {"model": read_model(opened).summary()}
         result |= {"forget": erased}
     return result | {"seconds": round(time.perf_counter() - started, 3)}
 

@@ -53,7 +53,8 @@ def note_copy(
     kind, place
         What was made, and where.
     """
-    where = str(without_secrets(place if "://" in place else os.path.abspath(place)))
+    is_url = "://" in place or place.startswith("mlflow:")
+    where = str(without_secrets(place if is_url else os.path.abspath(place)))
     made = datetime.now(UTC).isoformat(timespec="seconds")
     note = CopyElsewhere(kind, where, model.label, model.dataset, made)
     with contextlib.suppress(OSError, WorkspaceError):

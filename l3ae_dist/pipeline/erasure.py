@@ -28,6 +28,7 @@ from l3ae_dist.pipeline.named_models import (
     read_model,
 )
 from l3ae_dist.pipeline.needed_artifacts import artifacts_of, delete_artifacts
+from l3ae_dist.pipeline.result import ResultDocument
 from l3ae_dist.pipeline.run import run_job
 from l3ae_dist.runtime.event_log import told_as_events
 from l3ae_dist.runtime.event_store import attempts
@@ -105,7 +106,7 @@ def _is_free(workspace: Workspace, dataset: str, forgotten: Forgotten) -> bool:
 
 def erase_when_due(
     workspace: Workspace, compute: Mapping[str, object] | None, on_event: OnEvent | None
-) -> dict[str, object] | None:
+) -> ResultDocument | None:
     """Erase where the deadline of a request has come; return what a result tells of it, or None.
 
     Parameters

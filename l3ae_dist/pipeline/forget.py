@@ -31,6 +31,7 @@ from l3ae_dist.pipeline.named_models import (
     known_models,
     name_is_taken,
     read_model,
+    use_model,
 )
 from l3ae_dist.pipeline.result import ResultDocument
 from l3ae_dist.pipeline.run import run_job
@@ -145,17 +146,18 @@ def forget_named(workspace: str, users: Sequence[Id], how: Forgetting) -> Result
         forgotten = before.with_users(named, by)
         data = _catalog_order(opened, document)
         source = _source(opened, document, without_users(data, forgotten))
+        erases = how.erase or forgotten.due
+        stays = source.dataset == data.id and (not erases or is_free(opened, document, forgotten))
+        if not stays:
+            _refuse_used_name(opened, how.name, document.label)
         if forgotten != before:
             forgotten.write(opened)
         if source.dataset != data.id:  # nothing goes on with the others from here on
             last = {"dataset": source.dataset, "embedding": source.embedding}
             opened.write_doc(layout.LAST_RUN, last)
-    erases = how.erase or forgotten.due
-    unchanged = source.dataset == data.id
-    if unchanged and (not erases or is_free(opened, document, forgotten)):
-        result = _as_it_is(opened, document)
+    if stays:
+        result = _as_it_is(opened, document, how.name)
     else:
-        _refuse_used_name(opened, how.name, document.label)
         job: type[Job] = ErasureJob if erases else ForgetJob
         result = run_job(job, config, Inputs(), source=source, until="fit", on_event=how.on_event)
     made = read_model(opened, str(result["model"]["name"]))
@@ -275,9 +277,12 @@ def _missing(dataset: Dataset, users: Sequence[Id]) -> list[Id]:
     return [one for one, row in zip(users, rows, strict=True) if row < 0]
 
 
-def _as_it_is(workspace: Workspace, document: ModelDocument) -> ResultDocument:
-    """Return the result of the model that has forgotten the users already."""
+def _as_it_is(workspace: Workspace, document: ModelDocument, name: str | None) -> ResultDocument:
+    """Return the result of the model that has forgotten the users already, under the name asked for."""
     result = workspace.read_doc(layout.result(document.run)) or {"workspace": workspace.url}
     result.pop("replaced", None)
     told = {"workspace": workspace.url, "model": document.summary()}
-    return result | told | {"reused": True, "tiles_written": 0}
+    result |= told | {"reused": True, "tiles_written": 0}
+    if name in (None, document.label):
+        return result
+    return result | use_model(workspace.url, document.label, name=name)

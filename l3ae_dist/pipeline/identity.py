@@ -38,8 +38,16 @@ def require_items(config: RunConfig, inputs: Inputs) -> None:
         )
 
 
+def require_engines(config: RunConfig) -> None:
+    """Refuse a run on Ray or a GPU without the packages for it, before a workspace is made."""
+    if config.compute.cluster == "ray":
+        require("ray", "compute.cluster: ray")
+    if config.compute.device == "cuda":
+        require("gpu", "compute.device: cuda")
+
+
 def require_packages(config: RunConfig, inputs: Inputs, workspace: Workspace, wanted: Source) -> None:
-    """Refuse a run whose extra packages are not installed, before it starts anything.
+    """Refuse a run whose encoder is not installed, before it starts anything.
 
     Parameters
     ----------
@@ -48,10 +56,6 @@ def require_packages(config: RunConfig, inputs: Inputs, workspace: Workspace, wa
     workspace, wanted
         Where its data are or will be, and which; features that are made already need no package.
     """
-    if config.compute.cluster == "ray":
-        require("ray", "compute.cluster: ray")
-    if config.compute.device == "cuda":
-        require("gpu", "compute.device: cuda")
     given = inputs.embeddings is not None or wanted.embedding is None or config.model.uses != "embeddings"
     if not given and workspace.stage_held(Stage.EMBED, str(wanted.embedding)) is None:
         require("embed", "embedding item texts")

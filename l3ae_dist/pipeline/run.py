@@ -22,6 +22,7 @@ from l3ae_dist.pipeline.identity import (
     identify,
     open_workspace,
     refuse_other_data,
+    require_engines,
     require_items,
     require_packages,
     run_identifier,
@@ -193,6 +194,7 @@ def _attempt(
     """Run a job as far as it comes: to its end, or to the first damage that its stages do not mend."""
     started = time.perf_counter()
     set_default_seconds(config.compute.store_patience)
+    require_engines(config)
     inputs = inputs.or_configured(config)
     if source is None and until != "ingest":
         require_items(config, inputs)

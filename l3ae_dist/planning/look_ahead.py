@@ -1,9 +1,12 @@
 """Public calls that look ahead at a run: the forecast and the simulation of a configuration."""
 
 from collections.abc import Mapping
+from math import isfinite
 
 from l3ae_dist.config.load import make_config
 from l3ae_dist.config.run_config import RunConfig
+from l3ae_dist.errors import ConfigError
+from l3ae_dist.messages import named
 from l3ae_dist.planning.data_size import given_size, ingested_size
 from l3ae_dist.planning.forecast import forecast
 from l3ae_dist.planning.intermediates import rates_of_run
@@ -90,6 +93,8 @@ def simulate(
         As :func:`plan` does.
     """
     checked = _checked(config)
+    if mtbf_hours is not None and not (mtbf_hours > 0 and isfinite(mtbf_hours)):
+        raise ConfigError(f"mtbf_hours is {mtbf_hours} but must be a positive number of hours.")
     trouble = Trouble(mtbf_seconds=None if mtbf_hours is None else 3600 * mtbf_hours, seed=seed)
     resources = resources_of(checked, network=network)
     return simulate_solve(checked, _size(checked, size), resources, trouble).summary()
@@ -123,11 +128,19 @@ def resources_of(
     return Resources(
         rates=found,
         actors=actors,
-        network_bytes_s=float("inf") if network is None else float(parse_bytes(network)),
+        network_bytes_s=_network(network),
         peers=config.compute.reads_from_peers,
         disk_bytes=None if disk is None else parse_bytes(disk),
         run_rates=lambda: rates_of_run(config.compute, config.workspace),
     )
+
+
+def _network(rate: int | str | None) -> float:
+    """Return the bytes a second of a network; without bound for None."""
+    found = float("inf") if rate is None else float(parse_bytes(rate))
+    if found < 1:
+        raise ConfigError(f"network is {rate} but must be greater than 0; write it like 3GB.")
+    return found
 
 
 def _checked(config: "RunConfig | Mapping[str, object]") -> RunConfig:
@@ -136,6 +149,8 @@ def _checked(config: "RunConfig | Mapping[str, object]") -> RunConfig:
 
 def _size(config: RunConfig, size: "Size | None") -> DataSize:
     """Return the size of the data: as given, else of the ingested dataset."""
-    numbers = {} if size is None else dict(size)
-    given = (numbers.get(name) for name in ("items", "users", "interactions", "dim"))
+    numbers, names = {} if size is None else dict(size), ("items", "users", "interactions", "dim")
+    if other := sorted(set(numbers) - set(names)):
+        raise ConfigError(f"size has {named(other)}, which is none of {named(names)}; leave it out.")
+    given = (numbers.get(name) for name in names)
     return given_size(config, *given) or ingested_size(config, numbers.get("dim"))

@@ -8,8 +8,10 @@ from pathlib import Path
 from types import ModuleType
 
 from l3ae_dist import __version__
-from l3ae_dist.errors import ConfigError, L3AEError
+from l3ae_dist.errors import ConfigError
 from l3ae_dist.messages import one_line
+from l3ae_dist.pipeline.copies_elsewhere import note_copy
+from l3ae_dist.pipeline.model_document import ModelDocument
 from l3ae_dist.pipeline.run import FINISHED
 from l3ae_dist.report import tables
 from l3ae_dist.report.formatting import flat
@@ -38,6 +40,8 @@ class Export(PythonModel):
 
     def predict(self, context, model_input: pd.DataFrame, params=None):
         model, n = self._model, int((params or {}).get("n", 20))
+        if model_input[["user_id", "item_id"]].isna().any(axis=None):
+            raise ValueError("a history has a row without user_id or item_id; leave it out")
         codes, users = pd.factorize(model_input["user_id"])
         histories = [[] for _ in users]
         for user, item in zip(codes, model_input["item_id"].tolist(), strict=True):
@@ -156,11 +160,7 @@ def _told(workspace: str, run: str) -> None:
     """Write a run that has ended; what goes wrong is a warning."""
     try:
         log_run(workspace, run)
-    except (L3AEError, OSError) as error:
-        warnings.warn(f"run {run} was not written to MLflow: {one_line(str(error))}", stacklevel=2)
-    except Exception as error:
-        if not type(error).__module__.startswith("mlflow"):
-            raise
+    except Exception as error:  # of whatever store MLflow writes to
         warnings.warn(f"run {run} was not written to MLflow: {one_line(str(error))}", stacklevel=2)
 
 
@@ -173,6 +173,8 @@ def _log(mlflow: ModuleType, record: RunRecord) -> str:
     result = record.workspace.read_doc(layout.result(record.run))
     mlflow.log_text(json.dumps(result, indent=1, default=str), "result.json")
     if record.fitted is not None:
+        place = f"mlflow:{mlflow.get_tracking_uri()}/{mlflow.active_run().info.run_id}"
+        note_copy(record.workspace, ModelDocument.from_document(record.fitted), "report", place)
         mlflow.set_tag("l3ae.model", str(record.fitted.get("label")))
         mlflow.log_text(model_card(record), "model_card.md")
     return str(mlflow.active_run().info.run_id)

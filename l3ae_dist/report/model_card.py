@@ -9,21 +9,22 @@ from l3ae_dist.data.dataset_stats import DatasetStats
 from l3ae_dist.data.dataset_summary import data_lines
 from l3ae_dist.errors import ConfigError, StageMissingError
 from l3ae_dist.messages import shown, visible
-from l3ae_dist.pipeline.copies_elsewhere import note_copy
-from l3ae_dist.pipeline.model_document import ModelDocument
 from l3ae_dist.pipeline.named_models import read_model
 from l3ae_dist.report import tables
 from l3ae_dist.report.cautions import cautions
 from l3ae_dist.report.formatting import iso_text, params_text
 from l3ae_dist.report.run import RunRecord, find_run, read_run
 from l3ae_dist.report.run_page import comparison_text
+from l3ae_dist.report.write import note_report
+from l3ae_dist.storage.output_files import OutputKind, check_output, write_output
 from l3ae_dist.storage.stages import Stage
 from l3ae_dist.storage.workspace import Workspace
 
 # Characters that Markdown or the HTML in it gives a meaning; control characters are shown before.
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>()#+!|~&$-])")
-# The first line of every card, by which an earlier one is known that may be replaced.
 _HEAD = "---\nlibrary_name: l3ae_dist\n"
+CARD = OutputKind("model card", b"---", b"library_name: l3ae_dist")
+"""The file that a card is written to."""
 
 
 def write_card(
@@ -49,20 +50,14 @@ def write_card(
     ConfigError
         For a run that fitted no model, for a run and a model both, or a file that is no card.
     """
-    opened, path = Workspace.open(workspace), Path(output)
+    opened = Workspace.open(workspace)
     if run is not None and model is not None:
         raise ConfigError(f"name a run ({shown(run)}) or a model ({shown(model)}), not both.")
     record = read_run(opened, find_run(opened, read_model(opened, model).run if run is None else run))
-    card = model_card(record)
-    try:
-        if path.exists() and not path.read_text("utf-8").startswith(_HEAD):
-            raise ConfigError(f"{path} is there and is no model card, so it is left as it is; name another.")
-        path.write_text(card, "utf-8")
-        if record.fitted is not None:
-            note_copy(opened, ModelDocument.from_document(record.fitted), "report", str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the card cannot be written to {path} ({error}); name another file.") from error
-    return str(path)
+    card = model_card(record).encode()
+    check_output(output, CARD)
+    note_report(record, str(output))
+    return write_output(output, card, CARD)
 
 
 def model_card(record: RunRecord) -> str:

@@ -9,7 +9,7 @@ from l3ae_dist.pipeline.copies_elsewhere import note_copy
 from l3ae_dist.pipeline.model_document import ModelDocument
 from l3ae_dist.pipeline.named_models import read_model
 from l3ae_dist.report.cautions import cautions
-from l3ae_dist.report.run import find_run, read_run
+from l3ae_dist.report.run import RunRecord, find_run, read_run
 from l3ae_dist.report.run_page import run_page
 from l3ae_dist.runtime.event_store import attempts
 from l3ae_dist.storage import layout
@@ -74,9 +74,8 @@ def write_report(
         opened.blobs.put(key, [page])
         where = f"{opened.url}/{key}"
     else:
+        note_report(record, str(output))
         where = save_page(page, output)
-        if record.fitted is not None:
-            note_copy(opened, ModelDocument.from_document(record.fitted), "report", where)
     return {
         "workspace": opened.url,
         "run": record.run,
@@ -92,6 +91,20 @@ def kept_report(workspace: str | Path, run: str) -> str | None:
     names = [attempt.name for attempt in attempts(opened) if attempt.run == run][-1:] or [run]
     key = layout.run_report(names[0])
     return f"{opened.url}/{key}" if opened.blobs.size(key) is not None else None
+
+
+def note_report(record: RunRecord, place: str) -> None:
+    """Note in the workspace of a run, before it is done, that a report of it is written elsewhere.
+
+    Parameters
+    ----------
+    record
+        The run; of one that fitted no model nothing is noted.
+    place
+        Path or URL of the report.
+    """
+    if record.fitted is not None:
+        note_copy(record.workspace, ModelDocument.from_document(record.fitted), "report", place)
 
 
 def save_page(page: bytes, output: str | Path) -> str:

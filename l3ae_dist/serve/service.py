@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # Seconds for which a thread may keep the others waiting: opening a model must not delay answers.
 _SWITCH_SECONDS = 0.0005
+_LAST_PORT = 65_535
 # Seconds for requests that are under way when the service is stopped.
 _GOODBYE_SECONDS = 10
 
@@ -101,6 +102,11 @@ def _opened(target: str, model: str | None, place: Place) -> "Current":
             f"--host {place.host} is reached from other machines, and what they send would not be encrypted; "
             "give --certificate and --key, or allow it with --insecure (behind a proxy that speaks TLS)."
         )
+    if not 0 <= place.port <= _LAST_PORT or place.connections < 1:
+        raise ConfigError(
+            f"--port is {place.port} and --connections {place.connections}, but ports are 0 to {_LAST_PORT} "
+            "and connections at least 1."
+        )
     if (place.certificate is None) != (place.key is None):
         raise ConfigError("--certificate and --key go together; give both.")
     for path in (place.certificate, place.key):
@@ -112,7 +118,8 @@ def _opened(target: str, model: str | None, place: Place) -> "Current":
         import uvicorn  # noqa: F401
     except ImportError as error:
         raise ConfigError(
-            f"serving needs {error.name}, which is not installed; run `pip install 'l3ae-dist[serve]'`."
+            f"serving needs {error.name}, which is not installed; run `pip install 'l3ae-dist[serve]'`, or "
+            "`pip install l3ae-serve` again where that is what you have."
         ) from error
     from l3ae_dist.serve.current import Current
 

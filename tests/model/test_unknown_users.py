@@ -30,7 +30,9 @@ def interactions(seed=0):
 def fitted(tmp_path_factory):
     log = interactions()
     model = EASE(reg_x=10.0, compute=COMPUTE)
-    return model.fit(log, pd.DataFrame({"item_id": range(N)}), workspace=tmp_path_factory.mktemp("w")), log
+    titles = ["=1+1", "Banana NaN", *(f"thing {item}" for item in range(2, N))]
+    items = pd.DataFrame({"item_id": range(N), "title": titles})
+    return model.fit(log, items, workspace=tmp_path_factory.mktemp("w")), log
 
 
 def popular(log, allowed=range(N)):
@@ -70,6 +72,11 @@ def test_popular_items_obey_the_lists_of_a_call(fitted):
     assert found[found.user_id == 901].item_id.tolist() == best[:4]
     only = model.recommend([900, 901], items=each, **call)
     assert only[only.user_id == 901].item_id.tolist() == best[5:9]
+    mixed = model.recommend([3, "nobody"], filter_items={3: best[:9], "nobody": best[:2]}, **call)
+    assert not set(mixed[mixed.user_id == 3].item_id) & set(best[:9])
+    assert mixed[mixed.user_id == "nobody"].item_id.tolist() == best[2:6]
+    alone = model.recommend([3, "nobody"], filter_items={3: best[:9]}, **call)
+    assert not set(alone[alone.user_id == 3].item_id) & set(best[:9])
     reasons = model.recommend([900, 3], return_reasons=2, **call)
     assert all(one == [] for one in reasons[reasons.user_id == 900].reasons)
     assert all(len(one) == 2 for one in reasons[reasons.user_id == 3].reasons)
@@ -82,7 +89,7 @@ def test_users_without_a_history_and_empty_ones_are_strangers_too(fitted):
     assert found.item_id.tolist()[:3] == popular(log)[:3]
     assert not len(model.recommend([], 3, on_unknown="popular"))
     words = model.recommend(["nobody", 3], 2, on_unknown="popular")
-    assert words.user_id.tolist() == ["nobody", "nobody", "3", "3"]
+    assert words.user_id.tolist() == ["nobody", "nobody", 3, 3]
     with pytest.raises(ConfigError, match="must be raise, skip or popular"):
         model.recommend([1], 3, on_unknown="guess")
 
@@ -223,6 +230,12 @@ def test_plan_and_simulate_are_calls(tmp_path):
     assert json.loads(done.stdout)["stages"] == json.loads(json.dumps(planned["stages"]))
     simulated = l3ae_dist.simulate(config, size={"items": 30_000, "users": 10_000, "interactions": 10**6})
     assert simulated
+    with pytest.raises(ConfigError, match="none of items"):
+        l3ae_dist.plan(config, size={**size, "dims": 384})
+    with pytest.raises(ConfigError, match="greater than 0"):
+        l3ae_dist.plan(config, size=size, network=0)
+    with pytest.raises(ConfigError, match="mtbf_hours"):
+        l3ae_dist.simulate(config, size=size, mtbf_hours=0)
     with pytest.raises(ConfigError, match="go together"):
         l3ae_dist.plan(config, size={"items": 10})
     with pytest.raises(ConfigError):
@@ -233,14 +246,29 @@ def test_plan_and_simulate_are_calls(tmp_path):
 def test_files_of_recommendations_have_the_form_of_their_name(fitted, tmp_path, name):
     model, _ = fitted
     where, out = model.model_.workspace.url, tmp_path / name
-    call = ["recommend", where, "900", "3", "7", "-n", "3", "--on-unknown", "popular", "--output", str(out)]
+    call = [
+        "recommend",
+        where,
+        "900",
+        "3",
+        "7",
+        "-n",
+        str(N),
+        "--on-unknown",
+        "popular",
+        "--output",
+        str(out),
+    ]
     for _ in range(2):  # an earlier file of recommendations is replaced
         done = CliRunner().invoke(cli.app, call)
         assert done.exit_code == 0, done.output
     read = {".csv": pd.read_csv, ".jsonl": lambda path: pd.read_json(path, lines=True)}.get(
         out.suffix, pd.read_parquet
     )
-    found, expected = read(out), model.recommend([900, 3, 7], 3, on_unknown="popular")
+    found, expected = read(out), model.recommend([900, 3, 7], N, on_unknown="popular")
+    formula = "'=1+1" if out.suffix == ".csv" else "=1+1"  # a spreadsheet would compute it
+    assert found.title.tolist() == [formula if one == "=1+1" else one for one in expected.title]
+    assert {"Banana NaN", formula} <= set(found.title)
     assert found.columns.tolist() == ["user_id", "item_id", "title", "rank", "score"]
     assert found.item_id.tolist() == expected.item_id.tolist()
     np.testing.assert_allclose(found.score.astype(float), expected.score, rtol=1e-6)

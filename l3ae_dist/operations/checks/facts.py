@@ -161,6 +161,8 @@ def encoder_facts(model: str) -> Facts:
     if model.startswith((".", "/", "~")):
         folder = Path(model).expanduser()
         return {"model": model, "where": "folder", "there": any(folder.rglob("*.safetensors"))}
+    if importlib.util.find_spec("huggingface_hub") is None:
+        return {"model": model, "where": "hub", "there": False}
     from huggingface_hub import constants, try_to_load_from_cache
 
     name, _, revision = model.partition("@")
