@@ -80,7 +80,7 @@ def test_a_whole_job_with_given_embeddings_needs_none_of_them(call, config, tmp_
         (
             ("data.embeddings=null", "encoder.model=Qwen/Qwen3-Embedding-8B"),
             "embed",
-            "an encoder of the hub needs sentence_transformers",
+            "needs sentence_transformers, torch, ray, huggingface_hub",
         ),
         (("compute.cluster=ray",), "ray", "compute.cluster: ray needs ray"),
         (("compute.device=cuda",), "gpu", "compute.device: cuda needs torch"),

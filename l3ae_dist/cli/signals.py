@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import logging
 import os
 import signal
 import sys
@@ -22,6 +23,7 @@ def interruptions() -> int:
 def _interrupt(number: int, _frame: FrameType | None) -> None:
     global _count
     _count += 1
+    logging.disable(logging.CRITICAL)  # what engines log as they are torn down is no news to who ended them
     raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
 

@@ -77,7 +77,7 @@ def test_what_is_no_card_is_left_alone(workspace, tmp_path):
     with pytest.raises(ConfigError, match="no model card"):
         write_card(workspace, tmp_path / "notes.md")
     assert (tmp_path / "notes.md").read_text() == "mine"
-    with pytest.raises(ConfigError, match="cannot be written"):
+    with pytest.raises(ConfigError, match="cannot write"):
         write_card(workspace, tmp_path / "none" / "card.md")
     with pytest.raises((ConfigError, StageMissingError)):
         write_card(workspace, tmp_path / "card.md", run="zz")
