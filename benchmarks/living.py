@@ -7,6 +7,7 @@ from typing import Any
 
 import living_drift
 import living_forget
+import living_install
 import living_serving
 import living_update
 from report import Part, run_parts
@@ -32,5 +33,14 @@ def drift() -> Part:
     return living_drift.rows(details), details
 
 
+def install() -> Part:
+    details = dict[str, Any]()
+    return living_install.rows(details), details
+
+
 if __name__ == "__main__":
-    run_parts("living", {"serving": serving, "update": update, "forget": forget, "drift": drift}, __doc__)
+    run_parts(
+        "living",
+        {"serving": serving, "update": update, "forget": forget, "drift": drift, "install": install},
+        __doc__,
+    )
