@@ -112,7 +112,7 @@ def test_copies_on_a_local_disk_are_read_as_planned_and_spare_the_workspace(
             local_directory=str(disk),
             local_bytes=plan.local_bytes,
         )
-        for seed in range(4 if workers > 1 else 1)
+        for seed in range(4)  # threads read ahead: which tile a copy is displaced by is a matter of time, too
     ]
     for stage, before in zip(plan.stages[1:4], without.stages[1:4], strict=True):
         read, copies = (
