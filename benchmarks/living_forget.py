@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from books_runs import books_config, progress
-from living_update import tables, vectors
+from living_update import fit_tables, tables
 from report import row
 
 import l3ae_dist
@@ -26,16 +25,8 @@ PLANTED = "planted-QXJZWK-"
 def fitted(place: Path, log: pd.DataFrame, items: pd.DataFrame) -> float:
     """Fit a log in the folder's workspace, and return the seconds."""
     place.mkdir()
-    np.save(place / "vectors.npy", vectors(len(items)))
-    log.to_parquet(place / "log.parquet")
-    items.to_parquet(place / "items.parquet")
-    data = {
-        "interactions": str(place / "log.parquet"), "items": str(place / "items.parquet"),
-        "embeddings": str(place / "vectors.npy"), "options": {"split": "none"},
-    }  # fmt: skip
     started = time.perf_counter()
-    config = books_config(str(place / "workspace"), data, memory_budget=MEMORY)
-    l3ae_dist.run(config, until="fit", on_event=progress)
+    fit_tables(place, log, items, MEMORY)
     return time.perf_counter() - started
 
 

@@ -51,6 +51,12 @@ def vectors(n: int) -> np.ndarray:
 def fitted(place: Path, name: str, title: str, memory: str) -> pd.DataFrame:
     """Fit a data set in a workspace, and return its log."""
     log, items = tables(name, title)
+    fit_tables(place, log, items, memory)
+    return log
+
+
+def fit_tables(place: Path, log: pd.DataFrame, items: pd.DataFrame, memory: str) -> None:
+    """Fit a log in the workspace of a folder, the embeddings random and given."""
     np.save(place / "vectors.npy", vectors(len(items)))
     log.to_parquet(place / "log.parquet")
     items.to_parquet(place / "items.parquet")
@@ -60,7 +66,6 @@ def fitted(place: Path, name: str, title: str, memory: str) -> pd.DataFrame:
     }  # fmt: skip
     config = books_config(str(place / "workspace"), data, memory_budget=memory)
     l3ae_dist.run(config, until="fit", on_event=progress)
-    return log
 
 
 def recommending(model: FittedModel, users: list[object]) -> float:

@@ -161,9 +161,11 @@ def forget_named(workspace: str, users: Sequence[Id], how: Forgetting) -> Result
         job: type[Job] = ErasureJob if erases else ForgetJob
         result = run_job(job, config, Inputs(), source=source, until="fit", on_event=how.on_event)
     made = read_model(opened, str(result["model"]["name"]))
-    told = erase(opened, how.on_event).told() if erases else {}
+    told: ResultDocument = {}
+    if erases:
+        told = erase(opened, how.on_event).told()
+        result.pop("replaced", None)  # that model is gone
     state = Forgotten.read(opened).told() or {}
-    result.pop("replaced", None) if erases else None
     return result | {"forget": {**state, **told}, "update": update_report(opened, made)}
 
 
