@@ -46,11 +46,18 @@ def disk(tmp_path):
     return folder
 
 
+@pytest.fixture
+def copies_first(monkeypatch):
+    """Read copies wherever there are any: which place is quicker depends on the machine at that moment."""
+    monkeypatch.setattr(TierPace, "prefers_copies", lambda self: True)
+    monkeypatch.setattr(TierPace, "copies_are_quicker", lambda self: True)
+
+
 def files(disk):
     return sorted(path for path in disk.rglob("*") if path.is_file())
 
 
-def test_a_tile_without_room_in_memory_is_read_from_its_copy(array, disk):
+def test_a_tile_without_room_in_memory_is_read_from_its_copy(array, disk, copies_first):
     reader = TileReader(0)
     reader.copy_to(str(disk), 10 * BYTES)
     request = TileRequest(array, 2, 1, stage="L")
@@ -67,7 +74,7 @@ def test_a_tile_without_room_in_memory_is_read_from_its_copy(array, disk):
     assert not list(disk.iterdir())
 
 
-def test_a_tile_that_memory_holds_has_no_copy(array, disk):
+def test_a_tile_that_memory_holds_has_no_copy(array, disk, copies_first):
     reader = TileReader(2**20)
     reader.copy_to(str(disk), 10 * BYTES)
     for _ in range(2):
@@ -75,7 +82,7 @@ def test_a_tile_that_memory_holds_has_no_copy(array, disk):
     assert files(disk) == []
 
 
-def test_copies_are_bounded_and_those_of_other_stages_go_first(array, disk):
+def test_copies_are_bounded_and_those_of_other_stages_go_first(array, disk, copies_first):
     copies = LocalCopies(str(disk), 2 * BYTES)
     wanted = [TileRequest(array, *place, stage="L") for place in ((0, 0), (1, 0), (1, 1))]
     for one in wanted:
@@ -90,7 +97,7 @@ def test_copies_are_bounded_and_those_of_other_stages_go_first(array, disk):
 
 
 @pytest.mark.parametrize("harm", ["flipped bit", "cut off", "gone"])
-def test_a_damaged_copy_is_passed_over_and_the_workspace_is_read(array, disk, harm):
+def test_a_damaged_copy_is_passed_over_and_the_workspace_is_read(array, disk, harm, copies_first):
     reader = TileReader(0)
     reader.copy_to(str(disk), 10 * BYTES)
     request = TileRequest(array, 2, 2, stage="L")
@@ -108,7 +115,7 @@ def test_a_damaged_copy_is_passed_over_and_the_workspace_is_read(array, disk, ha
     assert count.bytes_from_copies == 0 < count.bytes
 
 
-def test_a_full_disk_keeps_the_copies_that_are_there(array, disk, monkeypatch):
+def test_a_full_disk_keeps_the_copies_that_are_there(array, disk, monkeypatch, copies_first):
     reader = TileReader(0)
     reader.copy_to(str(disk), 10 * BYTES)
     first, second = (TileRequest(array, *place, stage="L") for place in ((0, 0), (1, 0)))
@@ -148,7 +155,9 @@ def test_what_a_killed_process_left_is_swept(disk):
     assert not list(disk.iterdir())
 
 
-def test_a_copy_whose_place_was_taken_while_it_was_written_leaves_no_file(array, disk, monkeypatch):
+def test_a_copy_whose_place_was_taken_while_it_was_written_leaves_no_file(
+    array, disk, monkeypatch, copies_first
+):
     copies = LocalCopies(str(disk), BYTES)
     first, later = TileRequest(array, 0, 0, stage="L"), TileRequest(array, 1, 0, stage="Linv")
     write = local_copies.write_new
@@ -165,7 +174,7 @@ def test_a_copy_whose_place_was_taken_while_it_was_written_leaves_no_file(array,
     assert copies.read(first, array.buffer()) is None
 
 
-def test_a_forked_process_leaves_the_files_to_its_parent(array, disk):
+def test_a_forked_process_leaves_the_files_to_its_parent(array, disk, copies_first):
     reader = TileReader(0)
     reader.copy_to(str(disk), 10 * BYTES)
     request = TileRequest(array, 2, 1, stage="L")
