@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -12,7 +13,7 @@ from accuracy.jobs import Task
 from accuracy.methods import Data, Peer, ScoredModel
 from accuracy.neural import AlphaRec, LightGCN
 from accuracy.peers import ALS, Neighbours, Popularity, Sansa
-from accuracy.run import main
+from accuracy.run import Options, budgets, main
 from scipy import sparse
 
 from l3ae_dist.config.members import MEMBERS
@@ -646,10 +647,27 @@ def test_codes_of_the_parts_are_those_of_the_package():
     assert (splits.PARTS["train"], splits.PARTS["val"], splits.PARTS["test"]) == (TRAIN, VALID, TEST)
 
 
-def test_a_budget_must_be_positive(capsys):
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("0", "'0' must be more than 0 minutes"),
+        ("toys=nan", "'nan' must be more than 0 minutes"),
+        ("toys=1,games", "'games' must be more than 0 minutes"),
+        ("shops=2", "'shops' is no data set (industrial, toys"),
+    ],
+)
+def test_a_budget_is_a_positive_number_for_data_sets_that_are_known(given, said, capsys):
     with pytest.raises(SystemExit):
-        main(["--budget", "0", "--list"])
-    assert "must be more than 0 minutes" in capsys.readouterr().err
+        main(["--budget", given, "--list"])
+    assert said in " ".join(capsys.readouterr().err.split())
+
+
+def test_each_data_set_may_have_minutes_of_its_own(capsys):
+    given = {"industrial": 1.5, "toys": 2.0}
+    options = Options(budgets("industrial=1.5,toys=2"), Path("w"))
+    found = {data: options.task(data, Guess()).seconds / 60 for data in splits.SOURCES}
+    assert found == {data: given.get(data, source.minutes) for data, source in splits.SOURCES.items()}
+    assert set(budgets("3").values()) == {3.0}
 
 
 def test_the_list_says_how_long_it_takes_and_runs_nothing(reference, tmp_path, monkeypatch, capsys):

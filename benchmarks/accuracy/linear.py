@@ -7,6 +7,7 @@ So one inverse is kept for a run of trials, in a workspace of its own that the n
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from tempfile import TemporaryDirectory
 from typing import ClassVar, Protocol
 
 import numpy as np
@@ -181,8 +182,14 @@ class Linear:
         return AXES.get(f"{self.key} {name}") or AXES[name]
 
     def ready(self) -> None:
-        """Import what a fit needs."""
-        import l3ae_dist.pipeline.run  # noqa: F401
+        """Fit a model of three items: what is imported at the first fit is not part of later ones."""
+        import l3ae_dist.embed.run  # noqa: F401
+
+        log = pd.DataFrame({"user_id": [0, 0, 1, 1], "item_id": [0, 1, 1, 2]})
+        items = pd.DataFrame({"item_id": [0, 1, 2]})
+        with TemporaryDirectory() as place:
+            model = l3ae_dist.EASE(reg_x=1.0, compute=COMPUTE).fit(log, items, workspace=place)
+            model.recommend(sparse.csr_matrix(np.eye(3, dtype=np.float32)[:2]), 1)
 
     def suggest(self, draw: Draw) -> Setting:
         """Draw a value of each parameter; ``reg_x`` of L3AE is its ridge ``reg_x + reg_e`` here.

@@ -7,9 +7,11 @@ is kept in a folder, so that the same command goes on after an interruption.
     python benchmarks/accuracy/run.py --list
     python benchmarks/accuracy/run.py --only industrial,toys/als,toys/l3ae
     python benchmarks/accuracy/run.py --budget 1 --only industrial
+    python benchmarks/accuracy/run.py --budget industrial=1,toys=2 --only toys
 """
 
 import argparse
+import math
 import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -30,24 +32,24 @@ WORK = Path(__file__).resolve().parents[2] / "accuracy-work"
 
 @dataclass(frozen=True)
 class Options:
-    """What is asked for: minutes of tuning, None for those of the data set, and the folder of all results.
+    """What is asked for: minutes of tuning where they are not those of the data set, and where results go.
 
     Parameters
     ----------
     minutes, folder
-        Of the tuning, and of the results.
+        Of the tuning by data set, and of the results.
     heads
         Whether the time of a thousand heads on five inverses is measured too.
     """
 
-    minutes: float | None
+    minutes: dict[str, float]
     folder: Path
     heads: bool = False
 
     def task(self, data: str, method: Method) -> Task:
         """Return a method on a data set, as a task."""
         source = SOURCES[data]
-        minutes = source.minutes if self.minutes is None else self.minutes
+        minutes = self.minutes.get(data, source.minutes)
         return Task(data, method.name, 60 * minutes, source.inverses, str(self.folder))
 
 
@@ -61,7 +63,11 @@ def arguments(given: list[str] | None) -> argparse.Namespace:
         "--list", action="store_true", help="print what is run and how long it takes, and end"
     )
     parser.add_argument(
-        "--budget", type=float, metavar="MINUTES", help="for the tuning of each method, on every data set"
+        "--budget",
+        type=budgets,
+        default={},
+        metavar="MINUTES",
+        help="for the tuning of each method, on every data set; or DATA=MINUTES, separated by commas",
     )
     parser.add_argument("--slow", action="store_true", help="LightGCN and AlphaRec on every data set")
     parser.add_argument(
@@ -70,9 +76,27 @@ def arguments(given: list[str] | None) -> argparse.Namespace:
         help=f"measure {heads.DATA} with 1,000 heads on 5 inverses too, as without --only",
     )
     parser.add_argument("--folder", default=str(WORK), help=f"of what is made ({WORK.name})")
-    found = parser.parse_args(given)
-    if found.budget is not None and not found.budget > 0:
-        parser.error(f"--budget is {found.budget:g} but must be more than 0 minutes")
+    return parser.parse_args(given)
+
+
+def budgets(given: str) -> dict[str, float]:
+    """Read the minutes of each data set.
+
+    >>> budgets("industrial=1,toys=2.5")
+    {'industrial': 1.0, 'toys': 2.5}
+    """
+    found: dict[str, float] = {}
+    for part in given.split(","):
+        data, _, minutes = part.strip().rpartition("=")
+        if data and data not in SOURCES:
+            raise argparse.ArgumentTypeError(f"{data!r} is no data set ({', '.join(SOURCES)})")
+        try:
+            value = float(minutes)
+        except ValueError:
+            value = 0.0
+        if not 0 < value < math.inf:
+            raise argparse.ArgumentTypeError(f"{minutes!r} must be more than 0 minutes")
+        found.update(dict.fromkeys([data] if data else SOURCES, value))
     return found
 
 
