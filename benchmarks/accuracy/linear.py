@@ -183,7 +183,7 @@ class Linear:
 
     def ready(self) -> None:
         """Fit a model of three items: what is imported at the first fit is not part of later ones."""
-        import l3ae_dist.embed.run  # noqa: F401
+        import l3ae_dist.embed.run
 
         log = pd.DataFrame({"user_id": [0, 0, 1, 1], "item_id": [0, 1, 1, 2]})
         items = pd.DataFrame({"item_id": [0, 1, 2]})
