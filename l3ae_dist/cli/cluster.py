@@ -34,7 +34,8 @@ class DataNumbers:
 
     def size(self, config: "RunConfig") -> "DataSize":
         """Return the size of the data: as given, else of the ingested dataset."""
-        from l3ae_dist.planning.data_size import given_size, ingested_size
+        from l3ae_dist.planning.data_size import given_size
+        from l3ae_dist.planning.known_data import ingested_size
 
         given = given_size(config, self.items, self.users, self.interactions, self.dim)
         return given or ingested_size(config, self.dim)

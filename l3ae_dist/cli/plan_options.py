@@ -73,7 +73,8 @@ class PlannedRun:
 
     def size(self, config: "RunConfig") -> "DataSize":
         """Return the size of the data: as given, else of the ingested dataset."""
-        from l3ae_dist.planning.data_size import given_size, ingested_size
+        from l3ae_dist.planning.data_size import given_size
+        from l3ae_dist.planning.known_data import ingested_size
         from l3ae_dist.units import parse_count
 
         given = (self.items, self.users, self.interactions, self.dim)
@@ -91,7 +92,7 @@ class PlannedRun:
         """
         from l3ae_dist.config.members import LINEAR, MEMBERS
         from l3ae_dist.planning.core_prices import core_prices
-        from l3ae_dist.planning.data_size import ingested_dataset
+        from l3ae_dist.planning.known_data import ingested_dataset
         from l3ae_dist.units import parse_count
 
         if self.items is not None or MEMBERS[config.model.name].title not in LINEAR:

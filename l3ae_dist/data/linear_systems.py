@@ -128,7 +128,14 @@ def _train_rows(dataset: Dataset) -> Iterator[sparse.csr_matrix]:
         yield dataset.user_rows("train", start, stop).astype(np.float64)
 
 
-def spectrum(workspace: Workspace, dataset: Dataset, system: System = INTERACTIONS) -> float:
+def spectrum_key(dataset: Dataset, system: System) -> str:
+    """Return the key of the document with the largest eigenvalue of G."""
+    return layout.spectrum(dataset.id if system == INTERACTIONS else fingerprint(system.key(dataset)))
+
+
+def spectrum(
+    workspace: Workspace, dataset: Dataset, system: System = INTERACTIONS, *, keep: bool = True
+) -> float:
     """Estimate the largest eigenvalue of G; the workspace keeps it.
 
     Parameters
@@ -139,17 +146,22 @@ def spectrum(workspace: Workspace, dataset: Dataset, system: System = INTERACTIO
         The interactions and items.
     system
         Says which matrix G is.
+    keep
+        Whether what is not there yet is written.
     """
-    key = layout.spectrum(dataset.id if system == INTERACTIONS else fingerprint(system.key(dataset)))
+    key = spectrum_key(dataset, system)
     found = workspace.read_doc(key)
     if found is None:
         value = float(largest_eigenvalue(lambda v: system.times(dataset, v), dataset.n_items))
         found = {"lambda_max": value}
-        workspace.write_doc(key, found)
+        if keep:
+            workspace.write_doc(key, found)
     return float(found["lambda_max"])
 
 
-def cancellation(workspace: Workspace, features: str, reg_f: float, items: int | None = None) -> float:
+def cancellation(
+    workspace: Workspace, features: str, reg_f: float, items: int | None = None, *, keep: bool = True
+) -> float:
     """Bound the factor by which sums of the woodbury route cancel: ``1 / (reg_f diag(P1))`` at most.
 
     No item's is larger than ``1 + |f|^2 / reg_f``, which counts where it is small; otherwise the factors
@@ -163,13 +175,16 @@ def cancellation(workspace: Workspace, features: str, reg_f: float, items: int |
         Ridge of ``F F' + reg_f I``.
     items
         The first items, those of a core, that F has here; all when None.
+    keep
+        Whether what is not there yet is written.
     """
     key = layout.spectrum(fingerprint(["cancellation", features, reg_f]))
     found = workspace.read_doc(key)
     if found is None:
         rows = open_rows(workspace, layout.features(features))
         found = {"cancellation": _cancellation(first_rows(rows, items or rows.shape[0]), reg_f)}
-        workspace.write_doc(key, found)
+        if keep:
+            workspace.write_doc(key, found)
     return float(found["cancellation"])
 
 

@@ -84,6 +84,23 @@ def rows_in_catalog_order(table: Table, dataset: Dataset, scratch: Path) -> Arra
     return np.asarray(rows)
 
 
+def columns_of_table(table: Table, options: IngestConfig) -> int | None:
+    """Return the dimensions of the embeddings in a table, from its first rows; None where it has no rows.
+
+    Parameters
+    ----------
+    table
+        As of :func:`rows_in_catalog_order`.
+    options
+        Names of the columns.
+    """
+    key, names = _columns(table, options)
+    any_ids: Array = np.empty(0, object)
+    blocks = (values for part in table.parts for _, values in _blocks(part, key, names, any_ids))
+    first = next(blocks, None)
+    return None if first is None else int(first.shape[1])
+
+
 def _columns(table: Table, options: IngestConfig) -> tuple[str, list[str]]:
     """Return the name of the column of ids, and those of the vectors."""
     if not table.columns:

@@ -8,6 +8,7 @@ from typing import Protocol, cast
 import fsspec
 import numpy as np
 
+from l3ae_dist.config.data import IngestConfig
 from l3ae_dist.data.catalog import NO_ITEMS
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.intake.files import first_line, shortened
@@ -15,9 +16,10 @@ from l3ae_dist.data.intake.identity import content_hash, identity
 from l3ae_dist.data.intake.open_table import open_table, paths_of
 from l3ae_dist.data.intake.stamps import stamp_of
 from l3ae_dist.data.pickles import load_restricted
-from l3ae_dist.embed.embedding_table import rows_in_catalog_order
+from l3ae_dist.embed.embedding_table import columns_of_table, rows_in_catalog_order
 from l3ae_dist.embed.value_range import TOO_SMALL, ValueRange, out_of_range
 from l3ae_dist.errors import DataError
+from l3ae_dist.linalg.array_files import read_header
 from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.messages import listed, shown
 from l3ae_dist.storage import layout
@@ -117,6 +119,51 @@ def import_embeddings(source: object, dataset: Dataset, identifier: str) -> None
     )
 
 
+def dimensions_of(source: object, options: IngestConfig) -> int | None:
+    """Return the columns of embeddings that exist already, from the first rows of their file or its header.
+
+    Parameters
+    ----------
+    source
+        As :func:`import_embeddings` takes it.
+    options
+        Names of the columns of a table.
+
+    Returns
+    -------
+    None for a pickled array, which nothing but reading it tells of.
+
+    Raises
+    ------
+    DataError
+        As :func:`import_embeddings`, as far as a header tells.
+    """
+    array = _array_of(source)
+    name = _single_path(source) if array is None else ""
+    if _is_zarr(name):
+        array = _open_zarr(name)
+    elif name.endswith(".pkl"):
+        return None
+    elif name.endswith(".npy"):
+        return _npy_columns(name)
+    if array is None:
+        return columns_of_table(open_table(source, _WHAT), options)
+    _check_kind(array)
+    return int(array.shape[1])
+
+
+def _npy_columns(name: str) -> int:
+    try:
+        with fsspec.open(name, "rb") as file:
+            shape, dtype = read_header(file)
+    except (ValueError, EOFError) as error:
+        raise DataError(f"{name} is not a plain .npy array of numbers; save it with numpy.save.") from error
+    except OSError as error:
+        raise DataError(f"no embeddings can be read at {name} ({error}); check the path.") from error
+    _check_shape(shape, dtype)
+    return shape[1]
+
+
 def _copy(table: RowTable, array: ChunkArray) -> ValueRange:
     """Copy all rows that float32 holds; raises :class:`DataError` where there are others."""
     bad: list[int] = []
@@ -144,9 +191,13 @@ def _copy(table: RowTable, array: ChunkArray) -> ValueRange:
 
 
 def _check_kind(table: RowTable) -> None:
-    if table.ndim != 2 or table.dtype.kind not in "fiub" or not table.shape[1]:
+    _check_shape(table.shape, table.dtype)
+
+
+def _check_shape(shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> None:
+    if len(shape) != 2 or dtype.kind not in "fiub" or not shape[1]:
         raise DataError(
-            f"the embeddings are an array of {shown(str(table.dtype))[1:-1]} of shape {shown(table.shape)}; "
+            f"the embeddings are an array of {shown(str(dtype))[1:-1]} of shape {shown(shape)}; "
             "give a two-dimensional array of numbers, one row for each item."
         )
 

@@ -4,6 +4,7 @@ import contextlib
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 from zipfile import ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 import numpy as np
@@ -74,14 +75,24 @@ def _refuse_bomb(archive: ZipFile, member: ZipInfo) -> None:
             f"{shown(member.filename)} holds {member.compress_size:,} bytes and promises {member.file_size:,}"
         )
     with archive.open(member) as file:
-        version = np.lib.format.read_magic(file)
-        read = (
-            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        )
-        shape, _, dtype = read(file)
+        shape, dtype = read_header(file)
         promised = math.prod(shape) * dtype.itemsize
         if dtype.hasobject or promised != member.file_size - file.tell():
             raise ValueError(
                 f"{shown(member.filename)} promises {promised:,} bytes of shape {shown(shape)} and holds "
                 f"{member.file_size - file.tell():,}"
             )
+
+
+def read_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
+    """Read the shape and dtype of an array from the start of a ``.npy`` file.
+
+    Raises
+    ------
+    ValueError
+        For another file.
+    """
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(file)
+    return shape, dtype

@@ -25,6 +25,7 @@ from l3ae_dist.evaluation.top_lists import evaluated_users
 from l3ae_dist.messages import shown
 from l3ae_dist.pipeline.core import ordered_features, with_core
 from l3ae_dist.pipeline.corrections import has_correction, why_solved
+from l3ae_dist.pipeline.early_refusal import refuse_what_cannot_be_solved
 from l3ae_dist.pipeline.identity import refuse_few_dimensions
 from l3ae_dist.pipeline.ingest_place import (
     in_this_process,
@@ -130,11 +131,13 @@ class Job:
         result = RunResult({"id": dataset.id, **dataset.stats.record()}, self.stage_seconds)
         if until == "ingest":
             return result
+        specs = self.models(self.config)
+        if until != "embed":
+            refuse_what_cannot_be_solved(self.config, dataset, source, specs, inputs.embeddings)
         embedding = self._features(dataset, source, inputs.embeddings)
         result.embedding = (embedding,)
         if until == "embed":
             return result
-        specs = self.models(self.config)
         plan, route = self._plan(dataset, embedding, specs)
         storage = self._storage(plan, route, dataset, embedding, specs)
         with self._cluster(plan) as (executor, plan):
@@ -249,12 +252,11 @@ class Job:
                 f"the embeddings {embedding} are damaged or incomplete, and this run has no source for them; "
                 "give the embeddings (data.embeddings) or the encoder they were made with."
             )
-        compute = self.config.compute
         embed_items(
             dataset,
             self.config.encoder,
             embedding,
-            actors=ActorRequest(compute.actors, compute.gpus_per_actor, self.ray),
+            actors=ActorRequest(self.config.compute.actors, self.config.compute.gpus_per_actor, self.ray),
             epoch=self.epoch,
             on_event=self.events,
         )
@@ -269,9 +271,8 @@ class Job:
         self.events(
             PlanMade(memory_budget=plan.memory_budget, projected_peak_bytes=plan.peak_bytes, stages=peaks)
         )
-        peak = f"projected peak {plan.peak_bytes / 2**20:,.0f} MiB per worker"
-        message = f"{plan.headline}, condition estimate {found.kappa:.1e}, {peak}{plan.at_stake}"
-        self.events(Message(message=message))
+        told = f"{plan.headline}, condition estimate {found.kappa:.1e}, projected peak "
+        self.events(Message(message=f"{told}{plan.peak_bytes / 2**20:,.0f} MiB per worker{plan.at_stake}"))
         return plan, found.route
 
     def _storage(
@@ -314,10 +315,9 @@ class Job:
     @contextlib.contextmanager
     def _workers(self, compute: ComputeConfig) -> Iterator[Session]:
         """Open the back end, with its processes measured and its workers watched."""
-        started = time.perf_counter()
-        with open_cluster(compute, self.events) as session:
-            before = self.stage_seconds.get("cluster start", 0.0)
-            self.stage_seconds["cluster start"] = round(before + time.perf_counter() - started, 3)
+        with contextlib.ExitStack() as opened:
+            with self.timed("cluster start"):
+                session = opened.enter_context(open_cluster(compute, self.events))
             self.processes.workers, self.processes.elsewhere = session.pids, session.bytes_elsewhere
             self.processes.scheduler = lambda: session.scheduler_pids
             if session.dashboard_url:
@@ -337,8 +337,8 @@ class Job:
 
     def _fit_only(self, store: ArtifactStore, family: Family, specs: Specs) -> Outcome:
         with self.timed("fit"):
-            certificate = self._save_model(store, family, specs[0], "fit")
-            return Outcome(certificate, {specs[0].name: {"params": specs[0].params()}})
+            made = self._save_model(store, family, specs[0], "fit")
+            return Outcome(made, {specs[0].name: {"params": specs[0].params()}})
 
     def _fit_and_evaluate(self, store: ArtifactStore, family: Family, specs: Specs) -> Outcome:
         options, saved = self.config.evaluate, MEMBERS[self.config.model.name].title

@@ -42,7 +42,7 @@ def size_remarks(config: RunConfig, plan: Plan, size: DataSize) -> list[str]:
     plan, size
         Its plan, and its data.
     """
-    lines = []
+    lines = list(size.remarks)
     scored = evaluated_count(size.interactions, size.items, size.users, config.evaluate.max_users)
     if scored < size.users:
         lines.append(f"evaluation: a sample of {scored:,} of {size.users:,} users")
@@ -55,7 +55,9 @@ def size_remarks(config: RunConfig, plan: Plan, size: DataSize) -> list[str]:
         direct = any(stage.name == Stage.PRODUCT for stage in plan.stages)
         text = sweep_text(len(models), StageCounts.of(models), "direct" if direct else "woodbury")
         lines.append(f"l3ae-dist sweep: {text}")
-    if config.compute.dtype == "auto":
+    if config.compute.dtype == "auto" and size.dtype is not None:
+        lines.append(f"precision: {size.dtype}, by the data in the workspace")
+    elif config.compute.dtype == "auto":
         lines.append(
             "precision: float64 until the data tell that float32 is enough (--dtype float32 plans that)"
         )
@@ -98,7 +100,7 @@ def rate_remarks(
             f"storage: its bandwidth was measured with {rates.workers} worker(s), taken for {plan.workers}"
         )
     lines += assumed_lines(resources)
-    if any(stage.name == Stage.EMBED for stage in stages):
+    if any(stage.name == Stage.EMBED and stage.tasks for stage in stages):
         if rates.texts_per_second is None:
             lines.append("embedding: not measured; an assumed rate is taken (calibrate without --no-texts)")
         elif rates.encoder.lower() != config.encoder.model.lower():

@@ -7,8 +7,10 @@ import numpy as np
 from l3ae_dist.config.data import CoreConfig
 from l3ae_dist.config.run_config import RunConfig
 from l3ae_dist.data.dataset import Dataset
-from l3ae_dist.planning.data_size import dataset_size, feature_dim, raw_dim
+from l3ae_dist.planning.data_size import dataset_size
 from l3ae_dist.planning.forecast import forecast
+from l3ae_dist.planning.known_data import known_size
+from l3ae_dist.planning.plan_inputs import DataSize
 from l3ae_dist.planning.resources import Resources
 from l3ae_dist.planning.smallest_change import plan_with
 
@@ -55,25 +57,26 @@ def core_prices(
     dataset
         All of its items, whose counts tell the sizes of the cores.
     dim
-        Columns of the item features before a transformation; those of the encoder when None.
+        Columns of the item features before a transformation; those that are known of them when None.
     resources
         Rates of the workers.
     """
+    known = known_size(config, dataset, dim)
     popularity = np.sort(dataset.popularity())
     own = config.data.core
     tried = sorted({*_TRIED, *([] if own is None else [own.min_interactions])})
     sizes = {fewest: len(popularity) - int(np.searchsorted(popularity, fewest)) for fewest in tried}
     wanted = [fewest for fewest in tried if sizes[fewest]]
-    return tuple(_price(config, dataset, dim, resources, fewest) for fewest in (None, *wanted))
+    return tuple(_price(config, dataset, known, resources, fewest) for fewest in (None, *wanted))
 
 
 def _price(
-    config: RunConfig, dataset: Dataset, dim: int | None, resources: Resources, fewest: int | None
+    config: RunConfig, dataset: Dataset, known: DataSize, resources: Resources, fewest: int | None
 ) -> CorePrice:
     core = None if fewest is None else CoreConfig(min_interactions=fewest)
     config = config.model_copy(update={"data": config.data.model_copy(update={"core": core})})
-    columns = feature_dim(config, dim, dataset.n_items)
-    size = replace(dataset_size(dataset, columns, fewest or 0), raw_dim=raw_dim(config, dim))
+    size = dataset_size(dataset, known.dim, fewest or 0)
+    size = replace(size, raw_dim=known.raw_dim, dtype=known.dtype, ready=known.ready)
     found = CorePrice(fewest, size.items, size.interactions / dataset.nnz("train"))
     if plan_with(config, size, {}, counted=False) is None:
         return found

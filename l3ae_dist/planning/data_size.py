@@ -1,6 +1,5 @@
 """Size of the data of a plan: of an ingested dataset, or given numbers."""
 
-from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -9,14 +8,11 @@ from l3ae_dist.config.embedding import TransformConfig
 from l3ae_dist.config.run_config import RunConfig
 from l3ae_dist.data.core import in_core
 from l3ae_dist.data.dataset import Dataset
-from l3ae_dist.data.forgotten import Forgotten
-from l3ae_dist.data.ingest import dataset_id
-from l3ae_dist.errors import ConfigError, StageMissingError, WorkspaceError
+from l3ae_dist.embed.imports import dimensions_of
+from l3ae_dist.errors import ConfigError
 from l3ae_dist.linalg.arrays import Array
 from l3ae_dist.linalg.sparse_gram import exact_dtype
 from l3ae_dist.planning.plan_inputs import DataSize
-from l3ae_dist.storage import layout
-from l3ae_dist.storage.workspace import Workspace
 
 # Beyond this many score operations a seeded sample of users is evaluated.
 _ALL_USERS_LIMIT = 1e12
@@ -106,48 +102,6 @@ def given_size(
     return DataSize(items, users, interactions, columns, itemsize, raw_dim=raw)
 
 
-def ingested_size(config: RunConfig, dim: int | None) -> DataSize:
-    """Return the size of the dataset in the workspace: that of the configured sources, else the last run's.
-
-    It is that of the core, where one is configured.
-
-    Raises
-    ------
-    ConfigError
-        When it was not ingested yet, or no item is in the core.
-    """
-    dataset, core = ingested_dataset(config), config.data.core
-    columns = feature_dim(config, dim, dataset.n_items)
-    size = dataset_size(dataset, columns, 0 if core is None else core.min_interactions)
-    return replace(size, raw_dim=raw_dim(config, dim))
-
-
-def ingested_dataset(config: RunConfig) -> Dataset:
-    """Open the dataset in the workspace: that of the configured sources, else the last run's.
-
-    Raises
-    ------
-    ConfigError
-        When it was not ingested yet.
-    """
-    try:
-        workspace = Workspace.open(config.workspace)
-        if config.data.interactions is not None:
-            without, sources = Forgotten.read(workspace).name, (config.data.interactions, config.data.items)
-            identifier = dataset_id(*sources, config.data.options, without)
-        else:
-            last = workspace.read_doc(layout.LAST_RUN)
-            if last is None:
-                raise StageMissingError(f"{config.workspace} holds no dataset.")
-            identifier = str(last["dataset"])
-        return Dataset(workspace, identifier)
-    except WorkspaceError as error:
-        raise ConfigError(
-            f"the size of the data is not known ({str(error).rstrip('.')}); give --items, --users and "
-            "--interactions, or ingest it first with `l3ae-dist embed CONFIG`."
-        ) from error
-
-
 def feature_dim(config: RunConfig, dim: int | None, items: int | None = None) -> int:
     """Return the columns of the item features after the configured transformation, 0 for a model without.
 
@@ -198,6 +152,8 @@ def raw_dim(config: RunConfig, dim: int | None) -> int | None:
 def embedding_dim(config: RunConfig, dim: int | None) -> int | None:
     """Return the columns of the item features before a transformation; None where they are not known.
 
+    Embeddings that are given tell them by the header of their file.
+
     Parameters
     ----------
     config
@@ -205,8 +161,10 @@ def embedding_dim(config: RunConfig, dim: int | None) -> int | None:
     dim
         Columns that are given; those of the encoder when None.
     """
-    if dim is not None or config.model.uses == "words" or config.data.embeddings is not None:
+    if dim is not None or config.model.uses == "words":
         return dim
+    if config.data.embeddings is not None:
+        return dimensions_of(config.data.embeddings, config.data.options)
     return config.encoder.truncate_dim or DIMENSIONS.get(config.encoder.model.lower())
 
 

@@ -82,7 +82,7 @@ class Forecast:
         return max(
             _moved(stage) / stage.seconds / min(self.plan.workers, stage.tasks)
             for stage in self.stages
-            if stage.engine == "Dask"
+            if stage.engine == "Dask" and stage.tasks
         )
 
     def summary(self) -> dict[str, object]:
@@ -143,7 +143,9 @@ def forecast(config: RunConfig, size: DataSize, resources: Resources) -> Forecas
         embeds=embeds,
         workers_ingest=config.compute.ingests_on_workers(size.interactions),
     )
-    stages = tuple(stage.times(counts.stage(stage.name)) for stage in once)
+    stages = tuple(
+        stage.ready() if stage.name in size.ready else stage.times(counts.stage(stage.name)) for stage in once
+    )
     transforms = planned_transforms(config, size)
     if transforms:
         made = transform_stage(transforms, plan, resources.rates)
@@ -155,7 +157,7 @@ def forecast(config: RunConfig, size: DataSize, resources: Resources) -> Forecas
     objects = 2 * sum(stage.tasks for stage in plan.stages if stage.bytes_written)
     remarks = size_remarks(config, plan, size) + rate_remarks(config, plan, resources, stages)
     remarks += otherwise_by(unchosen, plan, config.compute, resources)
-    if embeds:
+    if embeds and Stage.EMBED not in size.ready:
         remarks += encoder_remarks(config)
     return Forecast(
         plan=plan,

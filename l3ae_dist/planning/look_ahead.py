@@ -1,25 +1,29 @@
 """Public calls that look ahead at a run: the forecast and the simulation of a configuration."""
 
+import os
 from collections.abc import Mapping
 from math import isfinite
 
+from l3ae_dist.config.compute import ComputeConfig
 from l3ae_dist.config.load import make_config
 from l3ae_dist.config.run_config import RunConfig
 from l3ae_dist.errors import ConfigError
 from l3ae_dist.messages import named
-from l3ae_dist.planning.data_size import given_size, ingested_size
+from l3ae_dist.planning.data_size import given_size
 from l3ae_dist.planning.forecast import forecast
 from l3ae_dist.planning.intermediates import rates_of_run
+from l3ae_dist.planning.known_data import ingested_size
 from l3ae_dist.planning.model_cluster import Trouble
 from l3ae_dist.planning.plan_inputs import DataSize
 from l3ae_dist.planning.plan_of_config import planned_device
 from l3ae_dist.planning.rates import Rates, assumed_rates, stored_rates
 from l3ae_dist.planning.resources import Resources
 from l3ae_dist.planning.simulated_solve import simulate_solve
+from l3ae_dist.runtime.backends.session import default_threads
 from l3ae_dist.storage.records import JsonObject
 from l3ae_dist.units import parse_bytes
 
-# Threads of a worker where neither configuration nor option gives them.
+# Threads of a worker of other machines, where neither configuration nor option gives them.
 _THREADS = 8
 Size = Mapping[str, int]
 
@@ -122,7 +126,7 @@ def resources_of(
     threads = config.compute.threads
     found = stored_rates(config.workspace) if rates is None else rates
     if found is None:
-        found = assumed_rates(threads or _THREADS, planned_device(config))
+        found = assumed_rates(threads or _threads_of(config.compute), planned_device(config))
     elif threads is not None:
         found = found.scaled(threads)
     return Resources(
@@ -133,6 +137,12 @@ def resources_of(
         disk_bytes=None if disk is None else parse_bytes(disk),
         run_rates=lambda: rates_of_run(config.compute, config.workspace),
     )
+
+
+def _threads_of(compute: ComputeConfig) -> int:
+    """Return the threads of a worker: its share of this machine's cores where the workers fit on it."""
+    here = compute.cluster in ("local", "synchronous") and compute.workers <= (os.cpu_count() or 1)
+    return default_threads(compute.workers) if here else _THREADS
 
 
 def _network(rate: int | str | None) -> float:

@@ -33,6 +33,12 @@ class DataSize:
         Columns of the embeddings before a transformation; None where there is none, or it is not known.
     tail
         Items outside the core: they have features and scores, and are in no n x n matrix.
+    dtype
+        Of the tiles that a run chooses for these data; None where that is not known.
+    ready
+        Names of the stages of which the results are in the workspace.
+    remarks
+        Sentences on where the size is from.
     """
 
     items: int
@@ -44,6 +50,9 @@ class DataSize:
     pair_count: Callable[[], float] | None = None
     raw_dim: int | None = None
     tail: int = 0
+    dtype: str | None = None
+    ready: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     @property
     def catalog(self) -> int:

@@ -80,25 +80,51 @@ def plan_run(
     compute, dataset = config.compute, core_part(dataset)
     features = None if embedding is None else open_rows(workspace, layout.features(embedding))
     route = semantic_route(config, None if features is None else features.shape)
-    systems = {system for spec in specs for system in systems_of(spec, embedding, route)}
-    kappas = [condition_number(spectrum(workspace, dataset, system), ridge) for ridge, system in systems]
-    kappa = max(kappas, default=1.0)
-    cancels = _cancellation(dataset, embedding, specs, route)
-    dtype = choose_dtype(kappa, compute.dtype, cancels, compute.arithmetic)
+    dtype, kappa = chosen_dtype(compute, dataset, embedding, specs, route)
     machine = configured_machine(compute, dtype, gpu=may_use_gpu(compute))
     size = dataset_size(dataset, 0 if features is None else features.shape[1])
     models = model_needs(config, specs, size, route, sparse=isinstance(features, SparseRows))
     return RunPlan(fitting_plan(size, models, machine), kappa, route)
 
 
-def _cancellation(dataset: Dataset, embedding: str | None, specs: Sequence[ModelSpec], route: Route) -> float:
-    """Return the largest factor by which sums of the woodbury route cancel; 1 on the direct route."""
-    if route == "direct" or embedding is None:
-        return 1.0
-    ridges = {float(spec.reg_f or 0.0) for spec in specs if spec.with_semantics}
-    given = dataset.workspace, embedding
-    found = (cancellation(*given, ridge, dataset.n_items) for ridge in sorted(ridges))
-    return max(found, default=1.0)
+def chosen_dtype(
+    compute: ComputeConfig,
+    dataset: Dataset,
+    embedding: str | None,
+    specs: Sequence[ModelSpec],
+    route: Route,
+    *,
+    keep: bool = True,
+) -> tuple[str, float]:
+    """Choose the dtype of the tiles for these models on this data.
+
+    Parameters
+    ----------
+    compute
+        The configured precision.
+    dataset, embedding, specs, route
+        The data, the id of the item features, None without, the models, and the route of the semantic phase.
+    keep
+        Whether the workspace keeps what is computed for it.
+
+    Returns
+    -------
+    The dtype, and the largest condition estimate of the systems.
+
+    Raises
+    ------
+    NumericalError
+        As of :func:`plan_run`.
+    """
+    workspace = dataset.workspace
+    systems = {system for spec in specs for system in systems_of(spec, embedding, route)}
+    kappas = [condition_number(spectrum(workspace, dataset, one, keep=keep), ridge) for ridge, one in systems]
+    kappa, cancels = max(kappas, default=1.0), 1.0
+    if route == "woodbury" and embedding is not None:
+        ridges = sorted({float(spec.reg_f or 0.0) for spec in specs if spec.with_semantics})
+        found = (cancellation(workspace, embedding, reg_f, dataset.n_items, keep=keep) for reg_f in ridges)
+        cancels = max(found, default=1.0)
+    return choose_dtype(kappa, compute.dtype, cancels, compute.arithmetic), kappa
 
 
 def model_needs(
@@ -261,8 +287,8 @@ def planned_device(config: RunConfig) -> str:
 def cluster_plan(config: RunConfig, size: DataSize, *, counted: bool = True) -> Plan:
     """Plan a run on data that need not be there, and validate it.
 
-    The dtype ``auto`` counts as float64, the larger of the two, unless the arithmetic is float32, and the
-    device ``auto`` as ``cpu``.
+    The dtype ``auto`` counts as float64, the larger of the two, unless the arithmetic is float32 or the data
+    are known to allow float32; the device ``auto`` counts as ``cpu``.
 
     Parameters
     ----------
@@ -276,7 +302,7 @@ def cluster_plan(config: RunConfig, size: DataSize, *, counted: bool = True) -> 
     BudgetError
         With the numbers, when the budget of a worker is too small.
     """
-    dtype = _assumed_dtype(config.compute)
+    dtype = _assumed_dtype(config.compute, size)
     route = semantic_route(config, (size.items, size.dim) if size.dim else None)
     models = model_needs(config, evaluated_models(config), size, route, sparse=config.model.uses == "words")
     machine = configured_machine(config.compute, dtype, gpu=uses_gpu(config))
@@ -285,10 +311,12 @@ def cluster_plan(config: RunConfig, size: DataSize, *, counted: bool = True) -> 
     return plan
 
 
-def _assumed_dtype(compute: ComputeConfig) -> str:
-    """Return the dtype of tiles to plan with before there are data."""
+def _assumed_dtype(compute: ComputeConfig, size: DataSize) -> str:
+    """Return the dtype of tiles to plan with: as configured, as the data allow, or the larger."""
     if compute.dtype != "auto":
         return compute.dtype
+    if size.dtype is not None:
+        return size.dtype
     return "float32" if compute.arithmetic == "float32" else "float64"
 
 

@@ -18,7 +18,8 @@ from l3ae_dist.deploy.machine_types import machine_type
 from l3ae_dist.deploy.manifests import DeployedRun, render
 from l3ae_dist.errors import BudgetError, ConfigError
 from l3ae_dist.pipeline.run import run
-from l3ae_dist.planning.data_size import given_size, ingested_size
+from l3ae_dist.planning.data_size import given_size
+from l3ae_dist.planning.known_data import ingested_size
 from l3ae_dist.planning.plan_of_config import plan_run
 from l3ae_dist.storage.workspace import Workspace
 from l3ae_dist.units import GIB

@@ -14,7 +14,8 @@ from l3ae_dist.data.core import core_first, core_part
 from l3ae_dist.errors import ConfigError
 from l3ae_dist.pipeline.run import run
 from l3ae_dist.planning.core_prices import core_prices
-from l3ae_dist.planning.data_size import dataset_size, given_size, ingested_dataset, ingested_size
+from l3ae_dist.planning.data_size import dataset_size, given_size
+from l3ae_dist.planning.known_data import ingested_dataset, ingested_size
 from l3ae_dist.planning.rates import assumed_rates
 from l3ae_dist.planning.resources import Resources
 

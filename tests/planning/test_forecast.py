@@ -19,9 +19,10 @@ from l3ae_dist.graphs.tile_memory import process_reader
 from l3ae_dist.linalg.tiles import TileGrid
 from l3ae_dist.pipeline.run import run
 from l3ae_dist.planning.calibrate import measure_cluster
-from l3ae_dist.planning.data_size import given_size, ingested_size
+from l3ae_dist.planning.data_size import given_size
 from l3ae_dist.planning.estimate import estimate
 from l3ae_dist.planning.forecast import forecast
+from l3ae_dist.planning.known_data import ingested_size
 from l3ae_dist.planning.model_cluster import ModelCluster, Trouble
 from l3ae_dist.planning.plan import make_plan
 from l3ae_dist.planning.plan_inputs import DataSize, Machine, ModelNeeds

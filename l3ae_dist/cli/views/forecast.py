@@ -47,7 +47,7 @@ def print_forecast(console: Console, found: Forecast, explanation: Sequence[str]
             short_bytes(stage.bytes_written),
             short_bytes(stage.peak_bytes) if stage.peak_bytes else "",
             human_seconds(stage.seconds),
-            stage.bound,
+            "in the workspace already" if stage.bound == "ready" else stage.bound,
         )
     console.print(table)
     say(
@@ -61,6 +61,8 @@ def print_forecast(console: Console, found: Forecast, explanation: Sequence[str]
             console,
             f"Estimated cost: {found.cost:,.2f} (storage for the time of the run, requests, workers, actors)",
         )
+    else:
+        say(console, "No cost is estimated: the configuration has no prices (section `prices`)")
     for title, lines in (("Limits", found.limits), ("Advice", found.advice), ("Formulas", explanation)):
         if lines:
             say(console, f"{title}:", *(f"  {line}" for line in lines))
