@@ -11,9 +11,9 @@ from l3ae_dist.cli.options import WorkspaceArgument
 from l3ae_dist.cli.output import print_json, screen
 
 if TYPE_CHECKING:
-    from l3ae_dist.runtime.watch.run_view import RunView
+    from rich.console import Group
 
-MAP_ROWS = 24
+    from l3ae_dist.runtime.watch.run_view import RunView
 
 
 @command
@@ -26,7 +26,7 @@ def watch(
     """Show stages, tiles, rates and memory of the run that a workspace is made by; ends with the run."""
     from rich.live import Live
 
-    from l3ae_dist.cli.views.watch import view_panel
+    from l3ae_dist.cli.views.watch import PanelSize, view_panel
     from l3ae_dist.runtime.watch.run_view import RunView
 
     view = RunView()
@@ -37,13 +37,17 @@ def watch(
         return
     console = screen()
     if once or not console.is_terminal:
-        console.print(view_panel(view, MAP_ROWS))
+        console.print(view_panel(view, PanelSize()))
         for _ in updates:
-            console.print(view_panel(view, MAP_ROWS))
+            console.print(view_panel(view, PanelSize()))
         return
-    with Live(view_panel(view, MAP_ROWS), console=console, auto_refresh=False) as live:
+
+    def panel() -> Group:
+        return view_panel(view, PanelSize.of(console.width, console.height, view))
+
+    with Live(panel(), console=console, auto_refresh=False) as live:
         for _ in updates:
-            live.update(view_panel(view, MAP_ROWS), refresh=True)
+            live.update(panel(), refresh=True)
 
 
 def _updates(url: str, view: "RunView", interval: float, *, once: bool) -> Iterator[None]:

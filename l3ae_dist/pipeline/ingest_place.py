@@ -2,20 +2,26 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import cast
 
 from l3ae_dist.config.compute import ComputeConfig
 from l3ae_dist.config.data import IngestConfig
+from l3ae_dist.config.run_config import RunConfig
 from l3ae_dist.data.intake.files import FilePart, SourceFile
 from l3ae_dist.data.intake.open_table import open_table, paths_of
 from l3ae_dist.data.intake.parts import Table
 from l3ae_dist.data.published_dataset import is_authors_layout
 from l3ae_dist.data.shuffle.each import Each, Execution, InThreads
+from l3ae_dist.messages import shown
 from l3ae_dist.pipeline.inputs import Inputs
+from l3ae_dist.planning.plan_of_config import fill_in
 from l3ae_dist.runtime.backends.session import Session, default_threads
+from l3ae_dist.runtime.event_log import EventLog
+from l3ae_dist.runtime.events import Message
+from l3ae_dist.runtime.watched_passes import watched_passes
 from l3ae_dist.storage import layout
 from l3ae_dist.storage.workspace import Workspace
 
@@ -74,6 +80,43 @@ def records_per_block(memory_budget: int, threads: int) -> int:
     (14540253, 0)
     """
     return max(0, (memory_budget - _PROCESS_BYTES) // (threads * _BYTES_PER_RECORD))
+
+
+@contextlib.contextmanager
+def ingest_execution(
+    config: RunConfig,
+    workspace: Workspace,
+    events: EventLog,
+    dataset: str,
+    inputs: Inputs,
+    workers: Callable[[ComputeConfig], contextlib.AbstractContextManager[Session]],
+) -> Iterator[Execution]:
+    """Provide where the ingest of a run is done; its workers end with it, for the plan counts on fresh ones.
+
+    Parameters
+    ----------
+    config, workspace, events
+        Of the run.
+    dataset, inputs
+        Id of the dataset, and its sources.
+    workers
+        Opens the workers.
+    """
+    compute = config.compute
+    table = table_for_workers(inputs, config.data.options, compute)
+    if table is None:
+        yield watched_passes(in_this_process(compute), events)
+        return
+    compute = fill_in(compute)
+    with spill_folder(workspace, dataset) as url, workers(compute) as session:
+        if trouble := reading_trouble(session, table):
+            origin = shown(table.parts[0].origin)
+            told = f"the workers cannot read {origin} ({shown(trouble)}); this process reads the interactions"
+            events(Message(message=told))
+            yield watched_passes(in_this_process(compute), events)
+        else:
+            events(Message(message=f"the workers ingest {len(table.parts):,} parts of files"))
+            yield watched_passes(on_workers(session, url, compute), events)
 
 
 @contextlib.contextmanager

@@ -17,23 +17,16 @@ from l3ae_dist.config.transformed_spec import transform_of
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.linear_systems import systems_of
 from l3ae_dist.data.multi_hot_words import make_words
-from l3ae_dist.data.shuffle.each import Execution
 from l3ae_dist.embed.transform import transform_all
 from l3ae_dist.errors import StageMissingError
 from l3ae_dist.evaluation.evaluate import compare_models, measure_models
 from l3ae_dist.evaluation.top_lists import evaluated_users
-from l3ae_dist.messages import shown
 from l3ae_dist.pipeline.core import ordered_features, with_core
 from l3ae_dist.pipeline.corrections import has_correction, why_solved
 from l3ae_dist.pipeline.early_refusal import refuse_what_cannot_be_solved
+from l3ae_dist.pipeline.expected_work import plan_made
 from l3ae_dist.pipeline.identity import refuse_few_dimensions
-from l3ae_dist.pipeline.ingest_place import (
-    in_this_process,
-    on_workers,
-    reading_trouble,
-    spill_folder,
-    table_for_workers,
-)
+from l3ae_dist.pipeline.ingest_place import ingest_execution
 from l3ae_dist.pipeline.inputs import Inputs, Source
 from l3ae_dist.pipeline.model_document import MadeBy, ModelDocument
 from l3ae_dist.pipeline.model_search import Specs, TopListMeasure, search_models
@@ -42,16 +35,15 @@ from l3ae_dist.pipeline.result import Outcome, Planned, RunResult
 from l3ae_dist.planning.decide_arithmetic import decided_plan, possible_arithmetics
 from l3ae_dist.planning.intermediates import decided_intermediates
 from l3ae_dist.planning.plan import Plan
-from l3ae_dist.planning.plan_of_config import check_limit, fill_in, plan_run
+from l3ae_dist.planning.plan_of_config import RunPlan, check_limit, fill_in, plan_run
 from l3ae_dist.planning.storage_need import check_disk, need_message, need_summary, storage_need
 from l3ae_dist.runtime.backends.session import Session, forget_copies_of, open_cluster
 from l3ae_dist.runtime.event_log import EventLog
-from l3ae_dist.runtime.events import Message, PlanMade, StageEnd, StageStart
+from l3ae_dist.runtime.events import Message, StageEnd, StageStart
 from l3ae_dist.runtime.executors import Executor
 from l3ae_dist.runtime.memory import ProcessGroups
 from l3ae_dist.runtime.versions import check_processes
 from l3ae_dist.runtime.watch.observers import dask_report, tiles_on_dashboard
-from l3ae_dist.runtime.watched_passes import watched_passes
 from l3ae_dist.solve.artifact_store import ArtifactStore, SolveSettings
 from l3ae_dist.solve.certificate import Certificate
 from l3ae_dist.solve.family import Family
@@ -105,6 +97,8 @@ class Job:
         """Ray for the ``with`` block, with its processes measured; within another such block, the same."""
         from l3ae_dist.runtime.backends.ray_session import ray_session
 
+        if self.processes.ray is list:
+            self.events(Message(message="starting Ray, or joining the one that runs"))
         with ray_session(dashboard=self.config.compute.ray_dashboard) as session:
             outer, self.processes.ray = self.processes.ray, session.pids
             if session.dashboard_url and outer is list:
@@ -157,33 +151,15 @@ class Job:
         self.events(StageStart(stage=Stage.INGEST, total=1, done=int(made)))
         if not made and inputs.interactions is not None:
             options = self.config.data.options
-            with self._ingest_execution(source.dataset, inputs) as execution, self.timed(Stage.INGEST):
+            place = ingest_execution(
+                self.config, self.workspace, self.events, source.dataset, inputs, self._workers
+            )
+            with place as execution, self.timed(Stage.INGEST):
                 ingest(inputs.interactions, inputs.items, options, self.workspace, execution=execution)
         with self.timed(Stage.INGEST):
             dataset = with_core(Dataset(self.workspace, source.dataset), self.config.data.core, self.events)
         self.events(StageEnd(stage=Stage.INGEST, data=dataset.stats.record()))
         return dataset
-
-    @contextlib.contextmanager
-    def _ingest_execution(self, dataset: str, inputs: Inputs) -> Iterator[Execution]:
-        """Provide where the ingest runs; its workers end with it, for the plan counts on fresh ones."""
-        table = table_for_workers(inputs, self.config.data.options, self.config.compute)
-        if table is None:
-            yield watched_passes(in_this_process(self.config.compute), self.events)
-            return
-        compute = fill_in(self.config.compute)
-        with spill_folder(self.workspace, dataset) as url, self._workers(compute) as session:
-            if trouble := reading_trouble(session, table):
-                self.events(
-                    Message(
-                        message=f"the workers cannot read {shown(table.parts[0].origin)} ({shown(trouble)}); "
-                        "this process reads the interactions"
-                    )
-                )
-                yield watched_passes(in_this_process(compute), self.events)
-            else:
-                self.events(Message(message=f"the workers ingest {len(table.parts):,} parts of files"))
-                yield watched_passes(on_workers(session, url, compute), self.events)
 
     def _features(self, dataset: Dataset, source: Source, embeddings: object) -> str | None:
         """Make the item features, and return their id after the transformation."""
@@ -264,16 +240,18 @@ class Job:
     def _plan(self, dataset: Dataset, embedding: str | None, specs: Specs) -> tuple[Plan, Route]:
         with self.timed("condition estimate"):
             self.config = self.config.model_copy(update={"compute": fill_in(self.config.compute)})
-            found = plan_run(self.config, self.workspace, dataset, embedding, specs)
+            found = self._found_plan(dataset, embedding, specs)
         plan = decided_intermediates(found.plan, self.config.compute, self.workspace.url)
         plan.validate()
-        peaks = {stage.name: stage.peak_bytes for stage in plan.stages}
-        self.events(
-            PlanMade(memory_budget=plan.memory_budget, projected_peak_bytes=plan.peak_bytes, stages=peaks)
-        )
+        models, estimated = self.models(self.config), not self.takes_updates
+        self.events(plan_made(self.config, plan, found.size, models, estimated=estimated))
         told = f"{plan.headline}, condition estimate {found.kappa:.1e}, projected peak "
         self.events(Message(message=f"{told}{plan.peak_bytes / 2**20:,.0f} MiB per worker{plan.at_stake}"))
         return plan, found.route
+
+    def _found_plan(self, dataset: Dataset, embedding: str | None, specs: Specs) -> RunPlan:
+        """Plan the run for these models, before what the workspace's rates decide."""
+        return plan_run(self.config, self.workspace, dataset, embedding, specs)
 
     def _storage(
         self, plan: Plan, route: Route, dataset: Dataset, embedding: str | None, specs: Specs
@@ -315,6 +293,8 @@ class Job:
     @contextlib.contextmanager
     def _workers(self, compute: ComputeConfig) -> Iterator[Session]:
         """Open the back end, with its processes measured and its workers watched."""
+        if compute.cluster != "synchronous":
+            self.events(Message(message=f"starting {_workers_text(compute)}"))
         with contextlib.ExitStack() as opened:
             with self.timed("cluster start"):
                 session = opened.enter_context(open_cluster(compute, self.events))
@@ -398,3 +378,11 @@ class Job:
         if current.replaced is not None:
             self.events(Message(message=current.replaced.message))
         return current
+
+
+def _workers_text(compute: ComputeConfig) -> str:
+    """Name the workers that a run waits for."""
+    if compute.cluster == "address":
+        return "on the workers of the scheduler that runs already"
+    count = "a Dask worker" if compute.workers == 1 else f"{compute.workers:,} Dask workers"
+    return f"{count} inside Ray" if compute.cluster == "ray" else count

@@ -29,7 +29,7 @@ from l3ae_dist.pipeline.model_search import RankMeasure, Specs, search_models
 from l3ae_dist.pipeline.result import Outcome, ResultDocument
 from l3ae_dist.pipeline.run import run_job
 from l3ae_dist.planning.plan import Plan
-from l3ae_dist.planning.plan_of_config import fill_in, may_use_gpu, plan_run, semantic_route
+from l3ae_dist.planning.plan_of_config import RunPlan, fill_in, may_use_gpu, plan_run, semantic_route
 from l3ae_dist.planning.ranking_plan import RankNeeds, RankPlan, plan_ranks
 from l3ae_dist.planning.stage_counts import StageCounts, sweep_text
 from l3ae_dist.runtime.events import Message, OnEvent
@@ -106,13 +106,16 @@ class SweepJob(Job):
         slim = (*(spec for spec in specs if not spec.with_interactions), *_picked_at_most(specs))
         self._decide_for_all(dataset, slim)
         plan, route = super()._plan(dataset, embedding, slim)
-        self._ranks = self._plan_ranks(plan, route, dataset, embedding, specs)
-        plan = replace(plan, stages=(*plan.stages, self._ranks.stage))
-        plan.validate()
         counts = StageCounts.of(specs)
         self.semantic_inverses = counts.texts if route == "direct" and counts.with_text else 0
         self.events(Message(message=sweep_text(len(specs), counts, route)))
         return plan, route
+
+    def _found_plan(self, dataset: Dataset, embedding: str | None, specs: Specs) -> RunPlan:
+        """Plan the run with the stage that ranks held-out items by all models."""
+        found, models = super()._found_plan(dataset, embedding, specs), self.models(self.config)
+        self._ranks = self._plan_ranks(found.plan, found.route, dataset, embedding, models)
+        return replace(found, plan=replace(found.plan, stages=(*found.plan.stages, self._ranks.stage)))
 
     def _decide_for_all(self, dataset: Dataset, specs: Specs) -> None:
         """Set the route, and the precision that the least certain of several transformations needs."""

@@ -216,6 +216,8 @@ class _Model:
                 arithmetic = self._dense(stage)
             case Stage.SCORE:
                 arithmetic = self._score(stage)
+            case Stage.RANK:
+                arithmetic = stage.flops / self.rates.score_flops
             case _:
                 arithmetic = tile_seconds(stage, self.plan, self.rates)
         parts = {

@@ -43,11 +43,14 @@ class RunPlan:
         The largest condition estimate of the systems to be solved.
     route
         Of the semantic phase: ``woodbury`` or ``direct``.
+    size
+        Of the data.
     """
 
     plan: Plan
     kappa: float
     route: Route
+    size: DataSize
 
 
 def plan_run(
@@ -84,7 +87,7 @@ def plan_run(
     machine = configured_machine(compute, dtype, gpu=may_use_gpu(compute))
     size = dataset_size(dataset, 0 if features is None else features.shape[1])
     models = model_needs(config, specs, size, route, sparse=isinstance(features, SparseRows))
-    return RunPlan(fitting_plan(size, models, machine), kappa, route)
+    return RunPlan(fitting_plan(size, models, machine), kappa, route, size)
 
 
 def chosen_dtype(

@@ -88,12 +88,18 @@ class RunEnd(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PlanMade(Event):
-    """A run was planned: bytes that a worker may use, its projected peak, and that of each stage by name."""
+    """A run was planned: bytes that a worker may use, its projected peak, and that of each stage by name.
+
+    ``work`` has the estimated seconds of each stage, of all its runs, of which there are ``repeats``; the
+    progress of the run is weighted by them.
+    """
 
     kind = "plan"
     memory_budget: int = 0
     projected_peak_bytes: int = 0
     stages: Mapping[str, int] = field(default_factory=dict)
+    work: Mapping[str, float] = field(default_factory=dict)
+    repeats: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -186,7 +186,7 @@ def test_watch_follows_a_run_of_another_process_and_tells_when_it_was_killed(tmp
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     out, _ = watcher.communicate(timeout=60)
-    assert re.match(r"Run [0-9a-f]+: (gram|factor)", first)
+    assert re.match(r"Run [0-9a-f]+: \d+ %, about [0-9:]+ left; now (gram|factor)", first)
     assert "ended without a word" in out
     assert watcher.returncode == 0
 

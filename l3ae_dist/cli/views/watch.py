@@ -1,6 +1,7 @@
 """The view of a run as text for a terminal."""
 
 import time
+from dataclasses import dataclass
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -22,34 +23,56 @@ _MARKS = {  # a sign beside the colour, for eyes and terminals without it
 }
 
 
-def view_panel(view: RunView, most: int) -> Group:
-    """Draw a run's stages, the tiles of the latest one, memory and messages, with maps of ``most`` rows."""
+# Lines of a terminal that a panel of few stages and messages is made for, and of what stands around the map.
+_TALL, _AROUND = 40, 6
+
+
+@dataclass(frozen=True)
+class PanelSize:
+    """Size of a panel: rows and columns of its map at most, stages, and messages."""
+
+    map_side: int = 24
+    stages: int = 10
+    messages: int = 6
+
+    @classmethod
+    def of(cls, width: int, height: int, view: RunView) -> "PanelSize":
+        """Fit a view into a terminal.
+
+        Parameters
+        ----------
+        width, height
+            Columns and lines of the terminal.
+        view
+            What is shown.
+        """
+        tall = height >= _TALL
+        stages = min(len(view.stages), cls.stages if tall else 4)
+        messages = min(len(view.messages), cls.messages if tall else 2)
+        lines = height - _AROUND - (stages + 4) - messages - bool(view.workers_lost)
+        # a tile takes two columns
+        return cls(max(1, min(lines, width // 2)), stages, messages)
+
+
+def view_panel(view: RunView, size: PanelSize) -> Group:
+    """Draw a run's stages, the tiles of the latest one, memory and messages.
+
+    Parameters
+    ----------
+    view
+        What is shown.
+    size
+        How much of it.
+    """
     now = time.time() if not view.outcome else view.seen
     title = view.headline(now) if view.run else "No run has begun yet"
-    table = Table(title_justify="left")
-    summaries = [stage.summary(now) for stage in view.stages[-10:]]
-    copies = ["copies MB/s"] if any(one.bytes_from_copies for one in summaries) else []
-    for heading in ("stage", "done", "time", "rate", "MB/s", "peers MB/s", *copies, "recomputed", "bad"):
-        table.add_column(heading, justify="left" if heading == "stage" else "right")
-    for summary in summaries:
-        table.add_row(
-            plain_text(summary.stage),
-            f"{summary.done:,}/{summary.total:,}" if summary.total else "",
-            clock(summary.seconds),
-            summary.rate,
-            f"{summary.bytes_per_second / 1e6:,.0f}" if summary.bytes else "",
-            f"{summary.bytes_from_peers_per_second / 1e6:,.0f}" if summary.bytes_from_peers else "",
-            *([f"{summary.bytes_from_copies_per_second / 1e6:,.0f}"] if copies else []),
-            str(summary.tiles["recomputed"] or ""),
-            str(summary.tiles["bad"] or ""),
-        )
-    parts: list[RenderableType] = [Text(inline(title), style="bold"), table]
+    parts: list[RenderableType] = [Text(inline(title), style="bold"), _stage_table(view, size.stages, now)]
     maps = view.maps()[-1:]
     if maps:
         parts += [
             plain_text(f"Tiles of {maps[0].array} ({maps[0].name})"),
-            _tile_text(maps[0], most),
-            _legend(),
+            _tile_text(maps[0], size.map_side),
+            _legend(maps[0]),
         ]
     if view.memory and view.memory.worker_max and view.plan:
         largest, allowed = human_bytes(view.memory.worker_max), human_bytes(view.plan.memory_budget)
@@ -57,7 +80,40 @@ def view_panel(view: RunView, most: int) -> Group:
         parts.append(Text(f"Largest worker {largest} of {allowed} allowed, {projected} projected at most"))
     if view.workers_lost:
         parts.append(Text(f"{view.workers_lost} workers were lost"))
-    return Group(*parts, *(Text(inline(message), style="bright_black") for message in view.messages))
+    messages = list(view.messages)[len(view.messages) - size.messages :] if size.messages else []
+    told = (Text(inline(message), style="bright_black", overflow="ellipsis") for message in messages)
+    return Group(*parts, *told)
+
+
+def _stage_table(view: RunView, most: int, now: float) -> Table:
+    """Make the table of the latest stages; columns without any value are left out."""
+    table = Table(title_justify="left")
+    summaries = [stage.summary(now) for stage in view.stages[-most:]]
+    columns = {
+        "done": [f"{one.done:,}/{one.total:,}" if one.total else "" for one in summaries],
+        "time": [clock(one.seconds) for one in summaries],
+        "rate": [one.rate for one in summaries],
+        "MB/s": [_megabytes(one.bytes_per_second, one.bytes) for one in summaries],
+        "peers MB/s": [
+            _megabytes(one.bytes_from_peers_per_second, one.bytes_from_peers) for one in summaries
+        ],
+        "copies MB/s": [
+            _megabytes(one.bytes_from_copies_per_second, one.bytes_from_copies) for one in summaries
+        ],
+        "recomputed": [str(one.tiles["recomputed"] or "") for one in summaries],
+        "bad": [str(one.tiles["bad"] or "") for one in summaries],
+    }
+    shown = {name: cells for name, cells in columns.items() if any(cells) or name in ("done", "time")}
+    table.add_column("stage")
+    for name in shown:
+        table.add_column(name, justify="right", no_wrap=True)
+    for place, one in enumerate(summaries):
+        table.add_row(plain_text(one.stage), *(cells[place] for cells in shown.values()))
+    return table
+
+
+def _megabytes(per_second: int, nbytes: int) -> str:
+    return f"{per_second / 1e6:,.0f}" if nbytes else ""
 
 
 def _tile_text(stage: StageView, most: int) -> Text:
@@ -71,9 +127,12 @@ def _tile_text(stage: StageView, most: int) -> Text:
     return text
 
 
-def _legend() -> Text:
-    text = Text()
+def _legend(stage: StageView) -> Text:
+    """Explain the signs; which tiles are being made is not in a workspace, and told where it is known."""
+    text, counts = Text(), stage.tile_counts()
     for state, name in STATE_NAMES.items():
+        if state == TileState.RUNNING and not counts[state]:
+            continue
         mark, style = _MARKS[state]
         text.append(f"{mark} ", style=style)
         text.append(f"{name}   ")

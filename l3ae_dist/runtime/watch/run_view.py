@@ -28,7 +28,8 @@ from l3ae_dist.runtime.events import (
     TileDone,
     WorkerLost,
 )
-from l3ae_dist.runtime.watch.stage_progress import StageProgress
+from l3ae_dist.runtime.watch.run_progress import RunProgress, run_progress
+from l3ae_dist.runtime.watch.stage_progress import StageProgress, clock
 
 MESSAGES = 6
 MAPS = 4
@@ -93,7 +94,6 @@ class StageView(StageProgress):
     states: Array | None = None
     counts: Array | None = None
     lost: set[tuple[int, int]] = field(default_factory=set)
-    ended: float | None = None
 
     @classmethod
     def of(cls, event: StageStart) -> "StageView":
@@ -212,7 +212,8 @@ class RunView:
         """Tiles made on each host."""
         self.workers_lost = 0
         self.outcome = ""
-        self.seen = 0.0
+        self.workspace = ""
+        self.started = self.seen = 0.0
 
     def take_all(self, events: Iterable[Event]) -> None:
         """Take several events in order."""
@@ -225,7 +226,8 @@ class RunView:
         match event:
             case RunStart():
                 self.clear()
-                self.run = event.run
+                self.run, self.workspace = event.run, event.workspace
+                self.started = self.seen = event.time
             case RunEnd():
                 self.outcome = event.outcome
                 if self.current is not None:
@@ -267,12 +269,25 @@ class RunView:
     def headline(self, now: float) -> str:
         """Return a line for people: the run, and how far it is."""
         if self.outcome:
-            state = self.outcome
-        elif self.current is None:
-            state = "between two stages"
+            return f"Run {self.run}: {self.outcome} after {clock(self.seen - self.started)}"
+        progress, stage = self.progress(now), self.current
+        parts = [] if progress is None else [str(progress)]
+        if stage is None:
+            parts.append("between two stages")
         else:
-            state = ", ".join(part for part in (self.current.name, self.current.time_left(now)) if part)
-        return f"Run {self.run}: {state}"
+            left = stage.time_left(now)
+            parts.append(f"now {self.stage_name(stage)}" + (f" ({left})" if left else ""))
+        return f"Run {self.run}: {'; '.join(parts)}"
+
+    def progress(self, now: float) -> RunProgress | None:
+        """Return how much of the planned work is done at the Unix time ``now``; None before the plan."""
+        return run_progress(self.plan, self.stages, now)
+
+    def stage_name(self, stage: StageView) -> str:
+        """Return the name of a stage, with its number where the run has several of the name."""
+        repeats = 1 if self.plan is None else self.plan.repeats.get(stage.name, 1)
+        number = sum(one.name == stage.name for one in self.stages)
+        return stage.name if repeats == 1 or number > repeats else f"{stage.name} {number} of {repeats}"
 
     def maps(self) -> list[StageView]:
         """Return the latest stages that make tiles, at most ``MAPS``."""
@@ -280,10 +295,13 @@ class RunView:
 
     def document(self) -> dict[str, object]:
         """Return the view as values that JSON can hold."""
-        now = time.time()
+        now = time.time() if not self.outcome else self.seen
+        progress = None if self.outcome else self.progress(now)
         return {
             "run": self.run,
             "outcome": self.outcome,
+            "headline": self.headline(now) if self.run else "",
+            "progress": None if progress is None else asdict(progress),
             "stages": [asdict(stage.summary(now)) for stage in self.stages],
             "maps": [
                 {"stage": stage.name, "array": stage.array, "states": stage.matrix(64).tolist()}

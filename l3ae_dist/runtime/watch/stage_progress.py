@@ -21,6 +21,7 @@ class StageProgress:
     bytes_from_copies: float = 0.0
     rows: int = 0
     started: float = field(default_factory=time.monotonic)
+    ended: float | None = None
 
     def update(self, event: TileDone | ChunkDone) -> None:
         """Count a unit of this stage."""
