@@ -15,7 +15,8 @@ from l3ae_dist.runtime.events import OnEvent
 from l3ae_dist.storage import layout
 from l3ae_dist.storage.workspace import Workspace
 
-DEMO_GRID = {"ridges": [100, 200, 400], "reg_f": [5, 20, 50], "reg_e": [100, 200, 400, 800]}
+DEMO_GRID = {"ridges": [100, 200, 400], "reg_f": [5, 20, 100, 500], "reg_e": [400, 1200, 2400]}
+"""Values around the best ones: none of these lies at an end."""
 # Users among whom examples are chosen.
 _USERS = 100_000
 

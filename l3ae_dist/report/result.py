@@ -5,9 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from l3ae_dist.evaluation.significance import PairedComparison
+from l3ae_dist.evaluation.verdict import evidence, verdict
 from l3ae_dist.pipeline.result import comparisons_of
 from l3ae_dist.report.formatting import PART_NAMES
 from l3ae_dist.report.trials import Trials
+from l3ae_dist.storage.records import JsonObject
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,8 @@ class Result:
     peak_bytes: Mapping[str, int] = field(default_factory=dict)
     """Peak memory of each group of processes; ``worker_max`` is the largest worker."""
     stages: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    stage_seconds: Mapping[str, float] = field(default_factory=dict)
+    """Wall time of the steps of the client."""
     config: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     machine: Mapping[str, object] = field(default_factory=dict)
@@ -144,10 +148,25 @@ class Result:
             certificate=document.get("certificate") or {},
             peak_bytes=document.get("peak_memory_bytes") or {},
             stages=document.get("stages", {}),
+            stage_seconds=document.get("stage_seconds") or {},
             config=document.get("config") or {},
             versions=document.get("versions") or {},
             machine=document.get("machine") or {},
         )
+
+    @property
+    def verdict(self) -> str:
+        """The outcome of the run in one sentence; empty where it measured nothing."""
+        return verdict(self._measured, self.comparisons)
+
+    @property
+    def evidence(self) -> str:
+        """The figures that the verdict rests on; empty where nothing was compared."""
+        return evidence(self._measured, self.comparisons)
+
+    @property
+    def _measured(self) -> dict[str, JsonObject]:
+        return {model.name: {"test": model.test} for model in self.models.values()}
 
     @property
     def largest_worker(self) -> int:

@@ -18,6 +18,7 @@ from l3ae_dist.report.profile import DataProfile, profile
 from l3ae_dist.report.result import Result
 from l3ae_dist.report.run import RunRecord
 from l3ae_dist.report.trials import Trials
+from l3ae_dist.report.wall_time import bottleneck, wall_table
 from l3ae_dist.storage import layout
 from l3ae_dist.units import human_bytes
 
@@ -63,7 +64,8 @@ class Card(NamedTuple):
 
 def _overview(record: RunRecord) -> dict[str, object]:
     return {
-        "title": f"Run {record.run}",
+        "title": record.result.verdict or f"Run {record.run}",
+        "evidence": record.result.evidence,
         "record": record,
         "started": date_text(record.started),
         "finished": iso_text(record.result.finished),
@@ -103,8 +105,10 @@ def _cost_cards(record: RunRecord) -> list[Card]:
     certificate = result.certificate
     if certificate:
         precision = precision_text(certificate["dtype"], certificate.get("arithmetic"))
-        note = f"tolerance {figure_text(certificate['tolerance'])}, {precision}"
-        cards.append(Card("residual", figure_text(certificate["residual"]), note))
+        residual, tolerance = figure_text(certificate["residual"]), figure_text(certificate["tolerance"])
+        cards.append(
+            Card("accuracy", "certified", f"residual {residual} of {tolerance} allowed, {precision}")
+        )
     return cards
 
 
@@ -212,6 +216,8 @@ def _stages(record: RunRecord, plots: dict[str, list[Plot]]) -> dict[str, object
     plots["stages"] = _drawn(figures.stages_plot(tables.stage_totals(record)))
     plots["timeline"] = _drawn(figures.timeline_plot(record.trace))
     return {
+        "wall": wall_table(record),
+        "bottleneck": bottleneck(record),
         "reused": reused_stages(record),
         "stages": tables.stage_table(record),
         "doing": tables.worker_time_table(record),

@@ -11,6 +11,7 @@ from l3ae_dist.cli.views.models import model_lines
 from l3ae_dist.data.dataset_stats import DatasetStats
 from l3ae_dist.data.dataset_summary import data_lines
 from l3ae_dist.evaluation.significance import PairedComparison
+from l3ae_dist.evaluation.verdict import evidence, verdict
 from l3ae_dist.pipeline.result import comparisons_of
 from l3ae_dist.runtime.watch.terminal import plain_text
 from l3ae_dist.units import human_bytes
@@ -80,7 +81,8 @@ def group_table(models: Mapping[str, Document], key: str, title: str) -> Table:
 
 
 def print_result(console: Console, result: Document) -> None:
-    """Print the outcome of a run: data, grid, models, comparison, examples, certificate, memory, place."""
+    """Print the outcome of a run: the verdict, and data, grid, models, comparison, examples, cost, place."""
+    print_verdict(console, result)
     print_data(console, result.get("dataset") or {})
     if result.get("grid"):
         console.print(grid_table(result["grid"]))
@@ -100,6 +102,14 @@ def print_result(console: Console, result: Document) -> None:
     if "report" in result:
         console.print(plain_text(f"Report: {result['report']}"), soft_wrap=True)
     console.print(plain_text(f"Workspace: {result['workspace']}"), soft_wrap=True)
+
+
+def print_verdict(console: Console, result: Document) -> None:
+    """Print in one sentence what a run found, and what that rests on; nothing where it measured nothing."""
+    told, compared = result.get("models") or {}, comparisons_of(result)
+    said, rests_on = verdict(told, compared), evidence(told, compared)
+    if said:
+        console.print(Text(said + (f" ({rests_on})." if rests_on else "."), style="bold"), soft_wrap=True)
 
 
 def print_model(console: Console, result: Document) -> None:
