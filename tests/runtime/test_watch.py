@@ -198,3 +198,82 @@ def test_what_cannot_be_watched_is_a_sentence(tmp_path):
         assert shown.exit_code == 4
         assert shown.stderr.startswith("error: ")
         assert "l3ae-dist run" in shown.stderr
+
+
+def test_the_history_of_a_run_is_bounded_and_skips_what_was_there():
+    from l3ae_dist.runtime.watch.run_view import RunView
+
+    view = RunView()
+    view.take(event_of({"kind": "run_start", "time": 0.0, "run": "r"}))
+    tiles = {"array": "L", "rows": 2, "columns": 2, "lower": True}
+    view.take(event_of({"kind": "stage_start", "time": 1.0, "stage": "factor", "total": 3, "map": tiles}))
+    tile = {"kind": "tile", "stage": "factor", "array": "L", "total": 3, "host": "h"}
+    made = {"i": 0, "j": 0, "pid": 7, "started": 1.0, "seconds": 0.5, "bytes": 4_000_000, "done": 1}
+    view.take(event_of({**tile, **made, "time": 1.5}))
+    view.take(event_of({**tile, "i": 1, "j": 0, "pid": 8, "skipped": True, "done": 2, "time": 1.6}))
+    peers = {
+        "bytes_from_peers": 2_000_000,
+        "i": 1,
+        "j": 1,
+        "pid": 9,
+        "started": 3.0,
+        "seconds": 1.0,
+        "done": 3,
+    }
+    view.take(event_of({**tile, **peers, "time": 4.0}))
+    (stage,) = view.stages
+    assert stage.told[:, 0, 0].tolist() == [1, 500, 0]
+    assert stage.told[:, 1, 0].tolist() == [0, 0, 0]
+    assert stage.told[:, 1, 1].tolist() == [2, 1000, 1]
+    assert [(task.worker, task.started, task.ended) for task in view.history.tasks] == [
+        (1, 1.0, 1.5),
+        (2, 3.0, 4.0),
+    ]
+    assert list(view.history.traffic) == [(3.5, 2_000_000.0)]
+    for number in range(3000):
+        view.take(event_of({**tile, **made, "time": 10.0 + 3 * number}))
+        view.take(event_of({"kind": "memory", "time": 10.0 + number, "worker_max": 5}))
+    for kept in (view.history.tasks, view.history.memory, view.history.traffic):
+        assert len(kept) == 600
+    view.take(event_of({**tile, **made, "time": 1e9}))  # a clock that jumps is no endless loop
+
+
+@pytest.mark.dask
+def test_the_page_says_that_the_run_ended_and_has_a_place_in_the_menu(tmp_path):
+    log, items = tables()
+    address, at_work, ended, seen = [], threading.Event(), threading.Event(), {}
+
+    def look():
+        try:
+            assert at_work.wait(60)
+            with urlopen(address[0].replace("/l3ae", "/status")) as answer:
+                seen["menu"] = answer.read().decode()
+            with open_page(address[0], tmp_path / "profile") as page:
+                page.wait_for("linv")
+                seen["open"] = True
+                assert ended.wait(60)
+                page.wait_for("The run has ended")
+                seen["errors"] = [event for event in page.events if "exceptionThrown" in str(event)]
+        except BaseException as error:  # raised again below
+            seen["error"] = error
+        finally:
+            at_work.set()
+
+    def on_event(event):
+        if event["kind"] == "log" and event["message"].startswith("Tiles: "):
+            address.append(event["message"].removeprefix("Tiles: "))
+        if event["kind"] == "tile" and event["stage"] == "linv":
+            time.sleep(0.02)
+            at_work.set()
+            while not seen.get("open") and "error" not in seen and event["done"] == 150:
+                time.sleep(0.1)
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    run(config(tmp_path / "w"), interactions=log, items=items, until="fit", on_event=on_event)
+    ended.set()
+    watcher.join()
+    if "error" in seen:
+        raise seen["error"]
+    assert 'href="l3ae"' in seen["menu"] or "/l3ae" in seen["menu"]
+    assert seen["errors"] == []

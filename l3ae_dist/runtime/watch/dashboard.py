@@ -4,6 +4,7 @@ The client tells the scheduler of the run's events in batches (topic ``l3ae``); 
 plugin sees from the scheduler's own transitions, so that workers send nothing beside their results.
 """
 
+import contextlib
 import logging
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ SECONDS = 1.0
 # Fields of a tile's event that the view reads.
 _TILE = (
     "kind", "time", "stage", "array", "i", "j", "done", "total", "flops", "bytes", "bytes_from_peers",
-    "bytes_from_copies",
+    "bytes_from_copies", "started", "seconds", "pid", "host", "skipped",
 )  # fmt: skip
 
 
@@ -57,6 +58,7 @@ class TilesPlugin(SchedulerPlugin):  # type: ignore[misc]
         scheduler.http_application.add_application(application)
         application.initialize(IOLoop.current())
         application.start()
+        _add_to_menu(scheduler)
 
     def log_event(self, topic: str, msg: Iterable[Mapping[str, Any]]) -> None:
         """Show a batch of events, which the client has sent."""
@@ -70,6 +72,16 @@ class TilesPlugin(SchedulerPlugin):  # type: ignore[misc]
                 self.view.mark_running(array, i, j, on=finish == "processing")
 
     transition = _mark_tile  # called by the scheduler under this name
+
+
+def _add_to_menu(scheduler: "Scheduler") -> None:
+    """Add the page to the menu of Dask's own pages, where this version of Dask has one."""
+    with contextlib.suppress(ImportError, AttributeError, KeyError, TypeError):
+        from distributed.dashboard.scheduler import template_variables
+
+        pages = template_variables(scheduler)["pages"]
+        if PAGE.strip("/") not in pages:
+            pages.insert(1, PAGE.strip("/"))
 
 
 def show_tiles(client: "Client", dashboard_url: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from l3ae_dist.runtime.backends.dask_session import DaskSession
 from l3ae_dist.runtime.backends.session import Session
 from l3ae_dist.runtime.event_log import EventLog
-from l3ae_dist.runtime.events import Message
+from l3ae_dist.runtime.events import Message, RunEnd
 from l3ae_dist.storage import layout
 from l3ae_dist.storage.workspace import Workspace
 
@@ -30,11 +30,15 @@ def tiles_on_dashboard(session: Session, events: EventLog) -> Iterator[None]:
         yield
         return
     events(Message(message=f"Tiles: {page}"))
-    end = events.follow(EventSender(session.client), SECONDS)
+    send = EventSender(session.client)
+    end = events.follow(send, SECONDS)
+    outcome = "stopped"
     try:
         yield
+        outcome = "its work on these workers is complete"
     finally:
         end()
+        send([RunEnd(outcome=outcome)])  # to the page alone: the run itself still writes its result
 
 
 @contextlib.contextmanager

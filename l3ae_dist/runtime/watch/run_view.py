@@ -28,10 +28,13 @@ from l3ae_dist.runtime.events import (
     TileDone,
     WorkerLost,
 )
+from l3ae_dist.runtime.watch.run_history import RunHistory
 from l3ae_dist.runtime.watch.run_progress import RunProgress, run_progress
 from l3ae_dist.runtime.watch.stage_progress import StageProgress, clock
 
 MESSAGES = 6
+# Sides of maps whose tiles are told one by one.
+_MOST_TOLD = 256
 MAPS = 4
 """Number of the latest stages whose tiles are kept."""
 
@@ -47,6 +50,8 @@ class TileState(IntEnum):
     BAD = 5
 
 
+TIER_NAMES = ("workspace or memory", "other workers", "a local copy")
+"""Places that a task read its tiles from, by their number."""
 STATE_NAMES = {
     TileState.PENDING: "pending",
     TileState.RUNNING: "running",
@@ -87,12 +92,15 @@ class StageView(StageProgress):
     """Progress of one stage, and the map of the tiles that it makes.
 
     ``states`` is that of each chunk of ``array``, (rows, columns) uint8; None for a stage without tiles, or
-    whose map is not shown any more, when ``counts`` says how many there were of each state.
+    whose map is not shown any more, when ``counts`` says how many there were of each state. ``told`` has the
+    number of the worker, the milliseconds and the tier of each tile that was made, (3, rows, columns) int32;
+    None for a map of very many tiles.
     """
 
     array: str = ""
     states: Array | None = None
     counts: Array | None = None
+    told: Array | None = None
     lost: set[tuple[int, int]] = field(default_factory=set)
 
     @classmethod
@@ -102,17 +110,29 @@ class StageView(StageProgress):
         tiles = event.map
         if tiles is not None:
             stage.array = tiles.array
-            stage.states = np.full((tiles.rows, tiles.columns), TileState.PENDING, np.uint8)
+            shape = (tiles.rows, tiles.columns)
+            stage.states = np.full(shape, TileState.PENDING, np.uint8)
+            stage.told = np.zeros((3, *shape), np.int32) if max(shape) <= _MOST_TOLD else None
             if tiles.lower:
                 stage.states[np.triu_indices(tiles.rows, 1, tiles.columns)] = TileState.ABSENT
             for i, j in tiles.done:
                 stage.states[i, j] = TileState.DONE
         return stage
 
-    def finish(self, i: int, j: int) -> None:
-        """Mark a tile as there, or as recomputed when it was bad or held by a worker that was lost."""
+    def finish(self, event: TileDone, worker: int) -> None:
+        """Mark a tile as there, or as recomputed when it was bad or held by a worker that was lost.
+
+        Parameters
+        ----------
+        event, worker
+            The tile, and the number of the worker that made it.
+        """
+        i, j = event.i, event.j
         if self.states is None:
             return
+        if self.told is not None and not event.skipped:
+            tier = 1 if event.bytes_from_peers else 2 if event.bytes_from_copies else 0
+            self.told[:, i, j] = worker, round(1000 * event.seconds), tier
         again = (i, j) in self.lost or self.states[i, j] in (TileState.BAD, TileState.AGAIN)
         self.states[i, j] = TileState.AGAIN if again else TileState.DONE
         self.lost.discard((i, j))
@@ -140,7 +160,7 @@ class StageView(StageProgress):
 
     def forget(self) -> None:
         """Drop the map of tiles; its counts stay."""
-        self.counts, self.states = self.tile_counts(), None
+        self.counts, self.states, self.told = self.tile_counts(), None, None
         self.lost.clear()
 
     def tile_counts(self) -> Array:
@@ -207,6 +227,7 @@ class RunView:
         self.stages: list[StageView] = []
         self.plan: PlanMade | None = None
         self.memory: MemorySample | None = None
+        self.history = RunHistory()
         self.messages: deque[str] = deque(maxlen=MESSAGES)
         self.hosts: Counter[str] = Counter()
         """Tiles made on each host."""
@@ -236,6 +257,7 @@ class RunView:
                 self.plan = event
             case MemorySample():
                 self.memory = event
+                self.history.take_memory(event)
             case Message():
                 self.messages.append(event.message)
             case WorkerLost():
@@ -326,8 +348,9 @@ class RunView:
             case TileDone(i=i, j=j):
                 stage.update(event)
                 self.hosts[event.host] += not event.skipped
+                self.history.take_tile(event)
                 if event.array == stage.array:
-                    stage.finish(i, j)
+                    stage.finish(event, 0 if event.skipped else self.history.worker(event))
                 else:
                     stage.mark_running(i, j, on=False)
             case ChunkDone():
