@@ -25,7 +25,8 @@ _STYLE = (
     "2px 0;text-align:right;white-space:nowrap}.l3ae td:first-child,.l3ae th:first-child{text-align:left}"
     ".l3ae th{color:#555;font-weight:600;border-bottom:1px solid #bbb}.l3ae i{display:inline-block;"
     "width:12px;height:12px;margin:0 5px -1px 12px;border:1px solid #888}.l3ae .bar{background:#ddd;"
-    "height:10px;max-width:700px;margin:6px 0}.l3ae .bar b{background:#0072b2;height:10px;display:block}</style>"
+    "height:10px;max-width:700px;margin:6px 0}.l3ae .bar b{background:#0072b2;height:10px;display:block}"
+    "</style>"
 )
 # Bokeh's own template, for narrow screens too.
 _TEMPLATE = (
