@@ -207,12 +207,14 @@ def test_the_main_table_has_the_larger_run_where_it_was_measured(tmp_path, monke
     assert set(before.splitlines()[2:]) < set(main.splitlines())
 
 
-def test_every_target_is_named_in_the_readme_and_every_step_has_its_script():
+def test_every_target_is_named_for_contributors_and_every_step_has_its_script():
     from figures import STEPS
 
     makefile = (FOLDER.parent / "Makefile").read_text()
     targets = re.findall(r"^([a-z-]+):.*## ", makefile, re.MULTILINE)
-    named = re.search(r"`make help` lists all targets: `([^`]*)`", (FOLDER.parent / "README.md").read_text())
+    named = re.search(
+        r"`make help` lists all targets: `([^`]*)`", (FOLDER.parent / "CONTRIBUTING.md").read_text()
+    )
     assert set(targets) - {"help"} == set(named[1].split())
     assert [name for name, (script, _) in STEPS.items() if not (FOLDER / script).is_file()] == []
 

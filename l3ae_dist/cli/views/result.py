@@ -1,5 +1,6 @@
 """The outcome of a run as tables for people. Ids and titles are data: they are never read as markup."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 
 from rich.console import Console
@@ -12,10 +13,13 @@ from l3ae_dist.data.dataset_stats import DatasetStats
 from l3ae_dist.data.dataset_summary import data_lines
 from l3ae_dist.evaluation.significance import PairedComparison
 from l3ae_dist.evaluation.verdict import evidence, verdict
+from l3ae_dist.linalg.arithmetic import precision_text
 from l3ae_dist.pipeline.result import comparisons_of
 from l3ae_dist.runtime.watch.terminal import plain_text
 from l3ae_dist.units import human_bytes
 
+# Processes beside the workers, by their names in a result.
+_PROCESSES = {"scheduler": "scheduler", "client": "client", "ray": "Ray"}
 _SHOWN = ("recall@20", "ndcg@20")
 # Hyper-parameters beside the ridge weights that a grid varies.
 _OTHER_AXES = ("p", "beta", "alpha", "xi")
@@ -102,6 +106,7 @@ def print_result(console: Console, result: Document) -> None:
     if "report" in result:
         console.print(plain_text(f"Report: {result['report']}"), soft_wrap=True)
     console.print(plain_text(f"Workspace: {result['workspace']}"), soft_wrap=True)
+    print_next(console, result)
 
 
 def print_verdict(console: Console, result: Document) -> None:
@@ -176,23 +181,34 @@ def print_example(console: Console, example: Document) -> None:
 
 
 def print_cost(console: Console, result: Document) -> None:
-    """Print certificate, peak memory against the budget, and time."""
-    if result.get("certificate"):
-        figures = ", ".join(f"{key} {_figure(value)}" for key, value in result["certificate"].items())
-        console.print(plain_text(f"Certificate: {figures}"), soft_wrap=True)
+    """Print the accuracy that is certified, peak memory against the budget, and time."""
+    certificate = result.get("certificate")
+    if certificate and "residual" in certificate:
+        bounds = f"residual {certificate['residual']:.2g} of {certificate['tolerance']:.2g} allowed"
+        precision = precision_text(certificate["dtype"], certificate.get("arithmetic"))
+        console.print(plain_text(f"Accuracy: certified ({bounds}, {precision})"), soft_wrap=True)
     peak = result.get("peak_memory_bytes")
     if peak:
         budget = result.get("plan", {}).get("memory_budget")
         limit = f" of {human_bytes(budget)} allowed" if budget else ""
-        rest = ", ".join(f"{name} {human_bytes(peak[name])}" for name in peak if name != "worker_max")
-        console.print(
-            f"Peak memory: largest worker {human_bytes(peak['worker_max'])}{limit}; {rest}", soft_wrap=True
-        )
+        others = ((title, peak.get(name, 0)) for name, title in _PROCESSES.items())
+        rest = [f"{title} {human_bytes(nbytes)}" for title, nbytes in others if nbytes]
+        told = "; ".join([f"largest worker {human_bytes(peak['worker_max'])}{limit}", *rest])
+        console.print(f"Memory: {told}", soft_wrap=True)
     if "seconds" in result:
         console.print(f"Time: {result['seconds']:.1f} s")
 
 
-def _figure(value: object) -> str:
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key} {_figure(item)}" for key, item in value.items()) + "}"
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+def print_next(console: Console, result: Document) -> None:
+    """Print three commands that go on from a run with a model."""
+    model = result.get("model")
+    if not model or not result.get("workspace"):
+        return
+    where = shlex.quote(str(result["workspace"]))
+    console.print("Next:")
+    for line in (
+        f"l3ae-dist recommend {where} USER -n 10",
+        f"l3ae-dist explain {where} USER ITEM",
+        f"l3ae-dist export {where} export --k 100",
+    ):
+        console.print(plain_text(f"  {line}"), soft_wrap=True)

@@ -31,6 +31,7 @@ from l3ae_dist.runtime.events import (
 from l3ae_dist.runtime.watch.run_history import RunHistory
 from l3ae_dist.runtime.watch.run_progress import RunProgress, run_progress
 from l3ae_dist.runtime.watch.stage_progress import StageProgress, clock
+from l3ae_dist.storage.stages import Stage
 
 MESSAGES = 6
 # Sides of maps whose tiles are told one by one.
@@ -306,8 +307,13 @@ class RunView:
         return run_progress(self.plan, self.stages, now)
 
     def stage_name(self, stage: StageView) -> str:
-        """Return the name of a stage, with its number where the run has several of the name."""
-        repeats = 1 if self.plan is None else self.plan.repeats.get(stage.name, 1)
+        """Return the name of a stage, with its number where the run has several of the name.
+
+        The stages that assemble a model have none: each has several parts of one name.
+        """
+        repeats = 1
+        if self.plan is not None and stage.name not in (Stage.ASSEMBLE, Stage.PRODUCT):
+            repeats = self.plan.repeats.get(stage.name, 1)
         number = sum(one.name == stage.name for one in self.stages)
         return stage.name if repeats == 1 or number > repeats else f"{stage.name} {number} of {repeats}"
 
