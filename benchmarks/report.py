@@ -25,9 +25,10 @@ MEASURED_BY = {
     "README.md": "make figures",
     "benchmarks.md": "make figures",
     "accuracy.md": "make bench-accuracy",
+    "index.md": "make figures",
 }
 README = Path(__file__).parents[1] / "README.md"
-PAGES = (README, PAGE, PAGE.with_name("accuracy.md"))
+PAGES = (README, PAGE, PAGE.with_name("accuracy.md"), PAGE.with_name("index.md"))
 Part = tuple[list[dict[str, Any]], dict[str, Any]]
 """Rows and details of a part of a benchmark."""
 _BLOCK = re.compile(r"(<!-- figures: ([a-z-]+) -->\n)(.*?)(\n?<!-- end -->)", re.DOTALL)
@@ -220,7 +221,7 @@ def headline() -> str:
             f"- **{fit['ratio']:.0f} times faster in 1/{1 / memory['ratio']:.0f} of the memory** than the "
             "published formulas in NumPy (Amazon Toys, 11,758 items, two cores).",
             "- **The published metrics, to the digit**: the figures of the authors' code, for all models and "
-            "both data sets, are [tests](tests/test_parity.py).",
+            "both data sets, are tests (`tests/test_parity.py`).",
         ]
     )
 

@@ -281,3 +281,14 @@ def test_the_tables_of_the_quickstart_are_what_its_configuration_reads(tmp_path,
     assert {options.catalog_id_column, options.title_column, *options.text_columns} <= set(items)
     assert set(log[options.item_column]) <= set(items[options.catalog_id_column])
     assert len(items) == 640
+
+
+def test_the_examples_of_the_commands_parse():
+    from l3ae_dist.cli.app import PANELS
+
+    for panel in PANELS.values():
+        for command, example in panel.items():
+            name, *arguments = shlex.split(example)
+            assert name == command.__name__
+            COMMANDS[name].make_context(name, arguments)
+            assert f"l3ae-dist {example}" in COMMANDS[name].epilog

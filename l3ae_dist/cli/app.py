@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
 import typer
@@ -42,11 +42,50 @@ from l3ae_dist.cli.verify import verify
 from l3ae_dist.cli.watch import watch
 from l3ae_dist.messages import paragraph
 
-# In the order in which --help lists them: a run, its outcome, its workspace, what comes before and after.
-COMMANDS = (
-    demo, run, embed, fit, evaluate, status, use, recommend, similar, explain, export, serve, unlock, verify,
-    check, plan, calibrate, simulate, append, update, forget, compare, report, sweep, watch, doctor, du, gc,
-)  # fmt: skip
+# Commands by the panel of --help that lists them, each with an example.
+PANELS: dict[str, dict[Callable[..., None], str]] = {
+    "Fit a model": {
+        demo: "demo",
+        check: "check config.yaml",
+        run: "run config.yaml --set model.reg_e=300",
+        sweep: "sweep config.yaml",
+        embed: "embed config.yaml",
+        fit: "fit config.yaml",
+        evaluate: "evaluate ./workspace --by popularity",
+    },
+    "Use it": {
+        recommend: "recommend ./workspace 42 -n 10",
+        similar: "similar ./workspace 7 -n 5",
+        explain: "explain ./workspace 42 7",
+        export: "export ./workspace export --k 100",
+        serve: "serve export",
+        use: "use ./workspace ease-2026-11-28-1",
+    },
+    "New data": {
+        append: "append ./workspace new.parquet",
+        update: "update ./workspace new.parquet --dry-run",
+        forget: "forget ./workspace --users users.txt --deadline 30",
+    },
+    "See what happens": {
+        status: "status ./workspace",
+        watch: "watch ./workspace",
+        report: "report ./workspace --output report.html",
+        compare: "compare ./workspace",
+    },
+    "Look ahead": {
+        plan: "plan --items 3e5 --users 5e6 --interactions 1e8 --dim 384 --workers 8 --worker-memory 32GiB",
+        calibrate: "calibrate config.yaml",
+        simulate: "simulate config.yaml --workers 64",
+    },
+    "Keep a workspace": {
+        doctor: "doctor config.yaml",
+        verify: "verify ./workspace",
+        du: "du ./workspace",
+        gc: "gc ./workspace --dry-run",
+        unlock: "unlock ./workspace",
+    },
+}
+COMMANDS = tuple(command for panel in PANELS.values() for command in panel)
 
 
 class _ShortErrors(TyperGroup):
@@ -88,10 +127,11 @@ app = typer.Typer(
     "Ray embeds, Dask solves, Zarr keeps the tiles.",
     epilog="Exit codes: " + "; ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items()) + ".",
 )
-app.add_typer(cluster_app, name="cluster")
-app.add_typer(config_app, name="config")
-for _command in COMMANDS:
-    app.command()(_command)
+for _panel, _commands in PANELS.items():
+    for _command, _example in _commands.items():
+        app.command(rich_help_panel=_panel, epilog=f"Example: l3ae-dist {_example}")(_command)
+app.add_typer(config_app, name="config", rich_help_panel="Fit a model")
+app.add_typer(cluster_app, name="cluster", rich_help_panel="Look ahead")
 
 
 def _print_version(wanted: bool) -> None:

@@ -15,6 +15,7 @@ def explain(
     workspace: WorkspaceArgument,
     user: Annotated[str, typer.Argument(metavar="USER", help="A known user's id.")],
     item: Annotated[str, typer.Argument(metavar="ITEM", help="The item's id.")],
+    n: Annotated[int, typer.Option("-n", min=1, help="Items of the history that are listed.")] = 20,
     model: ModelOption = None,
     as_json: AsJson = False,
 ) -> None:
@@ -29,4 +30,4 @@ def explain(
         return
     from l3ae_dist.cli.views.explanation import explanation_table
 
-    screen().print(explanation_table(user, item, parts.to_dict("records")))
+    screen().print(explanation_table(user, item, parts.to_dict("records"), n))

@@ -6,7 +6,7 @@ import json
 from rich.console import Console
 
 from l3ae_dist.cli.views.result import print_data, print_result
-from l3ae_dist.cli.views.status import print_status
+from l3ae_dist.cli.views.status import print_everything, print_status
 from l3ae_dist.data.dataset_stats import DatasetStats
 from l3ae_dist.operations.status import workspace_status
 from l3ae_dist.storage import layout
@@ -50,9 +50,33 @@ def test_status_shows_it_for_every_dataset_of_the_workspace(tmp_path):
     found = workspace_status(workspace.url).document()
     assert found["stages"]["ingest"][0]["stats"]["dropped"] == STATS.dropped
     assert "stats" not in found["stages"]["gram"][0]
-    told = printed(print_status, found)
+    told = printed(print_everything, found)
     first = told.index("Data d")
     assert told[first + 1 : first + 1 + len(LINES)] == LINES
+    short = printed(print_status, found)
+    assert [line for line in short if line.startswith("Data: ")] == [f"Data: {line}" for line in LINES]
+
+
+def test_status_is_a_dozen_lines_with_what_is_missing(tmp_path):
+    result = {
+        "run": "r1",
+        "finished": "2026-11-28T08:09:10+00:00",
+        "seconds": 75.0,
+        "peak_memory_bytes": {"worker_max": 2**30},
+        "models": {"EASE": {"test": {"ndcg@20": 0.25}}},
+    }
+    arrays = {f"factors/a/{number}": {"done": 2, "total": 3 + number} for number in range(6)}
+    found = workspace_status(Workspace.create(tmp_path).url).document()
+    told = printed(
+        print_status, found | {"results": [result, {"run": "r0"}], "arrays": arrays}, "w/report.html"
+    )
+    assert told[0] == "EASE has a test ndcg@20 of 0.2500."
+    assert "Current model: none was fitted yet" in told
+    assert "Last run: r1, finished 2026-11-28 08:09 UTC after 1:15, largest worker 1.00 GiB" in told
+    assert "Report: w/report.html" in told
+    assert any(line.startswith("Not finished: factors/a/0 (2 of 3), ") and "3 more" in line for line in told)
+    assert len(told) <= 12
+    assert "Last run: none has finished" in printed(print_status, found)
 
 
 def test_status_says_what_one_look_at_a_lock_can_tell(tmp_path):

@@ -183,7 +183,7 @@ def print_example(console: Console, example: Document) -> None:
 def print_cost(console: Console, result: Document) -> None:
     """Print the accuracy that is certified, peak memory against the budget, and time."""
     certificate = result.get("certificate")
-    if certificate and "residual" in certificate:
+    if certificate and {"residual", "tolerance", "dtype"} <= certificate.keys():
         bounds = f"residual {certificate['residual']:.2g} of {certificate['tolerance']:.2g} allowed"
         precision = precision_text(certificate["dtype"], certificate.get("arithmetic"))
         console.print(plain_text(f"Accuracy: certified ({bounds}, {precision})"), soft_wrap=True)
