@@ -30,9 +30,9 @@ LINES = [
 ]
 
 
-def printed(view, document):
+def printed(view, *values):
     out = io.StringIO()
-    view(Console(file=out, width=80), document)
+    view(Console(file=out, width=80), *values)
     return out.getvalue().splitlines()
 
 
