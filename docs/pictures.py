@@ -22,9 +22,12 @@ STATIC = ROOT / "docs" / "_static"
 COMMAND = str(Path(sys.executable).with_name("l3ae-dist"))
 RECORD = STATIC / "pictures.json"
 # What each picture shows: the files that draw it.
-_REPORT = ("report/templates/report.html.j2", "report/templates/style.css", "report/templates/base.html.j2",
-           "report/run_page.py", "evaluation/verdict.py", "model/demo.py")  # fmt: skip
-_PAGE = tuple(f"runtime/watch/{name}.py" for name in ("dashboard_page", "tile_figure", "timelines"))
+_REPORT = (
+    "report/templates/report.html.j2", "report/templates/style.css", "report/templates/base.html.j2",
+    "report/run_page.py", "report/wall_time.py", "evaluation/verdict.py", "model/demo.py",
+)  # fmt: skip
+_DRAWN = ("dashboard_page", "tile_figure", "timelines", "run_view")
+_PAGE = tuple(f"runtime/watch/{name}.py" for name in _DRAWN)
 SOURCES = {"report-light.png": _REPORT, "report-dark.png": _REPORT, "tiles.png": _PAGE}
 _OUTPUT = re.compile(r"(<!-- output: demo -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 

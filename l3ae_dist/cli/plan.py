@@ -35,7 +35,7 @@ def plan(
     size = run.size(config)
     resources = speed.resources(config, actors, disk)
     expected = forecast(config, size, resources)
-    prices = run.core_prices(config, resources) if explain or config.data.core is not None else ()
+    prices = run.core_prices(config, size, resources) if explain or config.data.core is not None else ()
     if not explain:
         lines, blocks, others = [], [], []
     else:

@@ -82,24 +82,24 @@ class PlannedRun:
         with output_to_stderr():
             return given_size(config, *counts) or ingested_size(config, counts[3])
 
-    def core_prices(self, config: "RunConfig", resources: "Resources") -> "tuple[CorePrice, ...]":
+    def core_prices(
+        self, config: "RunConfig", size: "DataSize", resources: "Resources"
+    ) -> "tuple[CorePrice, ...]":
         """Return what the run takes with each core; nothing without the data, or for a model without one.
 
         Parameters
         ----------
-        config, resources
-            The run, and what it has.
+        config, size, resources
+            The run, the size of its data, and what it has.
         """
         from l3ae_dist.config.members import LINEAR, MEMBERS
         from l3ae_dist.planning.core_prices import core_prices
         from l3ae_dist.planning.known_data import ingested_dataset
-        from l3ae_dist.units import parse_count
 
         if self.items is not None or MEMBERS[config.model.name].title not in LINEAR:
             return ()
-        dim = None if self.dim is None else parse_count(self.dim)
         with output_to_stderr():
-            return core_prices(config, ingested_dataset(config), dim, resources)
+            return core_prices(config, ingested_dataset(config), size, resources)
 
 
 @dataclass(frozen=True, slots=True)

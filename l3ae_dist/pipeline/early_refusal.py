@@ -3,13 +3,13 @@
 from dataclasses import replace
 
 from l3ae_dist.config.run_config import RunConfig
+from l3ae_dist.config.transformed_spec import transforms_of
 from l3ae_dist.data.core import core_part
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.data.linear_systems import systems_of
-from l3ae_dist.errors import ConfigError
 from l3ae_dist.pipeline.inputs import Source
 from l3ae_dist.pipeline.model_search import Specs
-from l3ae_dist.planning.data_size import dataset_size, feature_dim
+from l3ae_dist.planning.data_size import dataset_size, embedding_dim
 from l3ae_dist.planning.plan_of_config import (
     configured_machine,
     fill_in,
@@ -20,6 +20,15 @@ from l3ae_dist.planning.plan_of_config import (
 )
 from l3ae_dist.planning.storage_need import check_disk, storage_need
 from l3ae_dist.storage.stages import Stage
+
+
+def _columns(config: RunConfig, specs: Specs, items: int) -> int:
+    """Return the columns of the widest features; 1 where the encoder tells them when it is loaded."""
+    given = embedding_dim(config, None)
+    if given is None:
+        return 1
+    transforms = list(transforms_of(specs).values()) or [config.transform]
+    return max(one.columns(given, items) for one in transforms)
 
 
 def refuse_what_cannot_be_solved(
@@ -33,7 +42,7 @@ def refuse_what_cannot_be_solved(
     Parameters
     ----------
     config, dataset, source, specs
-        The run, what it fits, the ids of its data, and its models.
+        The run, what it fits, the ids of its data, and the models that its plan is made for.
     embeddings
         What is given instead of texts; None for an encoder.
 
@@ -50,10 +59,7 @@ def refuse_what_cannot_be_solved(
         return
     compute, fitted = fill_in(config.compute), core_part(dataset)
     config = config.model_copy(update={"compute": compute})
-    try:
-        columns = feature_dim(config, None, fitted.n_items)
-    except ConfigError:  # the encoder tells them when it is loaded
-        columns = 1
+    columns = _columns(config, specs, fitted.n_items)
     size, route = dataset_size(fitted, columns), semantic_route(config, (fitted.n_items, columns))
     dtype = "float32" if compute.dtype == "auto" else compute.dtype
     machine = replace(configured_machine(compute, dtype, gpu=may_use_gpu(compute)), counted=False)

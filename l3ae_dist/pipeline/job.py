@@ -15,7 +15,7 @@ from l3ae_dist.config.members import MEMBERS, ModelSpec, Route
 from l3ae_dist.config.run_config import RunConfig
 from l3ae_dist.config.transformed_spec import transform_of
 from l3ae_dist.data.dataset import Dataset
-from l3ae_dist.data.linear_systems import systems_of
+from l3ae_dist.data.linear_systems import System, systems_of
 from l3ae_dist.data.multi_hot_words import make_words
 from l3ae_dist.embed.transform import transform_all
 from l3ae_dist.errors import StageMissingError
@@ -24,7 +24,7 @@ from l3ae_dist.evaluation.top_lists import evaluated_users
 from l3ae_dist.pipeline.core import ordered_features, with_core
 from l3ae_dist.pipeline.corrections import has_correction, why_solved
 from l3ae_dist.pipeline.early_refusal import refuse_what_cannot_be_solved
-from l3ae_dist.pipeline.expected_work import plan_made
+from l3ae_dist.pipeline.expected_work import plan_made, stage_repeats
 from l3ae_dist.pipeline.identity import refuse_few_dimensions
 from l3ae_dist.pipeline.ingest_place import ingest_execution
 from l3ae_dist.pipeline.inputs import Inputs, Source
@@ -37,7 +37,7 @@ from l3ae_dist.planning.intermediates import decided_intermediates
 from l3ae_dist.planning.plan import Plan
 from l3ae_dist.planning.plan_of_config import RunPlan, check_limit, fill_in, plan_run
 from l3ae_dist.planning.storage_need import check_disk, need_message, need_summary, storage_need
-from l3ae_dist.runtime.backends.session import Session, forget_copies_of, open_cluster
+from l3ae_dist.runtime.backends.session import Session, forget_copies_of, open_cluster, workers_text
 from l3ae_dist.runtime.event_log import EventLog
 from l3ae_dist.runtime.events import Message, StageEnd, StageStart
 from l3ae_dist.runtime.executors import Executor
@@ -127,7 +127,8 @@ class Job:
             return result
         specs = self.models(self.config)
         if until != "embed":
-            refuse_what_cannot_be_solved(self.config, dataset, source, specs, inputs.embeddings)
+            planned = self._planned_models(specs)
+            refuse_what_cannot_be_solved(self.config, dataset, source, planned, inputs.embeddings)
         embedding = self._features(dataset, source, inputs.embeddings)
         result.embedding = (embedding,)
         if until == "embed":
@@ -243,11 +244,31 @@ class Job:
             found = self._found_plan(dataset, embedding, specs)
         plan = decided_intermediates(found.plan, self.config.compute, self.workspace.url)
         plan.validate()
-        models, estimated = self.models(self.config), not self.takes_updates
-        self.events(plan_made(self.config, plan, found.size, models, estimated=estimated))
+        these = (plan, found.route, dataset, embedding, specs)
+        repeats = {} if self.takes_updates else self._repeats(*these)  # an update may spare most stages
+        self.events(plan_made(self.config, plan, found.size, repeats))
         told = f"{plan.headline}, condition estimate {found.kappa:.1e}, projected peak "
         self.events(Message(message=f"{told}{plan.peak_bytes / 2**20:,.0f} MiB per worker{plan.at_stake}"))
         return plan, found.route
+
+    def _planned_models(self, specs: Specs) -> Specs:
+        """Return the models that the plan is made for: all."""
+        return specs
+
+    def _repeats(
+        self, plan: Plan, route: Route, dataset: Dataset, embedding: str | None, specs: Specs
+    ) -> dict[str, int]:
+        """Return how often each stage is still to be run."""
+        systems = self._systems(route, embedding, specs)
+        return stage_repeats(self.workspace, dataset, plan, systems, self.models(self.config))
+
+    def _systems(self, route: Route, embedding: str | None, specs: Specs) -> set[tuple[float, System]]:
+        """Return ridge and matrix of every system of some models."""
+        return {
+            system
+            for spec in specs
+            for system in systems_of(spec, self.variants.get(transform_of(spec), embedding), route)
+        }
 
     def _found_plan(self, dataset: Dataset, embedding: str | None, specs: Specs) -> RunPlan:
         """Plan the run for these models, before what the workspace's rates decide."""
@@ -264,8 +285,7 @@ class Job:
             dataset,
             {
                 system
-                for spec in specs
-                for system in systems_of(spec, self.variants.get(transform_of(spec), embedding), route)
+                for system in self._systems(route, embedding, specs)
                 if not (updates and has_correction(self.workspace, dataset, plan, *system))
             },
             keep=tuple(self.config.compute.keep),
@@ -294,7 +314,7 @@ class Job:
     def _workers(self, compute: ComputeConfig) -> Iterator[Session]:
         """Open the back end, with its processes measured and its workers watched."""
         if compute.cluster != "synchronous":
-            self.events(Message(message=f"starting {_workers_text(compute)}"))
+            self.events(Message(message=f"starting {workers_text(compute)}"))
         with contextlib.ExitStack() as opened:
             with self.timed("cluster start"):
                 session = opened.enter_context(open_cluster(compute, self.events))
@@ -378,11 +398,3 @@ class Job:
         if current.replaced is not None:
             self.events(Message(message=current.replaced.message))
         return current
-
-
-def _workers_text(compute: ComputeConfig) -> str:
-    """Name the workers that a run waits for."""
-    if compute.cluster == "address":
-        return "on the workers of the scheduler that runs already"
-    count = "a Dask worker" if compute.workers == 1 else f"{compute.workers:,} Dask workers"
-    return f"{count} inside Ray" if compute.cluster == "ray" else count

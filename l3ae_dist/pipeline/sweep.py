@@ -36,6 +36,7 @@ from l3ae_dist.runtime.events import Message, OnEvent
 from l3ae_dist.solve.artifact_store import ArtifactStore
 from l3ae_dist.solve.family import Family
 from l3ae_dist.storage import layout
+from l3ae_dist.storage.stages import Stage
 
 
 def run_sweep(config: RunConfig, inputs: Inputs, *, on_event: OnEvent | None = None) -> ResultDocument:
@@ -102,14 +103,28 @@ class SweepJob(Job):
                 "no user has validation items, which pick the best model; set data.options.split to random, "
                 "or give a split column with val rows."
             )
-        # of many models with one inverse one is picked; those of the text alone have every reg_f
-        slim = (*(spec for spec in specs if not spec.with_interactions), *_picked_at_most(specs))
+        slim = self._planned_models(specs)
         self._decide_for_all(dataset, slim)
         plan, route = super()._plan(dataset, embedding, slim)
         counts = StageCounts.of(specs)
         self.semantic_inverses = counts.texts if route == "direct" and counts.with_text else 0
         self.events(Message(message=sweep_text(len(specs), counts, route)))
         return plan, route
+
+    def _planned_models(self, specs: Specs) -> Specs:
+        """Return the models that the plan is made for.
+
+        Of many models with one inverse one is picked; those of the text alone have every ``reg_f``.
+        """
+        return (*(spec for spec in specs if not spec.with_interactions), *_picked_at_most(specs))
+
+    def _repeats(
+        self, plan: Plan, route: Route, dataset: Dataset, embedding: str | None, specs: Specs
+    ) -> dict[str, int]:
+        """Return how often each stage is still to be run: groups are ranked, and only picks are scored."""
+        found = super()._repeats(plan, route, dataset, embedding, specs)
+        found.pop(Stage.SCORE, None)
+        return found | {Stage.RANK: len(rank_groups(self.models(self.config), route))}
 
     def _found_plan(self, dataset: Dataset, embedding: str | None, specs: Specs) -> RunPlan:
         """Plan the run with the stage that ranks held-out items by all models."""

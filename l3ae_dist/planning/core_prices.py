@@ -9,7 +9,6 @@ from l3ae_dist.config.run_config import RunConfig
 from l3ae_dist.data.dataset import Dataset
 from l3ae_dist.planning.data_size import dataset_size
 from l3ae_dist.planning.forecast import forecast
-from l3ae_dist.planning.known_data import known_size
 from l3ae_dist.planning.plan_inputs import DataSize
 from l3ae_dist.planning.resources import Resources
 from l3ae_dist.planning.smallest_change import plan_with
@@ -46,7 +45,7 @@ class CorePrice:
 
 
 def core_prices(
-    config: RunConfig, dataset: Dataset, dim: int | None, resources: Resources
+    config: RunConfig, dataset: Dataset, known: DataSize, resources: Resources
 ) -> tuple[CorePrice, ...]:
     """Estimate what a run takes without a core, with the configured one, and with a handful of others.
 
@@ -56,12 +55,11 @@ def core_prices(
         The run.
     dataset
         All of its items, whose counts tell the sizes of the cores.
-    dim
-        Columns of the item features before a transformation; those that are known of them when None.
+    known
+        Of it or of its core, for the columns of its features and what is known of it.
     resources
         Rates of the workers.
     """
-    known = known_size(config, dataset, dim)
     popularity = np.sort(dataset.popularity())
     own = config.data.core
     tried = sorted({*_TRIED, *([] if own is None else [own.min_interactions])})

@@ -1,5 +1,6 @@
 """Knowledge of a run before it is started, from its workspace and files: data, features, precision."""
 
+import math
 from dataclasses import replace
 
 from l3ae_dist.config.evaluated_models import evaluated_models
@@ -13,7 +14,7 @@ from l3ae_dist.data.multi_hot_words import words_id
 from l3ae_dist.embed.imports import import_id
 from l3ae_dist.embed.run import embedding_id
 from l3ae_dist.embed.stored_transform import transformed_id
-from l3ae_dist.errors import ConfigError, NumericalError, WorkspaceError
+from l3ae_dist.errors import ConfigError, DataError, NumericalError, WorkspaceError
 from l3ae_dist.messages import shown
 from l3ae_dist.planning.data_size import dataset_size, feature_dim, raw_dim
 from l3ae_dist.planning.plan_inputs import DataSize
@@ -26,8 +27,8 @@ _CHANGED = (
     "data: the configured sources are not what the workspace ingested last; the sizes are of what it "
     "ingested, and a run reads the sources again"
 )
-# Interactions up to which a plan computes the spectrum that decides the precision: a few seconds.
-_QUICK = 20_000_000
+# Interactions, and numbers of embeddings, up to which a plan computes what decides the precision: seconds.
+_QUICK, _QUICK_ENTRIES = 20_000_000, 50_000_000
 
 
 def ingested_size(config: RunConfig, dim: int | None) -> DataSize:
@@ -49,8 +50,8 @@ def ingested_size(config: RunConfig, dim: int | None) -> DataSize:
 def known_size(config: RunConfig, dataset: Dataset, dim: int | None) -> DataSize:
     """Return the size of an ingested dataset, or of the core that is configured.
 
-    What else is known of the data is in it too: which stages are complete, and the precision that a run
-    chooses, by all items.
+    What else is known of the data is in it too: which stages are complete, and, without a core, the
+    precision that a run chooses.
 
     Parameters
     ----------
@@ -79,7 +80,7 @@ def known_size(config: RunConfig, dataset: Dataset, dim: int | None) -> DataSize
     return replace(
         size,
         raw_dim=raw_dim(config, dim),
-        dtype=_precision(config, dataset, features),
+        dtype=None if core is not None else _precision(config, dataset, features),
         ready=() if changed else ready,
         remarks=(_CHANGED,) if changed else (),
     )
@@ -133,7 +134,10 @@ def made_features(config: RunConfig, dataset: Dataset) -> str | None:
     if uses == "words":
         found = words_id(dataset.id, config.words)
     elif config.data.embeddings is not None:
-        found = import_id(config.data.embeddings, dataset.catalog)
+        try:
+            found = import_id(config.data.embeddings, dataset.catalog)
+        except DataError:  # they are not on this machine
+            return None
     else:
         last = workspace.read_doc(layout.LAST_RUN) or {}
         asked = config.data.interactions is not None or "encoder" in config.model_fields_set
@@ -159,15 +163,18 @@ def _precision(config: RunConfig, dataset: Dataset, features: str | None) -> str
             used = None
     if config.model.uses is not None and used is None:
         return None
-    route = semantic_route(config, None if used is None else _shape(dataset, used))
+    shape = None if used is None else _shape(dataset, used)
+    route = semantic_route(config, shape)
     specs = evaluated_models(config)
     systems = {system for spec in specs for _, system in systems_of(spec, used, route)}
     known = all(workspace.read_doc(spectrum_key(dataset, one)) is not None for one in systems)
-    if not known and dataset.nnz("train") > _QUICK:
+    if (not known and dataset.nnz("train") > _QUICK) or (
+        shape is not None and math.prod(shape) > _QUICK_ENTRIES
+    ):
         return None
     try:
         return chosen_dtype(config.compute, dataset, used, specs, route, keep=False)[0]
-    except NumericalError:  # the run itself says what is wrong with these values
+    except (NumericalError, DataError, WorkspaceError):  # the run itself says what is wrong with these data
         return None
 
 

@@ -4,6 +4,8 @@ import os
 from collections.abc import Mapping
 from math import isfinite
 
+import psutil
+
 from l3ae_dist.config.compute import ComputeConfig
 from l3ae_dist.config.load import make_config
 from l3ae_dist.config.run_config import RunConfig
@@ -140,8 +142,9 @@ def resources_of(
 
 
 def _threads_of(compute: ComputeConfig) -> int:
-    """Return the threads of a worker: its share of this machine's cores where the workers fit on it."""
+    """Return the threads of a worker: its share of this machine's cores where all workers fit on it."""
     here = compute.cluster in ("local", "synchronous") and compute.workers <= (os.cpu_count() or 1)
+    here = here and compute.workers * compute.memory_budget <= psutil.virtual_memory().total
     return default_threads(compute.workers) if here else _THREADS
 
 

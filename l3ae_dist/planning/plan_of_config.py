@@ -1,5 +1,6 @@
 """The plan of a configured run: what :mod:`l3ae_dist.planning.plan` is given, from configuration and data."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -151,7 +152,7 @@ def model_needs(
     direct = route == "direct" and any(spec.with_semantics for spec in specs)
     evaluated = evaluated_count(size.interactions, size.items, size.users, config.evaluate.max_users)
     return ModelNeeds(
-        heads=max(sum(spec.group == other.group for other in specs) for spec in specs),
+        heads=max(Counter(spec.group for spec in specs).values()),
         k=max(config.evaluate.cutoffs),
         scored_users=evaluated,
         semantic_tiles=direct,

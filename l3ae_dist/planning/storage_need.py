@@ -131,6 +131,28 @@ def storage_need(
     )
 
 
+def certified(
+    workspace: Workspace, dataset: Dataset, plan: Plan, solves: Iterable[tuple[float, System]]
+) -> int:
+    """Count the inverses that are complete and certified already.
+
+    Parameters
+    ----------
+    workspace, dataset
+        Where they lie, and the interactions.
+    plan
+        Tile grid and dtypes.
+    solves
+        Ridge and system of every inverse.
+    """
+    found = 0
+    for ridge, system in solves:
+        gram, _ = gram_name(dataset, system, plan.grid.tile, plan.dtype)
+        paths = layout.FactorPaths.of(gram, ridge, plan.dtype, plan.arithmetic)
+        found += workspace.stage_done(Stage.CERTIFIED, paths.id) is not None
+    return found
+
+
 def _spared(plan: Plan, lower: int) -> int:
     """Count the tiles of one solve that stay in memory; lost with a worker, they are written after all."""
     written = {stage.name: stage.bytes_written for stage in plan.stages}

@@ -48,11 +48,12 @@ def wall_parts(record: RunRecord) -> list[WallPart]:
         return []
     parts = {stage.name: stage.seconds for stage in stage_totals(record) if stage.seconds > 0}
     took = record.result.stage_seconds
+    if Stage.INGEST in took:  # its events include the start of workers that ingest
+        parts[Stage.INGEST] = took[Stage.INGEST]
     if Stage.EMBED in parts:
-        parts[_RAY] = took.get(Stage.EMBED, 0.0) - parts[Stage.EMBED]
+        parts[_RAY] = max(0.0, took.get(Stage.EMBED, 0.0) - parts[Stage.EMBED])
     parts[_DASK], parts[_CONDITION] = took.get("cluster start", 0.0), took.get("condition estimate", 0.0)
     parts[_METRICS] = took.get("metrics", 0.0)
-    # stages of several workers at once cannot take longer than the run
     parts[_REST] = max(0.0, total - sum(parts.values()))
     found = [WallPart(name, seconds) for name, seconds in parts.items() if seconds > 0]
     return sorted(found, key=lambda part: (part.name == _REST, -part.seconds))

@@ -64,19 +64,29 @@ def test_status_is_a_dozen_lines_with_what_is_missing(tmp_path):
         "seconds": 75.0,
         "peak_memory_bytes": {"worker_max": 2**30},
         "models": {"EASE": {"test": {"ndcg@20": 0.25}}},
+        "model": {"name": "ease-1"},
     }
+    current = {"name": "ease-1", "member": "EASE", "params": {}, "by": "run", "figures": {"ndcg@20": 0.25}}
     arrays = {f"factors/a/{number}": {"done": 2, "total": 3 + number} for number in range(6)}
     found = workspace_status(Workspace.create(tmp_path).url).document()
     told = printed(
-        print_status, found | {"results": [result, {"run": "r0"}], "arrays": arrays}, "w/report.html"
+        print_status,
+        found | {"results": [result, {"run": "r0"}], "arrays": arrays, "current": current},
+        "w/report.html",
     )
     assert told[0] == "EASE has a test ndcg@20 of 0.2500."
-    assert "Current model: none was fitted yet" in told
+    assert any(line.startswith("Current model: ease-1, EASE") for line in told)
     assert "Last run: r1, finished 2026-11-28 08:09 UTC after 1:15, largest worker 1.00 GiB" in told
     assert "Report: w/report.html" in told
     assert any(line.startswith("Not finished: factors/a/0 (2 of 3), ") and "3 more" in line for line in told)
     assert len(told) <= 12
-    assert "Last run: none has finished" in printed(print_status, found)
+    bare = printed(print_status, found)
+    assert "Last run: none has finished" in bare
+    assert "Current model: none was fitted yet" in bare
+    other = printed(print_status, found | {"results": [result], "current": current | {"name": "ease-2"}})
+    assert not other[0].startswith("EASE has")  # the figures of another model
+    lost = [{"array": "a", "i": 0, "j": 0, "problem": f"chunk {number} is gone"} for number in range(50)]
+    assert "Lost: 47 more chunks" in printed(print_status, found | {"lost": lost})
 
 
 def test_status_says_what_one_look_at_a_lock_can_tell(tmp_path):

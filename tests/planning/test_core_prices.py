@@ -54,7 +54,7 @@ def test_the_size_of_a_core_is_that_of_the_stored_one(ingested):
 
 
 def test_the_price_falls_with_the_core(ingested):
-    prices = core_prices(ingested, ingested_dataset(ingested), 384, _resources())
+    prices = core_prices(ingested, ingested_dataset(ingested), ingested_size(ingested, 384), _resources())
     popularity = ingested_dataset(ingested).popularity()
     assert [price.min_interactions for price in prices[:3]] == [None, 1, 2]
     assert K in [price.min_interactions for price in prices]
@@ -73,7 +73,7 @@ def test_the_price_falls_with_the_core(ingested):
 def test_a_core_that_does_not_fit_is_told_without_a_price(ingested):
     small = ingested.compute.model_copy(update={"memory_budget": 300 << 20})
     config = ingested.model_copy(update={"compute": small})
-    prices = core_prices(config, ingested_dataset(config), 384, _resources())
+    prices = core_prices(config, ingested_dataset(config), ingested_size(config, 384), _resources())
     assert all(price.flops is None and price.seconds is None for price in prices)
     assert prices[0].items == N
 

@@ -155,12 +155,32 @@ def test_workers_of_this_machine_share_its_cores(tmp_path, sources, workers):
     assert planned(tmp_path, values, *counts)["rates"]["threads"] == expected
 
 
-def test_the_size_of_a_core_has_the_precision_of_all_items(tmp_path, sources):
+def test_the_precision_of_a_core_is_not_known_before_it_is_drawn(tmp_path, sources):
     values, rows = sources
-    values["data"]["core"] = {"min_interactions": 5}
+    np.save(tmp_path / "rows.npy", rows)
+    values["data"] |= {"embeddings": str(tmp_path / "rows.npy"), "core": {"min_interactions": 5}}
     config = make_config(values)
-    run(config, embeddings=rows, until="embed")
-    size = ingested_size(config, DIM)
+    run(config, until="embed")
+    size = ingested_size(config, None)
     assert size.tail > 0
-    assert size.dtype is None  # these embeddings are not what the configuration would make
-    assert Stage.EMBED not in size.ready
+    assert (size.dim, size.dtype) == (DIM, None)
+    whole = make_config(values | {"data": values["data"] | {"core": None}})
+    assert ingested_size(whole, None).dtype == "float32"
+
+
+def test_given_embeddings_that_are_elsewhere_leave_the_columns_to_the_option(tmp_path, sources):
+    values, rows = sources
+    np.save(tmp_path / "rows.npy", rows)
+    values["data"]["embeddings"] = str(tmp_path / "rows.npy")
+    run(make_config(values), until="embed")
+    (tmp_path / "rows.npy").unlink()
+    assert planned(tmp_path, values, "--dim", str(DIM))["data"]["dim"] == DIM
+
+
+def test_damaged_interactions_leave_the_precision_unknown(tmp_path, sources):
+    values, _ = sources
+    values["model"] = {"name": "ease"}
+    run(make_config(values), until="ingest")
+    for chunk in (tmp_path / "w" / "interactions").rglob("train_csr/indices/c/*"):
+        chunk.write_bytes(chunk.read_bytes()[:-9] + bytes(9))
+    assert any("until the data tell" in line for line in planned(tmp_path, values)["limits"])

@@ -28,9 +28,9 @@ def print_status(console: Console, status: Document, report: str | None = None) 
     report
         Path or URL of the report of the last run, where it has one.
     """
-    last = latest_result(status)
-    if last:
-        print_verdict(console, last)
+    last, told_of = latest_result(status), _of_current(status)
+    if told_of:
+        print_verdict(console, told_of)
     for told in (*current_lines(status["current"]), *other_lines(status["models"])):
         console.print(told, soft_wrap=True)
     for line in (
@@ -50,6 +50,13 @@ def latest_result(status: Document) -> Document | None:
     """Return the result of the run that finished last; None where none has."""
     found = [one for one in status.get("results", []) if one.get("finished")]
     return max(found, key=lambda one: str(one["finished"]), default=None)
+
+
+def _of_current(status: Document) -> Document | None:
+    """Return the latest result that measured the current model; None where none did."""
+    name = (status.get("current") or {}).get("name")
+    own = [one for one in status.get("results", []) if (one.get("model") or {}).get("name") == name]
+    return latest_result({"results": own}) if name else None
 
 
 def _data_lines(status: Document) -> list[str]:
@@ -80,7 +87,9 @@ def _missing_lines(status: Document) -> list[str]:
         if counts["done"] < counts["total"]
     ]
     named = begun[:_NAMED] + ([f"{len(begun) - _NAMED:,} more"] if len(begun) > _NAMED else [])
-    lines = [f"Lost: {one['problem']}" for one in status.get("lost", [])]
+    lost = [one["problem"] for one in status.get("lost", [])]
+    lines = [f"Lost: {problem}" for problem in lost[:_NAMED]]
+    lines += [f"Lost: {len(lost) - _NAMED:,} more chunks"] if len(lost) > _NAMED else []
     return lines + ([f"Not finished: {', '.join(named)}; a run goes on with them"] if begun else [])
 
 
@@ -116,5 +125,5 @@ def print_everything(console: Console, status: Document) -> None:
         print_data(console, record.get("stats") or {})
     console.print(arrays)
     for result in status.get("results", []):
-        hidden = dict.fromkeys(("grid", "replaced", "dataset"))
+        hidden = dict.fromkeys(("grid", "replaced", "dataset", "model"))
         print_result(console, {**result, **hidden, "examples": [], "reused": False})

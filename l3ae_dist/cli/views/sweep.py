@@ -6,7 +6,14 @@ from rich.console import Console
 from rich.table import Table
 
 from l3ae_dist.cli.documents import Document
-from l3ae_dist.cli.views.result import comparison_sentence, model_table, print_cost, print_model
+from l3ae_dist.cli.views.result import (
+    comparison_sentence,
+    model_table,
+    print_cost,
+    print_model,
+    print_next,
+    print_verdict,
+)
 from l3ae_dist.config.transformed_spec import VARIED
 from l3ae_dist.pipeline.result import comparisons_of
 from l3ae_dist.report.sweep_page import inverses_text
@@ -18,6 +25,7 @@ _PARAMETERS = ("ridge", "reg_x", "reg_f", "reg_e", "p", "beta", "alpha", "diagon
 
 def print_sweep(console: Console, result: Document) -> None:
     """Print the best models of a sweep, the measured ones, their comparisons and the cost."""
+    print_verdict(console, result)
     console.print(sweep_table(result["sweep"]))
     console.print(model_table(result["models"]))
     for comparison in comparisons_of(result):
@@ -31,6 +39,7 @@ def print_sweep(console: Console, result: Document) -> None:
     if "report" in result:
         console.print(plain_text(f"Report: {result['report']}"), soft_wrap=True)
     console.print(plain_text(f"Workspace: {result['workspace']}"), soft_wrap=True)
+    print_next(console, result)
 
 
 def sweep_table(sweep: Document) -> Table:

@@ -127,6 +127,14 @@ def default_threads(workers: int) -> int:
     return max(1, (os.cpu_count() or 1) // workers)
 
 
+def workers_text(options: ClusterOptions) -> str:
+    """Name the workers that a run waits for."""
+    if options.cluster == "address":
+        return "on the workers of the scheduler that runs already"
+    count = "a Dask worker" if options.workers == 1 else f"{options.workers:,} Dask workers"
+    return f"{count} inside Ray" if options.cluster == "ray" else count
+
+
 def open_cluster(options: ClusterOptions, report: OnEvent) -> contextlib.AbstractContextManager[Session]:
     """Open the back end that ``options.cluster`` names, for a ``with`` block.
 

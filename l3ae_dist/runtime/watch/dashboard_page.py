@@ -52,7 +52,7 @@ def tiles_document(view: RunView, document: "Document") -> None:
         for shown, stage in zip([large, *small], stages, strict=False):
             shown.show(stage, view.stage_name(stage) if shown is large else stage.name)
         for idle in [large, *small][len(stages) :]:
-            idle.figure.visible = False
+            idle.hide()
         lines.update(view, time.time() if not view.outcome else view.seen)
 
     document.title, document.template = "l3ae_dist: tiles", _TEMPLATE

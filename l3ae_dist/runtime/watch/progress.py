@@ -23,6 +23,8 @@ from l3ae_dist.runtime.watch.stage_progress import StageProgress, clock
 from l3ae_dist.runtime.watch.terminal import PlainConsole, plain_text
 
 LINE_SECONDS = 5.0
+# Between two looks at the progress of the whole run, which goes through all stages.
+_LOOK_SECONDS = 0.5
 # Stages that took less are not told of, and those that are expected to are not announced.
 _FOLDED_SECONDS = 0.5
 
@@ -51,6 +53,7 @@ class ProgressPrinter:
         self._stages: dict[str, _Shown] = {}
         self._run = RunView()
         self._whole: TaskID | None = None
+        self._looked = float("-inf")
         self._bars = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -94,6 +97,9 @@ class ProgressPrinter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if self._whole is not None:  # what it said last is not what came of the run
+            self._bars.remove_task(self._whole)
+            self._whole = None
         self._bars.stop()
 
     def _start(self, name: str, done: int, total: int) -> _Shown:
@@ -155,9 +161,10 @@ class ProgressPrinter:
 
     def _show_whole(self, now: float) -> None:
         """Show the progress of the whole run as the last of the bars."""
-        whole = self._run.progress(now)
-        if whole is None or not self._console.is_terminal:
+        passed = time.monotonic() - self._looked >= _LOOK_SECONDS
+        if not (passed and self._console.is_terminal) or (whole := self._run.progress(now)) is None:
             return
+        self._looked = time.monotonic()
         if self._whole is None:
             self._whole = self._bars.add_task("whole run (%)", total=100, rate="", left="")
         left = f"about {clock(whole.seconds_left)} left"

@@ -5,9 +5,12 @@ from dataclasses import dataclass
 
 from l3ae_dist.runtime.events import PlanMade
 from l3ae_dist.runtime.watch.stage_progress import StageProgress, clock
+from l3ae_dist.storage.stages import Stage
 
 # Share of the work that must have been done in this run before its own pace counts and not the estimate.
 _ENOUGH = 0.02
+# Stages of which each goes on from the tiles of the one before: where a later one began, those were there.
+_CHAIN = (Stage.GRAM, Stage.FACTOR, Stage.LINV, Stage.INVERT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,38 +40,44 @@ def run_progress(plan: PlanMade | None, stages: Sequence[StageProgress], now: fl
     now
         Time on the clock of the stages.
     """
-    if plan is None or not sum(plan.work.values()):
+    total = 0.0 if plan is None else sum(plan.work.values())
+    if plan is None or not total:
         return None
     done = made = spent = 0.0
-    current = len(stages) - 1
-    last = {stage.name: place for place, stage in enumerate(stages)}
-    began = [place for place, name in enumerate(plan.work) if name in last]
-    for place, (name, seconds) in enumerate(plan.work.items()):
+    began = {stage.name for stage in stages}
+    for name, seconds in plan.work.items():
         repeats = plan.repeats.get(name, 1)
-        if name not in last and repeats == 1 and began and place < began[-1]:
-            done += seconds  # what later stages go on from was there
+        if repeats == 1 and _was_there(name, began):
+            done += seconds
             continue
-        runs = [(at, stage) for at, stage in enumerate(stages) if stage.name == name][-repeats:]
-        for at, stage in runs:
-            share, new = _shares(stage, ended=at < current or stage.ended is not None)
-            done += share * seconds / repeats
-            made += new * seconds / repeats
-            spent += max((stage.ended or now) - stage.started, 0.0) if new and at == current else 0.0
-            spent += max(_length(stages, at), 0.0) if new and at < current else 0.0
-    total = sum(plan.work.values())
+        share = new = 0.0
+        for at, stage in enumerate(stages):
+            if stage.name == name:
+                finished, made_now, took = _shares(stages, at, now)
+                share, new, spent = share + finished, new + made_now, spent + took
+        # a stage that is run more often than planned, as after damage, counts no more than planned
+        done += min(share / repeats, 1.0) * seconds
+        made += min(new / repeats, 1.0) * seconds
     pace = spent / made if made > _ENOUGH * total else 1.0
     return RunProgress(min(done / total, 1.0), max(total - done, 0.0) * pace)
 
 
-def _shares(stage: StageProgress, *, ended: bool) -> tuple[float, float]:
-    """Return which share of a stage is done, and which was made in this run."""
-    if not stage.total:
-        return float(ended), float(ended)
-    done = stage.total if ended else stage.done
-    return done / stage.total, max(done - stage.already, 0) / stage.total
+def _was_there(name: str, began: set[str]) -> bool:
+    """Tell whether a stage was complete before the run: one that goes on from it began without it."""
+    if name in began or name not in _CHAIN:
+        return False
+    return any(later in began for later in _CHAIN[_CHAIN.index(Stage(name)) + 1 :])
 
 
-def _length(stages: Sequence[StageProgress], at: int) -> float:
-    """Return the seconds of a stage that has ended, or that another followed."""
+def _shares(stages: Sequence[StageProgress], at: int, now: float) -> tuple[float, float, float]:
+    """Return which share of a stage is done, which was made in this run, and in how many seconds."""
     stage = stages[at]
-    return (stages[at + 1].started if stage.ended is None else stage.ended) - stage.started
+    end = stage.ended
+    if end is None and at + 1 < len(stages):  # another followed, so it has ended
+        end = stages[at + 1].started
+    done = stage.done if end is None else stage.total
+    if not stage.total:
+        made = finished = float(end is not None)
+    else:
+        finished, made = done / stage.total, max(done - stage.already, 0) / stage.total
+    return finished, made, max((now if end is None else end) - stage.started, 0.0) if made else 0.0

@@ -8,7 +8,7 @@ import re
 import time
 from collections import Counter, deque
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import IntEnum
 
 import numpy as np
@@ -102,6 +102,8 @@ class StageView(StageProgress):
     states: Array | None = None
     counts: Array | None = None
     told: Array | None = None
+    version: int = 0
+    """Number of changes of the map."""
     lost: set[tuple[int, int]] = field(default_factory=set)
 
     @classmethod
@@ -131,6 +133,7 @@ class StageView(StageProgress):
         i, j = event.i, event.j
         if self.states is None:
             return
+        self.version += 1
         if self.told is not None and not event.skipped:
             tier = 1 if event.bytes_from_peers else 2 if event.bytes_from_copies else 0
             self.told[:, i, j] = worker, round(1000 * event.seconds), tier
@@ -141,6 +144,7 @@ class StageView(StageProgress):
     def mark_bad(self, i: int, j: int) -> None:
         """Mark a tile as damaged."""
         if self.states is not None:
+            self.version += 1
             self.states[i, j] = TileState.BAD
 
     def mark_running(self, i: int, j: int, *, on: bool) -> None:
@@ -157,6 +161,7 @@ class StageView(StageProgress):
         if self.states is None or i >= self.states.shape[0] or j >= self.states.shape[1]:
             return  # another run of the same scheduler may use the name
         if self.states[i, j] == before:
+            self.version += 1
             self.states[i, j] = after
 
     def forget(self) -> None:
@@ -235,6 +240,7 @@ class RunView:
         self.workers_lost = 0
         self.outcome = ""
         self.workspace = ""
+        self._most_done = 0.0
         self.started = self.seen = 0.0
 
     def take_all(self, events: Iterable[Event]) -> None:
@@ -303,8 +309,15 @@ class RunView:
         return f"Run {self.run}: {'; '.join(parts)}"
 
     def progress(self, now: float) -> RunProgress | None:
-        """Return how much of the planned work is done at the Unix time ``now``; None before the plan."""
-        return run_progress(self.plan, self.stages, now)
+        """Return how much of the planned work is done at the Unix time ``now``; None before the plan.
+
+        What is done never becomes less, whatever a stage is found to need.
+        """
+        found = run_progress(self.plan, self.stages, now)
+        if found is not None:
+            self._most_done = max(self._most_done, found.done)
+            found = replace(found, done=self._most_done)
+        return found
 
     def stage_name(self, stage: StageView) -> str:
         """Return the name of a stage, with its number where the run has several of the name.

@@ -15,8 +15,6 @@ COLOURS = {
     TileState.RUNNING: "#f0e442",
     TileState.BAD: "#d55e00",
 }
-# Sides up to which tiles are told one by one.
-_MOST_TOLD = 256
 
 
 class TileFigure:
@@ -31,6 +29,8 @@ class TileFigure:
     """
 
     def __init__(self, side: int, *, thumbnail: bool = False) -> None:
+        self._thumbnail = thumbnail
+        self._shown: tuple[int, int, int, str] | None = None
         self.source = ColumnDataSource({"image": [], "dw": [], "dh": [], "worker": [], "ms": [], "tier": []})
         self.figure = figure(
             sizing_mode="scale_width", min_width=min(side, 130), max_width=side, aspect_ratio=0.94,
@@ -71,13 +71,15 @@ class TileFigure:
         self.figure.add_tools(HoverTool(renderers=[drawn], tooltips=told, formatters=names))
 
     def show(self, stage: StageView, name: str) -> None:
-        """Draw the tiles of a stage under its name."""
-        if stage.states is None:
+        """Draw the tiles of a stage under its name; what is drawn already is not sent again."""
+        shown = (id(stage), stage.version, stage.done, name)
+        if stage.states is None or shown == self._shown:
             return
+        self._shown = shown
         states, (rows, columns) = stage.matrix(), stage.states.shape
         told = stage.told
-        if told is None or max(rows, columns) > _MOST_TOLD:
-            told = np.zeros((3, *states.shape), np.int32)
+        if self._thumbnail or told is None:
+            told = np.zeros((3, 1, 1), np.int32)  # nothing is told of a single tile
         self.source.data = {
             "image": [states], "dw": [columns], "dh": [rows], "worker": [told[0]], "ms": [told[1]],
             "tier": [told[2]],
@@ -86,3 +88,8 @@ class TileFigure:
         self.figure.x_range.update(start=0, end=columns)
         self.figure.y_range.update(start=rows, end=0)
         self.figure.visible = True
+
+    def hide(self) -> None:
+        """Show nothing."""
+        self._shown = None
+        self.figure.visible = False
