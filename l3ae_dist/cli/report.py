@@ -1,5 +1,7 @@
 """``l3ae-dist report``: the page of a run, from storage alone."""
 
+import webbrowser
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,6 +20,7 @@ def report(
     card: Annotated[
         str | None, typer.Option(metavar="FILE", help="Write a model card in Markdown instead.")
     ] = None,
+    show: Annotated[bool, typer.Option("--open", help="Show the page in a browser.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Make the report of a run again, from storage alone: one HTML file that needs no network."""
@@ -30,6 +33,8 @@ def report(
         return
     with output_to_stderr():
         written = write_report(workspace, run, output, model=model)
+    if show and (page := Path(written["report"])).is_file():
+        webbrowser.open(page.resolve().as_uri())
     if as_json:
         print_json(written)
         return

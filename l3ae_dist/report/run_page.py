@@ -238,6 +238,7 @@ def _configuration(record: RunRecord) -> dict[str, object]:
     changed, every = tables.settings_tables(record.config)
     return {
         "settings": changed,
+        "yaml": tables.changed_yaml(record.config),
         "every_setting": every,
         "versions": tables.pairs_table(record.versions, "package"),
         "machine": tables.pairs_table(record.machine, "machine"),

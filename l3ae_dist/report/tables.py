@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import yaml
+
 from l3ae_dist.config.run_config import RunConfig
 from l3ae_dist.report.formatting import (
     PART_NAMES,
@@ -299,6 +301,24 @@ def certificate_table(certificate: Mapping[str, object]) -> Table | None:
 
 
 # ---- settings
+
+
+def changed_yaml(config: Mapping[str, object]) -> str:
+    """Write the settings that differ from the defaults as the YAML of a configuration, to be copied."""
+    found = _changed(config, RunConfig(workspace="").model_dump(mode="json"))
+    return yaml.safe_dump(found, sort_keys=False, allow_unicode=True) if found else ""
+
+
+def _changed(values: Mapping[str, object], usual: Mapping[str, object]) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for key, value in values.items():
+        default = usual.get(key)
+        if isinstance(value, Mapping) and isinstance(default, Mapping):
+            if inner := _changed(value, default):
+                found[key] = inner
+        elif value is not None and value != default:
+            found[key] = value
+    return found
 
 
 def settings_tables(config: Mapping[str, object]) -> tuple[Table, Table]:

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import html
 import json
 import os
 import re
@@ -17,6 +18,7 @@ from unittest.mock import Mock
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from browser import open_page
 from dense_sweep import dense_metrics
 from hypothesis import given, settings
@@ -30,17 +32,20 @@ from l3ae_dist.cli.result import add_report
 from l3ae_dist.config.load import make_config
 from l3ae_dist.errors import ConfigError, StageMissingError
 from l3ae_dist.evaluation.significance import bootstrap_means
+from l3ae_dist.evaluation.verdict import verdict
 from l3ae_dist.operations.status import workspace_status
 from l3ae_dist.pipeline.run import provenance, run
 from l3ae_dist.report import compare_runs, open_runs, write_report
 from l3ae_dist.report.cautions import cautions
+from l3ae_dist.report.formatting import flat
 from l3ae_dist.report.plots import script_json
 from l3ae_dist.report.profile import distribution
 from l3ae_dist.report.result import Result
 from l3ae_dist.report.run import RunRecord, find_run, read_run
 from l3ae_dist.report.run_page import run_page
-from l3ae_dist.report.tables import stage_table
+from l3ae_dist.report.tables import changed_yaml, stage_table
 from l3ae_dist.report.trace import MOST_BARS, Trace
+from l3ae_dist.report.wall_time import bottleneck, wall_parts, wall_table
 from l3ae_dist.report.write import kept_report
 from l3ae_dist.runtime.event_store import EventStore, attempts, read_events, stream_events
 from l3ae_dist.runtime.events import StageEnd, StageStart, TileDone, WorkerKey, WorkerLost, events_of
@@ -551,3 +556,44 @@ def test_a_copied_workspace_tells_its_own_place(tmp_path):
     assert again["workspace"] == str(tmp_path / "b")
     document = workspace_status(str(tmp_path / "b")).document()
     assert {one["workspace"] for one in document["results"]} == {str(tmp_path / "b")}
+
+
+@pytest.mark.dask
+def test_the_parts_of_the_time_add_up_to_the_run_and_name_what_shortens_them(job):
+    workspace, _, _ = job
+    record = read_run(workspace, find_run(workspace, None))
+    parts = wall_parts(record)
+    assert sum(part.seconds for part in parts) == pytest.approx(record.result.seconds, rel=0.05)
+    assert all(part.seconds > 0 for part in parts)
+    table = wall_table(record)
+    assert sum(float(row[2].removesuffix(" %")) for row in table.rows) == pytest.approx(100, abs=0.5)
+    assert bottleneck(record).startswith("The longest part: ")
+    assert "shortened by" in page_of(workspace)
+
+
+@pytest.mark.dask
+def test_a_run_without_a_result_has_no_parts(job):
+    workspace, _, _ = job
+    record = replace(read_run(workspace, find_run(workspace, None)), result=Result())
+    assert (wall_parts(record), wall_table(record), bottleneck(record)) == ([], None, "")
+
+
+@pytest.mark.dask
+def test_the_configuration_of_a_run_can_be_copied(job):
+    workspace, _, _ = job
+    record = read_run(workspace, find_run(workspace, None))
+    copied = yaml.safe_load(changed_yaml(record.config))
+    again, ours = (flat(make_config(one).model_dump(mode="json")) for one in (copied, record.config))
+    assert again == ours
+    page = page_of(workspace)
+    assert "l3ae-dist run config.yaml" in page
+    assert '<a href="#stages">Stages</a>' in page
+
+
+@pytest.mark.dask
+def test_a_report_opens_with_its_verdict(job):
+    workspace, result, _ = job
+    record = read_run(workspace, find_run(workspace, None))
+    said = verdict(result["models"], record.result.comparisons)
+    assert said
+    assert f"<h1>{html.escape(said)}</h1>" in page_of(workspace)
