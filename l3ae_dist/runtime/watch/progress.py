@@ -117,8 +117,10 @@ class ProgressPrinter:
     def _is_quick(self, name: str) -> bool:
         """Tell whether the plan expects a stage to end before there is anything to say of it."""
         plan = self._run.plan
-        if plan is None or name not in plan.work:
+        if plan is None or not plan.work:
             return False
+        if name not in plan.work:  # parts of what is planned, of seconds mostly
+            return True
         return plan.work[name] / plan.repeats.get(name, 1) < LINE_SECONDS
 
     def _label(self, name: str) -> str:
