@@ -137,10 +137,11 @@ with socket.create_server(("127.0.0.1", 0), backlog=2048) as listening:
 
 
 ON_RAY = """
-import contextlib, socket, sys, time
+import contextlib, random, socket, sys, time
 from l3ae_dist.runtime.backends.ray_session import ray_session
-with socket.create_server(("127.0.0.1", 0)) as free:
-    port = free.getsockname()[1]
+for port in random.sample(range(20_000, 30_000), 100):  # below those that Ray's own sockets are given
+    with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+        break
 with contextlib.suppress(KeyboardInterrupt), ray_session(num_cpus=2):
     from ray import serve
     from l3ae_dist.serve.ray_application import Arguments, application

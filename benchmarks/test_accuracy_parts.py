@@ -572,7 +572,8 @@ def test_methods_that_read_texts_are_left_out_where_these_cannot_be_embedded(
     monkeypatch.setattr(run, "run_process", fails)
     monkeypatch.setattr(splits, "load", lambda name: replace(loaded, vectors=None))
     loaded = splits.split_log("industrial", *blocks()[:2], "column")
-    found = run.on_data("industrial", [linear.Linear("l3ae", linear.PUBLISHED)], run.Options(1.0, tmp_path))
+    options = run.Options({"industrial": 1.0}, tmp_path)
+    found = run.on_data("industrial", [linear.Linear("l3ae", linear.PUBLISHED)], options)
     assert found.not_run == {linear.PUBLISHED: "the text could not be embedded"}
     assert "no encoder; methods that read them are left out" in capsys.readouterr().out
 

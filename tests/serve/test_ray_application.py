@@ -1,6 +1,8 @@
 """The service as an application of Ray Serve: the same answers behind its proxy, and bounds of its arguments."""
 
+import contextlib
 import json
+import random
 import socket
 import urllib.request
 
@@ -22,8 +24,9 @@ def test_a_copy_behind_the_proxy_of_ray_answers_as_the_model_does(ray_cluster, t
 
     fit(tmp_path / "w")
     load_model(tmp_path / "w").export_weights(tmp_path / "export", 5)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    for port in random.sample(range(20_000, 30_000), 100):  # below those that Ray's own sockets are given
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            break
     try:
         serve.start(http_options={"host": "127.0.0.1", "port": port})
         serve.run(application(Arguments(target=str(tmp_path / "export"), most=1, cpus=0.5)))
