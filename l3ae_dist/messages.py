@@ -24,6 +24,8 @@ _BEARER = re.compile(r"\b(bearer|basic)\s+[\w.~+/=-]{12,}", re.I)
 _KEYS = re.compile(r"\b(?:(?:AKIA|ASIA)[A-Z0-9]{12,}|hf_\w{20,}|gh[po]_\w{30,}|AIza[\w-]{30,})")
 _SECRET_VARIABLE = re.compile(rf"{_SECRETS}$", re.I)
 _SHORTEST_SECRET = 8
+# What a shell calls the folder that it is in, which is no password.
+_FOLDERS = ("PWD", "OLDPWD")
 
 
 def redacted(text: str) -> str:
@@ -35,6 +37,8 @@ def redacted(text: str) -> str:
     'cannot read simplecache::s3://...@host/log?X-Amz-Signature=...&part=2'
     """
     for name, value in os.environ.items():
+        if name in _FOLDERS:
+            continue
         if len(value) >= _SHORTEST_SECRET and value in text and _SECRET_VARIABLE.search(name):
             text = text.replace(value, "...")
     text = _ASSIGNED.sub(r"\1...", _USER.sub("...@", text) if "://" in text else text)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from l3ae_dist import errors
 from l3ae_dist.errors import DataError, L3AEError
-from l3ae_dist.messages import listed, named, paragraph, shown
+from l3ae_dist.messages import listed, named, paragraph, redacted, shown
 
 KINDS = [one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, L3AEError)]
 ABSURD = {
@@ -62,3 +62,11 @@ def test_a_paragraph_is_short_visible_and_stays_as_it_is(text):
     assert len(once) <= 500
     assert once.replace("\n", "").isprintable()
     assert paragraph(once) == once
+
+
+def test_the_folder_of_a_shell_is_no_secret(monkeypatch):
+    monkeypatch.setenv("PWD", "/data/shop/models")
+    monkeypatch.setenv("OLDPWD", "/data/shop/before")
+    monkeypatch.setenv("STORE_PWD", "correct-horse-battery")
+    told = redacted("/data/shop/models/workspace and /data/shop/before, by correct-horse-battery")
+    assert told == "/data/shop/models/workspace and /data/shop/before, by ..."

@@ -171,7 +171,9 @@ def open_log(interactions: object, options: IngestConfig) -> Parts:
         For a log that cannot be read, or lacks a column.
     """
     table = open_table(interactions, "interactions", options.text_options(), options.names())
-    require_columns(table, LogColumns(options).names, "name the column in the data options")
+    require_columns(
+        table, LogColumns(options).names, "name it in data.options (item_column, user_column, ...)"
+    )
     return table
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from math import ceil, floor, log10
+from math import ceil, floor, isfinite, log10
 from typing import Any
 
 import numpy as np
@@ -60,6 +60,8 @@ class PairedComparison:
         >>> PairedComparison("ndcg@20", ("A", "B"), *[0.1] * 6, p_value=p, users=9, least_p=p).p_text
         'p < 0.001'
         """
+        if not isfinite(self.p_value):
+            return "p unknown"
         if self.p_value > self.least_p * (1 + 1e-9):
             return f"p = {self.p_value:.2g}"
         digit = 10.0 ** floor(log10(self.p_value))  # of the first figure, which is rounded up

@@ -50,7 +50,7 @@ def _is_known(one: PairedComparison) -> bool:
 def _compared(one: PairedComparison) -> str:
     ours, other = one.models
     if one.lift_low <= 0 <= one.lift_high or abs(one.lift) < _VISIBLE:
-        return f"{ours} and {other} rank alike: the lift of {100 * one.lift:+.1f} % may be chance"
+        return f"{ours} and {other} rank alike: a difference of {100 * one.lift:+.1f} % may be chance"
     word = "better" if one.lift > 0 else "worse"
     return f"{ours} ranks {100 * abs(one.lift):.1f} % {word} than {other}"
 

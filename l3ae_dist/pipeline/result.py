@@ -130,7 +130,7 @@ class RunResult:
 
 
 def comparisons_of(document: Mapping[str, Any]) -> tuple[PairedComparison, ...]:
-    """Read the comparisons of a stored result, of whichever kind of run."""
+    """Read the comparisons of a stored result, of whichever kind of run; those without users are none."""
     single = document.get("comparison")
-    found = document.get("comparisons") or ([single] if single else [])
-    return tuple(PairedComparison.of(one) for one in found)
+    found = map(PairedComparison.of, document.get("comparisons") or ([single] if single else []))
+    return tuple(one for one in found if one.users != 0)

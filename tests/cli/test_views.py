@@ -5,6 +5,7 @@ import json
 
 from rich.console import Console
 
+from l3ae_dist.cli.views.records import record_table
 from l3ae_dist.cli.views.result import print_data, print_result
 from l3ae_dist.cli.views.status import print_everything, print_status
 from l3ae_dist.data.dataset_stats import DatasetStats
@@ -103,3 +104,18 @@ def test_status_says_what_one_look_at_a_lock_can_tell(tmp_path):
         assert "last heartbeat unknown: it is of another machine" in told
         workspace.blobs.put(layout.LOCK, [kept])
     assert "Held by" not in " ".join(printed(print_status, workspace_status(str(tmp_path)).document()))
+
+
+def test_a_result_without_a_test_split_says_so_and_shows_no_nan():
+    test = {"ndcg@20": float("nan"), "recall@20": float("nan")}
+    nothing = {"models": ["EASE", "L3AE"], "metric": "ndcg@20", "users": 0.0, "lift": float("nan")}
+    result = {"models": {"EASE": {"test": test}}, "comparisons": [nothing], "workspace": "w"}
+    told = printed(print_result, result | {"dataset": {"id": "d", **STATS.record(), "nnz": {"train": 9}}})
+    assert "Nothing is held out for a test, so nothing was measured." in told
+    assert "nan" not in " ".join(told)
+
+
+def test_reasons_are_told_by_their_titles():
+    reasons = [{"item_id": 1, "title": "Alien", "total": 0.1}, {"item_id": 2, "title": "", "total": 0.1}]
+    told = " ".join(printed(lambda console, rows: console.print(record_table(rows)), [{"reasons": reasons}]))
+    assert "Alien; 2" in told

@@ -7,6 +7,7 @@ import pytest
 
 from l3ae_dist.evaluation.significance import PairedComparison
 from l3ae_dist.evaluation.verdict import evidence, verdict
+from l3ae_dist.pipeline.result import comparisons_of
 
 LIFT = PairedComparison(
     "ndcg@20", ("L3AE", "EASE"), 0.01, 0.002, 0.02, 0.0391, 0.016, 0.064, p_value=0.01, users=1671, pairs=2
@@ -28,7 +29,7 @@ def test_it_tells_the_lift_and_its_evidence():
 @pytest.mark.parametrize("low", [-0.01, 0.0])
 def test_an_interval_with_0_is_no_better(low):
     assert verdict(MODELS, [replace(LIFT, lift_low=low)]) == (
-        "L3AE and EASE rank alike: the lift of +3.9 % may be chance"
+        "L3AE and EASE rank alike: a difference of +3.9 % may be chance"
     )
 
 
@@ -48,3 +49,10 @@ def test_there_is_none_without_figures():
     assert verdict({}) == verdict({"EASE": {}}) == verdict({"EASE": {"test": {"users": 4}}}) == ""
     assert verdict({"EASE": {"test": {"recall@10": 0.5}}}) == "EASE has a test recall@10 of 0.5000"
     assert evidence({}, [LIFT]).startswith("test ndcg@20 95 % interval")
+
+
+def test_without_users_nothing_was_compared():
+    told = LIFT.document() | {"users": 0.0, "lift": nan, "lift_low": nan, "lift_high": nan, "p_value": nan}
+    assert comparisons_of({"comparisons": [told]}) == ()
+    assert len(comparisons_of({"comparison": LIFT.document()})) == 1
+    assert PairedComparison.of(told).p_text == "p unknown"

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
+from math import isfinite
 
 from rich.console import Console
 from rich.table import Table
@@ -30,8 +31,10 @@ _GROUPS = {
 
 
 def cell_text(value: object) -> Text:
-    """Write a figure with four digits, and anything else as it is."""
-    return plain_text(f"{value:.4f}" if isinstance(value, float) else value)
+    """Write a figure with four digits, nothing for one that was not measured, and anything else as it is."""
+    if isinstance(value, float):
+        return plain_text(f"{value:.4f}" if isfinite(value) else "")
+    return plain_text(value)
 
 
 def model_table(models: Mapping[str, Document]) -> Table:
@@ -95,6 +98,9 @@ def print_result(console: Console, result: Document) -> None:
         for key, title in _GROUPS.items():
             if any(key in figures.get("test", {}) for figures in result["models"].values()):
                 console.print(group_table(result["models"], key, title))
+    nnz = (result.get("dataset") or {}).get("nnz") or {}
+    if result.get("models") and nnz and not nnz.get("test"):
+        console.print("Nothing is held out for a test, so nothing was measured.", soft_wrap=True)
     for comparison in comparisons_of(result):
         console.print(comparison_sentence(comparison), soft_wrap=True)
     for example in result.get("examples", []):
@@ -193,7 +199,8 @@ def print_cost(console: Console, result: Document) -> None:
         limit = f" of {human_bytes(budget)} allowed" if budget else ""
         others = ((title, peak.get(name, 0)) for name, title in _PROCESSES.items())
         rest = [f"{title} {human_bytes(nbytes)}" for title, nbytes in others if nbytes]
-        told = "; ".join([f"largest worker {human_bytes(peak['worker_max'])}{limit}", *rest])
+        worker = peak.get("worker_max", 0)
+        told = "; ".join([*([f"largest worker {human_bytes(worker)}{limit}"] if worker else []), *rest])
         console.print(f"Memory: {told}", soft_wrap=True)
     if "seconds" in result:
         console.print(f"Time: {result['seconds']:.1f} s")
@@ -212,3 +219,9 @@ def print_next(console: Console, result: Document) -> None:
         f"l3ae-dist export {where} export --k 100",
     ):
         console.print(plain_text(f"  {line}"), soft_wrap=True)
+    held = sum(((result.get("dataset") or {}).get("nnz") or {}).get(split, 0) for split in ("valid", "test"))
+    if held:
+        told = (
+            f"The model has not seen the {held:,} interactions that were held out to measure it; one on all: "
+        )
+        console.print(f"{told}l3ae-dist fit CONFIG --set data.options.split=none", soft_wrap=True)
