@@ -636,12 +636,29 @@ def test_trials_of_another_budget_are_not_taken(tmp_path):
 
     task = Task("toys", "Guess", 60.0, None, str(tmp_path))
     begin(task, key_of(task, Guess(), "a"))
-    task.trials.write_text("{}\n")
+    search.Notebook(task.trials).add(search.Trial(0, {}, 0.5, 1.0, 1.0))
     begin(task, key_of(task, Guess(), "a"))
     assert task.trials.exists()
     longer = replace(task, seconds=90.0)
     begin(longer, key_of(longer, Guess(), "a"))
     assert not task.trials.exists()
+
+
+def test_a_search_in_which_nothing_succeeded_begins_again(tmp_path):
+    from accuracy.jobs import begin, key_of
+
+    task = Task("toys", "Guess", 60.0, None, str(tmp_path))
+    begin(task, key_of(task, Guess(), "a"))
+    search.Notebook(task.trials).add(search.Trial(0, {}, None, 1.0, 1.0, "ImportError: gone"))
+    begin(task, key_of(task, Guess(), "a"))
+    assert not task.trials.exists()
+
+
+def test_a_failure_names_no_folder_of_the_machine():
+    from accuracy.jobs import JobFailed
+
+    told = "cannot import name 'x' from 'a.b' (/data/me/a/b.py); see https://host/a/b and 3/4"
+    assert str(JobFailed(told)) == ("cannot import name 'x' from 'a.b' (b.py); see https://host/a/b and 3/4")
 
 
 def test_codes_of_the_parts_are_those_of_the_package():

@@ -5,6 +5,7 @@ pick's top lists, and how long it took and what memory. A benchmark that was int
 """
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -92,8 +93,15 @@ class Outcome(TypedDict):
     peak_bytes: int
 
 
+# Folders of a machine within a message: what is published names files alone.
+_FOLDERS = re.compile(r"(?<![\w.:/])/(?:[^\s/:()'\"]+/)+")
+
+
 class JobFailed(Exception):
-    """A process of a method that ended without its result."""
+    """A process of a method that ended without its result; its message has no folders of the machine."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(_FOLDERS.sub("", reason))
 
 
 def key_of(task: Task, method: Method, fingerprint: str) -> dict[str, object]:
@@ -177,11 +185,16 @@ def tuned(task: Task) -> str | None:
 
 
 def begin(task: Task, key: dict[str, object]) -> None:
-    """Make the folder of a method; trials of another split, time or method there are removed."""
+    """Make the folder of a method; trials of another split, time or method there are removed.
+
+    So are those of a search in which none succeeded: what was wrong then may be mended.
+    """
     note = task.place / "key.json"
     if note.exists() and json.loads(note.read_text()) != key:
         shutil.rmtree(task.place)
     task.place.mkdir(parents=True, exist_ok=True)
+    if Notebook(task.trials).best is None:
+        task.trials.unlink(missing_ok=True)
     write(note, key)
     task.outcome.unlink(missing_ok=True)
 

@@ -39,15 +39,15 @@ def plan_made(config: RunConfig, plan: Plan, size: DataSize, repeats: Mapping[st
         How often each stage of the plan is still to be run, by its name there; what is not in it has no
         estimate.
     """
-    work: Counter[str] = Counter()
+    work: dict[str, float] = {}
     counts: Counter[str] = Counter()
     if repeats:
         for stage in estimate(plan, size, _resources(config, plan)):
-            name = phaseless(stage.name)  # events call the stages of the text as those of the interactions
-            number = repeats.get(stage.name, 0)
+            # events call the stages of the text as those of the interactions
+            name, number = str(phaseless(stage.name)), repeats.get(stage.name, 0)
             if name not in _UNCOUNTED and number:
-                work[str(name)] += stage.seconds * number  # type: ignore[assignment]  # seconds
-                counts[str(name)] += number
+                work[name] = work.get(name, 0.0) + stage.seconds * number
+                counts[name] += number
     return PlanMade(
         memory_budget=plan.memory_budget,
         projected_peak_bytes=plan.peak_bytes,

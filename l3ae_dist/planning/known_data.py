@@ -159,7 +159,7 @@ def _precision(config: RunConfig, dataset: Dataset, features: str | None) -> str
     workspace, used = dataset.workspace, features
     if features is not None and config.model.uses == "embeddings" and config.transform.active:
         used = transformed_id(features, config.transform)
-        if workspace.stage_held(Stage.TRANSFORM, used) is None:
+        if workspace.stage_held(Stage.EMBED, used) is None:
             used = None
     if config.model.uses is not None and used is None:
         return None

@@ -184,3 +184,14 @@ def test_damaged_interactions_leave_the_precision_unknown(tmp_path, sources):
     for chunk in (tmp_path / "w" / "interactions").rglob("train_csr/indices/c/*"):
         chunk.write_bytes(chunk.read_bytes()[:-9] + bytes(9))
     assert any("until the data tell" in line for line in planned(tmp_path, values)["limits"])
+
+
+def test_the_precision_with_transformed_embeddings_is_known_once_they_are_there(tmp_path, sources):
+    values, rows = sources
+    np.save(tmp_path / "rows.npy", rows)
+    values["data"]["embeddings"] = str(tmp_path / "rows.npy")
+    config = make_config(values | {"transform": {"whiten": 0.5}})
+    run(config, until="ingest")
+    assert ingested_size(config, None).dtype is None
+    result = run(config)
+    assert ingested_size(config, None).dtype == result["plan"]["dtype"]
